@@ -1,0 +1,29 @@
+const shared = {
+  extensionsToTreatAsEsm: ['.ts'],
+  testEnvironment: 'node',
+  testEnvironmentOptions: { customExportConditions: ['mesh-source', 'node', 'node-addons'] },
+  transform: {
+    '\\.ts$': [
+      '@swc/jest',
+      {
+        jsc: { parser: { syntax: 'typescript' }, target: 'es2023' },
+        module: { type: 'es6' },
+      },
+    ],
+  },
+  modulePathIgnorePatterns: ['/dist/', '/.sandbox/', '/.cache/'],
+};
+
+/** Three rings: in process, on real sockets, in network namespaces (run through scripts/netns.mjs). */
+export default {
+  projects: [
+    { ...shared, displayName: 'unit', testMatch: ['<rootDir>/packages/*/src/**/*.test.ts'] },
+    { ...shared, displayName: 'integration', testMatch: ['<rootDir>/packages/*/test/*.test.ts'] },
+    {
+      ...shared,
+      displayName: 'netns',
+      testMatch: ['<rootDir>/packages/*/test/netns/*.test.ts', '<rootDir>/e2e/**/*.test.ts'],
+    },
+  ],
+  testTimeout: 20_000,
+};

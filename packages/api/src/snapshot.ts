@@ -1,0 +1,89 @@
+import type { Brand } from './brand.ts';
+import type { ServiceKey } from './hostname.ts';
+import type { MeshSettings } from './mesh.ts';
+import type { AuthorizationPolicy, PolicyKey } from './policy.ts';
+import type { Service } from './service.ts';
+import type { CertificateRefused, CertificateRequest, CertificateResponse } from './signing.ts';
+import type { Workload, WorkloadUid } from './workload.ts';
+
+/** Raised when an older peer could misread a frame. */
+export const frameSchema = 1;
+/** WebSocket path of the control channel, on `controlPort`. */
+export const controlPath = '/v1/control';
+/** Upper bound of one frame in bytes, either way; longer updates are split. */
+export const maxFrameBytes = 4 * 1024 * 1024;
+
+/** A hash of a resource's content, so that an unchanged resource is not sent again. */
+export type SnapshotVersion = Brand<string, 'SnapshotVersion'>;
+
+export interface ResourceTypes {
+  readonly mesh: MeshSettings;
+  readonly workload: Workload;
+  readonly service: Service;
+  readonly policy: AuthorizationPolicy;
+}
+export type ResourceType = keyof ResourceTypes;
+export const resourceTypes: readonly ResourceType[] = ['mesh', 'policy', 'service', 'workload'];
+
+export interface ResourceNames {
+  readonly mesh: 'default';
+  readonly workload: WorkloadUid;
+  readonly service: ServiceKey;
+  readonly policy: PolicyKey;
+}
+
+export type Upsert = {
+  readonly [T in ResourceType]: {
+    readonly type: T;
+    readonly name: ResourceNames[T];
+    readonly version: SnapshotVersion;
+    readonly resource: ResourceTypes[T];
+  };
+}[ResourceType];
+
+export interface Removal {
+  readonly type: ResourceType;
+  readonly name: string;
+}
+
+/** First frame of a proxy: who it is and what it holds, so that the answer is a delta. */
+export interface Hello {
+  readonly kind: 'hello';
+  readonly schema: number;
+  readonly program: 'ztunnel' | 'waypoint';
+  /** Node name and pod name of the proxy; the node is checked against its token. */
+  readonly node: string;
+  readonly instance: string;
+  readonly held: readonly {
+    readonly type: ResourceType;
+    readonly versions: readonly (readonly [name: string, version: string])[];
+  }[];
+}
+
+/** A delta. The state is whole once a frame with `complete` was applied. */
+export interface SnapshotUpdate {
+  readonly kind: 'update';
+  readonly nonce: number;
+  readonly upserts: readonly Upsert[];
+  readonly removals: readonly Removal[];
+  readonly complete: boolean;
+}
+
+export interface Ack {
+  readonly kind: 'ack';
+  readonly nonce: number;
+}
+
+/** What could not be taken; everything else of the update was applied. */
+export interface Nack {
+  readonly kind: 'nack';
+  readonly nonce: number;
+  readonly rejected: readonly {
+    readonly type: string;
+    readonly name: string;
+    readonly reason: string;
+  }[];
+}
+
+export type ProxyFrame = Hello | Ack | Nack | CertificateRequest;
+export type ControllerFrame = SnapshotUpdate | CertificateResponse | CertificateRefused;

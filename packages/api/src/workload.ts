@@ -1,0 +1,69 @@
+import type { IpAddress, Port } from './address.ts';
+import type { Brand } from './brand.ts';
+import type { ServiceKey } from './hostname.ts';
+import type { TrustDomain } from './identity.ts';
+import type { PolicyKey } from './policy.ts';
+import type { WaypointRef } from './waypoint.ts';
+
+/** `<cluster>/<group>/<kind>/<namespace>/<name>`, as in Istio's workload API (contracts.md §6). */
+export type WorkloadUid = Brand<string, 'WorkloadUid'>;
+
+/** How the workload's node proxy takes traffic: `hbone` once its pod is captured. */
+export type TunnelProtocol = 'none' | 'hbone';
+
+/** What the inbound side demands of a connection that is not HBONE (PeerAuthentication, resolved). */
+export type MtlsMode = 'STRICT' | 'PERMISSIVE' | 'DISABLE';
+
+export interface MtlsSettings {
+  readonly mode: MtlsMode;
+  /** Modes of single ports, which win over `mode`. */
+  readonly ports: readonly { readonly port: Port; readonly mode: MtlsMode }[];
+}
+
+export interface Locality {
+  readonly region: string;
+  readonly zone: string;
+  readonly subzone: string;
+}
+
+/** A workload's membership in a service, from its EndpointSlices. */
+export interface ServiceMembership {
+  readonly service: ServiceKey;
+  /** False while the endpoint must not get new connections (not ready, terminating). */
+  readonly ready: boolean;
+  readonly ports: readonly { readonly servicePort: Port; readonly targetPort: Port }[];
+}
+
+export type WorkloadKind = 'deployment' | 'daemonset' | 'statefulset' | 'job' | 'cronjob' | 'pod';
+
+/** Something that has an address and an identity: a pod, later a VM. */
+export interface Workload {
+  readonly uid: WorkloadUid;
+  readonly name: string;
+  readonly namespace: string;
+  readonly serviceAccount: string;
+  readonly trustDomain: TrustDomain;
+  /** Empty until the pod has an address; several with dual stack. */
+  readonly addresses: readonly IpAddress[];
+  /** A hostNetwork pod: shares its address with its node and is never captured. */
+  readonly hostNetwork: boolean;
+  readonly node: string;
+  readonly network: string;
+  readonly clusterId: string;
+  readonly locality: Locality;
+  readonly tunnel: TunnelProtocol;
+  /** Name and kind of the controller that made it, for telemetry. */
+  readonly workloadName: string;
+  readonly workloadKind: WorkloadKind;
+  readonly canonicalName: string;
+  readonly canonicalRevision: string;
+  readonly mtls: MtlsSettings;
+  /** Policies that select this workload; mesh- and namespace-wide ones apply by their scope. */
+  readonly policies: readonly PolicyKey[];
+  readonly services: readonly ServiceMembership[];
+  readonly waypoint?: WaypointRef;
+}
+
+export function podUid(clusterId: string, namespace: string, name: string): WorkloadUid {
+  return `${clusterId}//Pod/${namespace}/${name}` as WorkloadUid;
+}
