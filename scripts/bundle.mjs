@@ -1,0 +1,38 @@
+// Bundles each program into one file under dist/programs, ready to run on the pinned Node.
+import { build } from 'esbuild';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const programs = {
+  controller: 'packages/controller/src/main.ts',
+  ztunnel: 'packages/ztunnel/src/main.ts',
+  'cni-agent': 'packages/cni-redirect/src/agent/main.ts',
+  'cni-plugin': 'packages/cni-redirect/src/plugin/main.ts',
+  sandbox: 'packages/sandbox/src/main.ts',
+};
+
+export async function bundle() {
+  await build({
+    entryPoints: Object.fromEntries(
+      Object.entries(programs).filter(([, file]) => existsSync(join(root, file))),
+    ),
+    absWorkingDir: root,
+    outdir: 'dist/programs',
+    outExtension: { '.js': '.mjs' },
+    bundle: true,
+    format: 'esm',
+    platform: 'node',
+    target: 'node26',
+    conditions: ['mesh-source'],
+    sourcemap: 'linked',
+    keepNames: true,
+    external: ['koffi'],
+    logLevel: 'warning',
+    // CommonJS dependencies inside an ES module bundle still call require().
+    banner: { js: "import { createRequire as createRequireOfBundle } from 'node:module'; const require = createRequireOfBundle(import.meta.url);" },
+  });
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) await bundle();
