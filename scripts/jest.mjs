@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { pinnedNode } from './lib/toolchain.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
-const jest = createRequire(import.meta.url).resolve('jest/bin/jest.js');
+const jest = createRequire(import.meta.url).resolve('jest/bin/jest');
 const run = spawnSync(
   pinnedNode(),
   ['--experimental-vm-modules', '--no-warnings', jest, ...process.argv.slice(2)],
