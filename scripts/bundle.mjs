@@ -31,7 +31,9 @@ export async function bundle() {
     external: ['koffi'],
     logLevel: 'warning',
     // CommonJS dependencies inside an ES module bundle still call require().
-    banner: { js: "import { createRequire as createRequireOfBundle } from 'node:module'; const require = createRequireOfBundle(import.meta.url);" },
+    banner: {
+      js: "import { createRequire as createRequireOfBundle } from 'node:module'; const require = createRequireOfBundle(import.meta.url);",
+    },
   });
 }
 

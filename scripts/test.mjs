@@ -2,7 +2,14 @@
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { ensureLinux, ensureNamespaces, ensurePackages, ensureTools, orExplain, root } from './lib/ensure.mjs';
+import {
+  ensureLinux,
+  ensureNamespaces,
+  ensurePackages,
+  ensureTools,
+  orExplain,
+  root,
+} from './lib/ensure.mjs';
 import { pinnedNode } from './lib/toolchain.mjs';
 
 const results = join(root, '.cache/test-results');
@@ -19,12 +26,32 @@ await orExplain(async () => {
   mkdirSync(results, { recursive: true });
 
   check('types', bin('typescript/bin/tsc'), ['-p', 'tsconfig.json']);
-  check('lint', bin('eslint/bin/eslint.js'), ['--max-warnings', '0', '--cache', '--cache-location', '.cache/eslint', '.']);
+  check('lint', bin('eslint/bin/eslint.js'), [
+    '--max-warnings',
+    '0',
+    '--cache',
+    '--cache-location',
+    '.cache/eslint',
+    '.',
+  ]);
   check('format', bin('prettier/bin/prettier.cjs'), ['--check', '--log-level', 'warn', '.']);
-  check('layers', bin('dependency-cruiser/bin/dependency-cruise.mjs'), ['--config', '.dependency-cruiser.cjs', '--output-type', 'err', 'packages', 'e2e', 'bench']);
+  check('layers', bin('dependency-cruiser/bin/dependency-cruise.mjs'), [
+    '--config',
+    '.dependency-cruiser.cjs',
+    '--output-type',
+    'err',
+    'packages',
+    'e2e',
+    'bench',
+  ]);
   check('bundles', 'scripts/bundle.mjs', []);
   jest('unit and integration', 'unit', [], ['--selectProjects', 'unit', 'integration']);
-  jest('network namespaces', 'netns', ['scripts/netns.mjs', 'node'], ['--selectProjects', 'netns', '--runInBand']);
+  jest(
+    'network namespaces',
+    'netns',
+    ['scripts/netns.mjs', 'node'],
+    ['--selectProjects', 'netns', '--runInBand'],
+  );
   summary();
 });
 
@@ -47,7 +74,14 @@ function check(name, script, args) {
 
 function jest(name, file, prefix, args) {
   const output = join(results, `${file}.json`);
-  const { ok, seconds } = run([...prefix, 'scripts/jest.mjs', ...args, '--json', '--outputFile', output]);
+  const { ok, seconds } = run([
+    ...prefix,
+    'scripts/jest.mjs',
+    ...args,
+    '--json',
+    '--outputFile',
+    output,
+  ]);
   let report;
   try {
     report = JSON.parse(readFileSync(output, 'utf8'));

@@ -4,7 +4,15 @@ import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { Unmet, ensureLinux, ensureNamespaces, ensurePackages, ensureTools, orExplain, root } from './lib/ensure.mjs';
+import {
+  Unmet,
+  ensureLinux,
+  ensureNamespaces,
+  ensurePackages,
+  ensureTools,
+  orExplain,
+  root,
+} from './lib/ensure.mjs';
 import { enterWorld } from './lib/world.mjs';
 
 const help = `Usage: npm run up -- [options]
@@ -54,7 +62,13 @@ async function main() {
       listeners.push(forward(listener, service, sandbox));
       exposed.push({ service, port: listener.address().port });
     }
-    sandbox.send({ kind: 'start', apiPort: api.address().port, exposed, kubeconfig, startedAtMs: started });
+    sandbox.send({
+      kind: 'start',
+      apiPort: api.address().port,
+      exposed,
+      kubeconfig,
+      startedAtMs: started,
+    });
     process.exitCode = await untilEnd(sandbox);
   } finally {
     for (const listener of listeners) listener.close();
@@ -76,8 +90,13 @@ function readOptions() {
         help: { type: 'boolean', short: 'h', default: false },
       },
     });
-    if (values.tour && values['no-samples']) throw new Error('--tour needs the sample shop: leave out --no-samples');
-    return { ...values, 'api-port': readPort('--api-port', values['api-port']), services: values.expose.map(readService) };
+    if (values.tour && values['no-samples'])
+      throw new Error('--tour needs the sample shop: leave out --no-samples');
+    return {
+      ...values,
+      'api-port': readPort('--api-port', values['api-port']),
+      services: values.expose.map(readService),
+    };
   } catch (error) {
     throw new Unmet(`${error.message}\n\n${help}`);
   }
@@ -86,15 +105,22 @@ function readOptions() {
 function readPort(option, text) {
   if (text === undefined) return undefined;
   const port = /^\d{1,5}$/.test(text) ? Number(text) : 0;
-  if (port < 1 || port > 65_535) throw new Error(`${option} ${text}: a port is a whole number from 1 to 65535`);
+  if (port < 1 || port > 65_535)
+    throw new Error(`${option} ${text}: a port is a whole number from 1 to 65535`);
   return port;
 }
 
 function readService(text) {
   const parts = /^([a-z0-9-]+)\/([a-z0-9-]+):(\d+)(?:=(\d+))?$/.exec(text);
-  if (parts === null) throw new Error(`--expose ${text}: write it as NAMESPACE/SERVICE:PORT or NAMESPACE/SERVICE:PORT=LOCAL-PORT`);
+  if (parts === null)
+    throw new Error(
+      `--expose ${text}: write it as NAMESPACE/SERVICE:PORT or NAMESPACE/SERVICE:PORT=LOCAL-PORT`,
+    );
   const [, namespace, name, servicePort, local] = parts;
-  return { service: `${namespace}/${name}:${readPort('--expose', servicePort)}`, port: readPort('--expose', local) };
+  return {
+    service: `${namespace}/${name}:${readPort('--expose', servicePort)}`,
+    port: readPort('--expose', local),
+  };
 }
 
 /** One sandbox a clone: a live one is named, the remains of a killed one are removed. */
@@ -108,7 +134,9 @@ function takeLock(say) {
   }
   const held = readLock();
   if (held !== undefined && startTime(held.pid) === held.startTime) {
-    throw new Unmet(`a sandbox of this clone is already up (process ${held.pid}).\nUse it with:  export KUBECONFIG=${kubeconfig}`);
+    throw new Unmet(
+      `a sandbox of this clone is already up (process ${held.pid}).\nUse it with:  export KUBECONFIG=${kubeconfig}`,
+    );
   }
   say('an earlier run was killed; removing what it left');
   rmSync(kubeconfig, { force: true });
@@ -135,16 +163,20 @@ function startTime(pid) {
 }
 
 function spawnSandbox(options) {
-  const world = enterWorld('node', ['--enable-source-maps', join(root, 'dist/programs/sandbox.mjs')], {
-    ...process.env,
-    AMBIT_SANDBOX: JSON.stringify({
-      root,
-      tour: options.tour,
-      samples: !options['no-samples'],
-      verbose: options.verbose,
-      stateFile: options.keep ? join(home, 'state.json') : undefined,
-    }),
-  });
+  const world = enterWorld(
+    'node',
+    ['--enable-source-maps', join(root, 'dist/programs/sandbox.mjs')],
+    {
+      ...process.env,
+      AMBIT_SANDBOX: JSON.stringify({
+        root,
+        tour: options.tour,
+        samples: !options['no-samples'],
+        verbose: options.verbose,
+        stateFile: options.keep ? join(home, 'state.json') : undefined,
+      }),
+    },
+  );
   // A group of its own, so that Ctrl-C reaches this process alone, which then stops the sandbox in order.
   return spawn(world.command, world.args, {
     cwd: root,
@@ -160,9 +192,11 @@ async function listenOnLoopback(wanted, preferred, say, what) {
     try {
       return await listen(port);
     } catch (error) {
-      if (error.code === 'EACCES') throw new Unmet(`port ${port} for ${what} needs root: choose one above 1023`);
+      if (error.code === 'EACCES')
+        throw new Unmet(`port ${port} for ${what} needs root: choose one above 1023`);
       if (error.code !== 'EADDRINUSE') throw error;
-      if (wanted !== undefined) throw new Unmet(`port ${port} for ${what} is in use on this machine: choose another`);
+      if (wanted !== undefined)
+        throw new Unmet(`port ${port} for ${what} is in use on this machine: choose another`);
       say(`port ${port} is in use; taking a free one for ${what}`);
     }
   }

@@ -132,7 +132,9 @@ async function bulk(streams: number, seconds: number): Promise<LoadResult> {
 async function idle(count: number): Promise<void> {
   const sockets: Socket[] = [];
   while (sockets.length < count) {
-    const batch = await Promise.all(Array.from({ length: Math.min(50, count - sockets.length) }, () => open(port)));
+    const batch = await Promise.all(
+      Array.from({ length: Math.min(50, count - sockets.length) }, () => open(port)),
+    );
     await Promise.all(batch.map((socket) => exchange(socket)));
     sockets.push(...batch);
   }

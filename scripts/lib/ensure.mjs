@@ -52,7 +52,11 @@ function sameVersions(lock, stamp) {
   const have = JSON.parse(readFileSync(stamp, 'utf8')).packages;
   return Object.entries(wanted).every(
     ([path, entry]) =>
-      path === '' || entry.optional || entry.link || have[path]?.version === entry.version || !path.startsWith('node_modules/'),
+      path === '' ||
+      entry.optional ||
+      entry.link ||
+      have[path]?.version === entry.version ||
+      !path.startsWith('node_modules/'),
   );
 }
 
@@ -67,7 +71,11 @@ export function ensureTools(say) {
     const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
     const quiet = { env, stdio: ['ignore', 'ignore', 'pipe'], encoding: 'utf8' };
     spawnSync('apt-get', ['update', '-q'], quiet);
-    const run = spawnSync('apt-get', ['install', '-y', '-q', '--no-install-recommends', ...packages], quiet);
+    const run = spawnSync(
+      'apt-get',
+      ['install', '-y', '-q', '--no-install-recommends', ...packages],
+      quiet,
+    );
     if (run.status === 0 && missing.every(({ tool }) => onPath(tool))) return;
     throw new Unmet(`missing: ${names}. Installing ${packages.join(' ')} failed:\n${run.stderr}`);
   }
@@ -83,7 +91,8 @@ export function ensureNamespaces() {
   const world = [...asUser, '--net', '--mount', '--pid', '--fork', '--mount-proc'];
   const opened = spawnSync('unshare', [...world, 'true'], { encoding: 'utf8' });
   if (opened.status !== 0) throw new Unmet(namespacesRefused(opened.stderr));
-  const rules = 'add table ip t; add chain ip t c { type nat hook output priority 0; }; add rule ip t c tcp dport 1 redirect to :2';
+  const rules =
+    'add table ip t; add chain ip t c { type nat hook output priority 0; }; add rule ip t c tcp dport 1 redirect to :2';
   const nat = spawnSync('unshare', [...world, 'nft', rules], { encoding: 'utf8' });
   if (nat.status !== 0) {
     throw new Unmet(

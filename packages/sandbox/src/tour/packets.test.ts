@@ -31,8 +31,16 @@ function tcpSegment(sourcePort: number, destinationPort: number, payload: Buffer
 
 describe('a captured link', () => {
   test('shows a secret that was sent in clear, over IPv4 and IPv6', () => {
-    const frames = [ipv4Frame(4000, 80, Buffer.from('GET /secret-7')), ipv6Frame(80, 4000, Buffer.from('secret-7'))];
-    expect(examine(frames, 'secret-7', 15008)).toEqual({ segments: 2, inClear: 2, onHbonePort: 0, tlsRecords: 0 });
+    const frames = [
+      ipv4Frame(4000, 80, Buffer.from('GET /secret-7')),
+      ipv6Frame(80, 4000, Buffer.from('secret-7')),
+    ];
+    expect(examine(frames, 'secret-7', 15008)).toEqual({
+      segments: 2,
+      inClear: 2,
+      onHbonePort: 0,
+      tlsRecords: 0,
+    });
   });
 
   test('tells TLS records on the HBONE port from anything else there', () => {
@@ -43,7 +51,12 @@ describe('a captured link', () => {
       ipv4Frame(15008, 4000, Buffer.from('HTTP/1.1 400')),
       ipv4Frame(15008, 4000, Buffer.alloc(0)),
     ];
-    expect(examine(frames, 'x', 15008)).toEqual({ segments: 4, inClear: 0, onHbonePort: 3, tlsRecords: 2 });
+    expect(examine(frames, 'x', 15008)).toEqual({
+      segments: 4,
+      inClear: 0,
+      onHbonePort: 3,
+      tlsRecords: 2,
+    });
   });
 
   test('ignores padding behind a short packet and frames that carry no TCP', () => {

@@ -28,7 +28,11 @@ export function parseSegment(frame: Buffer): Segment | undefined {
   return undefined;
 }
 
-export function examine(frames: readonly Buffer[], secret: string, hbonePort: number): LinkEvidence {
+export function examine(
+  frames: readonly Buffer[],
+  secret: string,
+  hbonePort: number,
+): LinkEvidence {
   const needle = Buffer.from(secret);
   const segments = frames.map(parseSegment).filter((segment) => segment !== undefined);
   const hbone = segments.filter(

@@ -1,0 +1,36 @@
+/** A pod as the tour looks at it. */
+export interface TourPod {
+  readonly namespace: string;
+  readonly name: string;
+  readonly uid: string;
+  readonly node: string;
+  readonly ip: string;
+  readonly restarts: number;
+  readonly labels: ReadonlyMap<string, string>;
+  readonly redirected: boolean;
+  readonly ready: boolean;
+}
+
+export interface ExecResult {
+  readonly code: number;
+  readonly output: string;
+}
+
+export interface LinkCapture {
+  readonly frames: readonly Buffer[];
+  stop(): void;
+}
+
+/** What the tour does to the cluster and reads from it; everything goes through what a user has, too. */
+export interface TourCluster {
+  label(namespace: string, key: string, value: string | null): Promise<void>;
+  apply(object: object): Promise<void>;
+  remove(object: object): Promise<void>;
+  pods(namespace: string): Promise<TourPod[]>;
+  exec(namespace: string, pod: string, command: readonly string[]): Promise<ExecResult>;
+  logs(namespace: string, pod: string): Promise<string>;
+  /** Captures the link between a node and the network that joins the nodes. */
+  captureNodeLink(node: string): LinkCapture;
+  /** Reads `http://IP:PORT/PATH` from the control plane's network. */
+  read(ip: string, port: number, path: string): Promise<string>;
+}
