@@ -22,7 +22,7 @@ switch (work.kind) {
     report(await bulk(work.streams, work.seconds));
     break;
   case 'idle':
-    await idle(work.connections);
+    report(await idle(work.connections, work.seconds));
     break;
 }
 
@@ -128,18 +128,17 @@ async function bulk(streams: number, seconds: number): Promise<LoadResult> {
   return { units: bytes / 2 ** 30, seconds: (performance.now() - started) / 1000 };
 }
 
-/** Opens connections that say nothing more, and holds them until standard input ends. */
-async function idle(count: number): Promise<void> {
+/** Opens connections that say nothing more, and holds them for a while. */
+async function idle(count: number, seconds: number): Promise<LoadResult> {
+  const until = performance.now() + seconds * 1000;
   const sockets: Socket[] = [];
   while (sockets.length < count) {
-    const batch = await Promise.all(
-      Array.from({ length: Math.min(50, count - sockets.length) }, () => open(port)),
-    );
+    const size = Math.min(50, count - sockets.length);
+    const batch = await Promise.all(Array.from({ length: size }, () => open(port)));
     await Promise.all(batch.map((socket) => exchange(socket)));
     sockets.push(...batch);
   }
-  report({ units: sockets.length, seconds: 0 });
-  process.stdin.resume();
-  await new Promise((resolve) => process.stdin.once('end', resolve));
+  await new Promise((resolve) => setTimeout(resolve, Math.max(0, until - performance.now())));
   for (const socket of sockets) socket.destroy();
+  return { units: sockets.length, seconds };
 }

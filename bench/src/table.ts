@@ -16,7 +16,16 @@ export interface Measured {
 
 /** A table of ratios first: on a shared machine they mean something where single figures do not. */
 export function renderTable(measured: readonly Measured[]): string {
-  const head = ['work', 'direct', 'plain pair', 'ambit', 'ambit/plain rate', 'plain CPU', 'ambit CPU', 'ambit/plain CPU'];
+  const head = [
+    'work',
+    'direct',
+    'plain pair',
+    'ambit',
+    'ambit/plain rate',
+    'plain CPU',
+    'ambit CPU',
+    'ambit/plain CPU',
+  ];
   const lines = measured.map(({ row, figures }) => [
     row.name,
     rate(figures.direct, row),

@@ -3,7 +3,7 @@ export type Work =
   | { readonly kind: 'request-response'; readonly connections: number; readonly seconds: number }
   | { readonly kind: 'connections'; readonly concurrency: number; readonly seconds: number }
   | { readonly kind: 'bulk'; readonly streams: number; readonly seconds: number }
-  | { readonly kind: 'idle'; readonly connections: number };
+  | { readonly kind: 'idle'; readonly connections: number; readonly seconds: number };
 
 /** What was done: requests, connections, GiB or idle connections. */
 export interface LoadResult {

@@ -1,0 +1,114 @@
+import { Writable } from 'node:stream';
+import type { KubernetesObject, V1Pod, V1Status } from '@kubernetes/client-node';
+import {
+  CoreV1Api,
+  Exec,
+  KubeConfig,
+  KubernetesObjectApi,
+  PatchStrategy,
+} from '@kubernetes/client-node';
+import { redirectionAnnotation } from '@ambit/api';
+import type { ExecResult, LinkCapture, TourCluster, TourPod } from './cluster.ts';
+
+export interface KubeTourOptions {
+  readonly kubeconfig: string;
+  captureNodeLink(node: string): LinkCapture;
+}
+
+/** The tour's hands, through the same API and the same calls that a user's kubectl makes. */
+export function createKubeTour(options: KubeTourOptions): TourCluster {
+  const config = new KubeConfig();
+  config.loadFromString(options.kubeconfig);
+  const core = config.makeApiClient(CoreV1Api);
+  const objects = KubernetesObjectApi.makeApiClient(config);
+  const exec = new Exec(config);
+  return {
+    async label(namespace, key, value) {
+      const patch = { metadata: { name: namespace, labels: { [key]: value } } };
+      await objects.patch(
+        { apiVersion: 'v1', kind: 'Namespace', ...patch } as unknown as KubernetesObject,
+        undefined,
+        undefined,
+        'ambit-tour',
+        undefined,
+        PatchStrategy.MergePatch,
+      );
+    },
+    async apply(object) {
+      await objects.patch(
+        object as KubernetesObject,
+        undefined,
+        undefined,
+        'ambit-tour',
+        true,
+        PatchStrategy.ServerSideApply,
+      );
+    },
+    async remove(object) {
+      await objects.delete(object as KubernetesObject);
+    },
+    async pods(namespace) {
+      const { items } = await core.listNamespacedPod({ namespace });
+      return items.filter(({ metadata }) => metadata?.deletionTimestamp === undefined).map(tourPod);
+    },
+    exec: (namespace, pod, command) => run(exec, namespace, pod, command),
+    logs: (namespace, name) => core.readNamespacedPodLog({ namespace, name }),
+    captureNodeLink: (node) => options.captureNodeLink(node),
+    async read(ip, port, path) {
+      const host = ip.includes(':') ? `[${ip}]` : ip;
+      const answer = await fetch(`http://${host}:${port}${path}`, {
+        signal: AbortSignal.timeout(5000),
+      });
+      return answer.text();
+    },
+  };
+}
+
+function tourPod({ metadata, spec, status }: V1Pod): TourPod {
+  const conditions = status?.conditions ?? [];
+  return {
+    namespace: metadata?.namespace ?? '',
+    name: metadata?.name ?? '',
+    uid: metadata?.uid ?? '',
+    node: spec?.nodeName ?? '',
+    ip: status?.podIP ?? '',
+    restarts: (status?.containerStatuses ?? []).reduce(
+      (sum, { restartCount }) => sum + restartCount,
+      0,
+    ),
+    labels: new Map(Object.entries(metadata?.labels ?? {})),
+    redirected: metadata?.annotations?.[redirectionAnnotation] === 'enabled',
+    ready: conditions.some(({ type, status: state }) => type === 'Ready' && state === 'True'),
+  };
+}
+
+/** Runs a command in a pod's first container; the output is standard output and error together. */
+async function run(
+  exec: Exec,
+  namespace: string,
+  pod: string,
+  command: readonly string[],
+): Promise<ExecResult> {
+  const chunks: Buffer[] = [];
+  const sink = (): Writable =>
+    new Writable({
+      write(chunk: Buffer, _encoding, done) {
+        chunks.push(chunk);
+        done();
+      },
+    });
+  const status = await new Promise<V1Status>((resolve, reject) => {
+    exec
+      .exec(namespace, pod, '', [...command], sink(), sink(), null, false, resolve)
+      .then((socket) => {
+        socket.onerror = () => reject(new Error(`exec in ${namespace}/${pod} broke off`));
+      }, reject);
+  });
+  return { code: exitCode(status), output: Buffer.concat(chunks).toString() };
+}
+
+function exitCode(status: V1Status): number {
+  if (status.status === 'Success') return 0;
+  const cause = status.details?.causes?.find(({ reason }) => reason === 'ExitCode');
+  return Number(cause?.message ?? 1);
+}

@@ -1,0 +1,30 @@
+// npm run bench [-- ROUNDS SECONDS]: the benchmarks, each beside its baseline in the same run.
+import { spawn } from 'node:child_process';
+import { join } from 'node:path';
+import {
+  ensureLinux,
+  ensureNamespaces,
+  ensurePackages,
+  ensureTools,
+  orExplain,
+  root,
+} from './lib/ensure.mjs';
+import { enterWorld } from './lib/world.mjs';
+
+await orExplain(async () => {
+  const say = (text) => console.log(`· ${text}`);
+  ensureLinux();
+  ensurePackages(say);
+  ensureTools(say);
+  ensureNamespaces();
+  await (await import('./bundle.mjs')).bundle();
+  const script = join(root, 'dist/programs/bench.mjs');
+  const world = enterWorld('node', [
+    '--enable-source-maps',
+    script,
+    root,
+    ...process.argv.slice(2),
+  ]);
+  const bench = spawn(world.command, world.args, { cwd: root, stdio: 'inherit', env: world.env });
+  process.exitCode = await new Promise((resolve) => bench.on('exit', (code) => resolve(code ?? 1)));
+});
