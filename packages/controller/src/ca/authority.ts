@@ -1,0 +1,277 @@
+import { createPrivateKey, createPublicKey, randomBytes, webcrypto } from 'node:crypto';
+
+import type { Result, TrustDomain } from '@ambit/api';
+import { err, ok } from '@ambit/api';
+
+import { x509 } from './x509.ts';
+
+/** A certificate authority that can sign now: the self-made root or a plugged-in intermediate. */
+export interface Authority {
+  readonly certificate: x509.X509Certificate;
+  readonly key: webcrypto.CryptoKey;
+  readonly signingAlgorithm: EcdsaSigning | RsaSigning;
+  /** What goes after a leaf, in order, without any root; empty when the root itself signs. */
+  readonly chainPem: readonly string[];
+  readonly rootsPem: readonly string[];
+}
+
+interface EcdsaSigning {
+  readonly name: 'ECDSA';
+  readonly hash: string;
+}
+interface RsaSigning {
+  readonly name: 'RSASSA-PKCS1-v1_5';
+  readonly hash: string;
+}
+
+/** PEM texts, named as the keys of Istio's Secrets. */
+export interface AuthorityFiles {
+  readonly caCert: string;
+  readonly caKey: string;
+  /** Roots that peers are to trust; the certificate itself when absent. */
+  readonly rootCert?: string;
+  readonly certChain?: string;
+}
+
+export interface AuthorityRejected {
+  readonly code:
+    'ca/malformed' | 'ca/not-an-authority' | 'ca/key-mismatch' | 'ca/expired' | 'ca/no-path';
+  readonly message: string;
+}
+
+const tenYearsMs = 10 * 365 * 24 * 60 * 60_000;
+export const clockSkewMs = 2 * 60_000;
+const maxCertificates = 16;
+
+/** Makes a new root: ECDSA P-256, ten years. */
+export async function makeSelfSignedRoot(
+  trustDomain: TrustDomain,
+  nowMs: number,
+): Promise<AuthorityFiles> {
+  const algorithm = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' };
+  const keys = await webcrypto.subtle.generateKey(algorithm, true, ['sign', 'verify']);
+  const certificate = await x509.X509CertificateGenerator.createSelfSigned({
+    name: [{ O: [trustDomain] }],
+    serialNumber: newSerialNumber(),
+    notBefore: new Date(nowMs - clockSkewMs),
+    notAfter: new Date(nowMs + tenYearsMs),
+    signingAlgorithm: algorithm,
+    keys,
+    extensions: [
+      new x509.BasicConstraintsExtension(true, undefined, true),
+      new x509.KeyUsagesExtension(
+        x509.KeyUsageFlags.keyCertSign | x509.KeyUsageFlags.cRLSign,
+        true,
+      ),
+      await x509.SubjectKeyIdentifierExtension.create(keys.publicKey),
+    ],
+  });
+  const der = await webcrypto.subtle.exportKey('pkcs8', keys.privateKey);
+  return {
+    caCert: pem(certificate),
+    caKey: `${x509.PemConverter.encode(der, 'PRIVATE KEY')}\n`,
+  };
+}
+
+/** 128 random bits, as a positive number of full length. */
+export function newSerialNumber(): string {
+  const bytes = randomBytes(16);
+  bytes[0] = ((bytes[0] ?? 0) & 0x3f) | 0x40;
+  return bytes.toString('hex');
+}
+
+/** Reads an authority and proves that it can sign: an authority's certificate, its key, a path to a given root. */
+export async function loadAuthority(
+  files: AuthorityFiles,
+  nowMs: number,
+): Promise<Result<Authority, AuthorityRejected>> {
+  const parsed = parseFiles(files);
+  if (!parsed.ok) return parsed;
+  const { certificate, roots, chain } = parsed.value;
+  const basic = certificate.getExtension(x509.BasicConstraintsExtension);
+  const usages = certificate.getExtension(x509.KeyUsagesExtension)?.usages ?? 0;
+  if (basic?.ca !== true || (usages & x509.KeyUsageFlags.keyCertSign) === 0) {
+    return reject(
+      'ca/not-an-authority',
+      'ca-cert.pem may not sign: it needs CA:TRUE and keyCertSign',
+    );
+  }
+  if (
+    certificate.notAfter.getTime() <= nowMs ||
+    certificate.notBefore.getTime() > nowMs + clockSkewMs
+  ) {
+    return reject(
+      'ca/expired',
+      `ca-cert.pem is valid from ${certificate.notBefore.toISOString()} to ${certificate.notAfter.toISOString()} only`,
+    );
+  }
+  const key = await importKey(files.caKey, certificate);
+  if (!key.ok) return key;
+  if (!(await reachesRoot(certificate, chain, roots))) {
+    return reject(
+      'ca/no-path',
+      'no chain leads from ca-cert.pem over cert-chain.pem to root-cert.pem',
+    );
+  }
+  return ok({
+    certificate,
+    key: key.value.key,
+    signingAlgorithm: key.value.signingAlgorithm,
+    chainPem: [certificate, ...chain].filter((one) => !isRoot(one, roots)).map(pem),
+    rootsPem: roots.map(pem),
+  });
+}
+
+interface ParsedFiles {
+  readonly certificate: x509.X509Certificate;
+  readonly roots: readonly x509.X509Certificate[];
+  readonly chain: readonly x509.X509Certificate[];
+}
+
+function parseFiles(files: AuthorityFiles): Result<ParsedFiles, AuthorityRejected> {
+  const named = [
+    ['ca-cert.pem', files.caCert],
+    ['root-cert.pem', files.rootCert ?? files.caCert],
+    ['cert-chain.pem', files.certChain ?? ''],
+  ] as const;
+  const all: x509.X509Certificate[][] = [];
+  for (const [name, text] of named) {
+    try {
+      all.push(parseCertificates(text));
+    } catch {
+      return reject('ca/malformed', `${name} is no PEM of certificates`);
+    }
+  }
+  const [own = [], roots = [], rest = []] = all;
+  const certificate = own[0];
+  if (certificate === undefined || roots.length === 0) {
+    return reject('ca/malformed', 'ca-cert.pem and root-cert.pem must each hold a certificate');
+  }
+  // Istio's cert-chain.pem usually begins with ca-cert.pem itself.
+  const seen = new Set([pem(certificate)]);
+  const chain = [...own.slice(1), ...rest].filter((one) => {
+    const text = pem(one);
+    if (seen.has(text)) return false;
+    seen.add(text);
+    return true;
+  });
+  return ok({ certificate, roots, chain });
+}
+
+function parseCertificates(text: string): x509.X509Certificate[] {
+  if (text.trim() === '') return [];
+  const blocks = x509.PemConverter.decodeWithHeaders(text).filter(
+    (one) => one.type === 'CERTIFICATE',
+  );
+  if (blocks.length === 0 || blocks.length > maxCertificates)
+    throw new TypeError('no certificates');
+  return blocks.map((one) => new x509.X509Certificate(one.rawData));
+}
+
+async function importKey(
+  keyPem: string,
+  certificate: x509.X509Certificate,
+): Promise<
+  Result<
+    { key: webcrypto.CryptoKey; signingAlgorithm: Authority['signingAlgorithm'] },
+    AuthorityRejected
+  >
+> {
+  try {
+    const key = createPrivateKey(keyPem);
+    const spki = createPublicKey(key).export({ type: 'spki', format: 'der' });
+    const certified = createPublicKey({
+      key: Buffer.from(certificate.publicKey.rawData),
+      type: 'spki',
+      format: 'der',
+    }).export({ type: 'spki', format: 'der' });
+    if (!spki.equals(certified)) {
+      return reject('ca/key-mismatch', 'ca-key.pem is not the key of ca-cert.pem');
+    }
+    const signing = signingOf(key.asymmetricKeyType, key.asymmetricKeyDetails?.namedCurve);
+    if (signing === undefined) {
+      return reject('ca/malformed', 'ca-key.pem must be an RSA or an EC key (P-256, P-384, P-521)');
+    }
+    const pkcs8 = key.export({ type: 'pkcs8', format: 'der' });
+    const imported = await webcrypto.subtle.importKey('pkcs8', pkcs8, signing.import, false, [
+      'sign',
+    ]);
+    return ok({ key: imported, signingAlgorithm: signing.sign });
+  } catch {
+    // The reason may quote the key.
+    return reject('ca/malformed', 'ca-key.pem is no private key in PEM');
+  }
+}
+
+function signingOf(type: string | undefined, curve: string | undefined) {
+  if (type === 'rsa') {
+    const sign: RsaSigning = { name: 'RSASSA-PKCS1-v1_5', hash: 'SHA-256' };
+    return { sign, import: sign };
+  }
+  const [namedCurve, hash] =
+    type !== 'ec'
+      ? []
+      : curve === 'prime256v1'
+        ? ['P-256', 'SHA-256']
+        : curve === 'secp384r1'
+          ? ['P-384', 'SHA-384']
+          : curve === 'secp521r1'
+            ? ['P-521', 'SHA-512']
+            : [];
+  if (namedCurve === undefined || hash === undefined) return undefined;
+  const sign: EcdsaSigning = { name: 'ECDSA', hash };
+  return { sign, import: { name: 'ECDSA', namedCurve } };
+}
+
+function isRoot(one: x509.X509Certificate, roots: readonly x509.X509Certificate[]): boolean {
+  return roots.some((root) => root.equal(one)) || one.subject === one.issuer;
+}
+
+async function reachesRoot(
+  start: x509.X509Certificate,
+  chain: readonly x509.X509Certificate[],
+  roots: readonly x509.X509Certificate[],
+): Promise<boolean> {
+  let current = start;
+  for (let step = 0; step <= chain.length; step += 1) {
+    const holder = current;
+    if (roots.some((root) => root.equal(holder))) return true;
+    for (const root of roots) if (await isSignedBy(holder, root)) return true;
+    const issuer = await firstIssuer(holder, chain);
+    if (issuer === undefined) return false;
+    current = issuer;
+  }
+  return false;
+}
+
+async function firstIssuer(
+  of: x509.X509Certificate,
+  among: readonly x509.X509Certificate[],
+): Promise<x509.X509Certificate | undefined> {
+  for (const one of among) if (!one.equal(of) && (await isSignedBy(of, one))) return one;
+  return undefined;
+}
+
+async function isSignedBy(
+  one: x509.X509Certificate,
+  issuer: x509.X509Certificate,
+): Promise<boolean> {
+  if (one.issuer !== issuer.subject) return false;
+  try {
+    return await one.verify({ publicKey: issuer.publicKey, signatureOnly: true });
+  } catch {
+    return false;
+  }
+}
+
+/** PEM with a final line feed. */
+export function pem(certificate: x509.X509Certificate): string {
+  return `${certificate.toString('pem').trimEnd()}\n`;
+}
+
+function reject(
+  code: AuthorityRejected['code'],
+  message: string,
+): Result<never, AuthorityRejected> {
+  return err({ code, message });
+}

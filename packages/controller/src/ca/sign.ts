@@ -1,0 +1,79 @@
+import type { SpiffeIdentity } from '@ambit/api';
+
+import type { Authority } from './authority.ts';
+import { clockSkewMs, newSerialNumber, pem } from './authority.ts';
+import type { RequestedKey } from './request.ts';
+import { x509 } from './x509.ts';
+
+export interface SignedCertificate {
+  /** PEM, leaf first, without the root. */
+  readonly chain: readonly string[];
+  readonly roots: readonly string[];
+  readonly notAfter: Date;
+}
+
+export interface SigningTime {
+  readonly nowMs: number;
+  readonly ttlMs: number;
+}
+
+/** Names of a serving certificate; a workload's has exactly one identity instead. */
+export type SubjectNames =
+  | { readonly kind: 'identity'; readonly identity: SpiffeIdentity }
+  | { readonly kind: 'dns'; readonly names: readonly string[]; readonly identity?: SpiffeIdentity };
+
+const keyIdentifier = '2.5.29.14';
+
+/** Signs a certificate made from our own template; only the public key comes from outside. */
+export async function signCertificate(
+  authority: Authority,
+  key: RequestedKey,
+  subject: SubjectNames,
+  { nowMs, ttlMs }: SigningTime,
+): Promise<SignedCertificate> {
+  const issuerEnd = authority.certificate.notAfter.getTime();
+  const issuerStart = authority.certificate.notBefore.getTime();
+  const notAfter = new Date(Math.min(nowMs + ttlMs, issuerEnd));
+  const publicKey = new x509.PublicKey(key.spki);
+  const certificate = await x509.X509CertificateGenerator.create({
+    serialNumber: newSerialNumber(),
+    subject: [],
+    issuer: authority.certificate.subjectName,
+    notBefore: new Date(Math.max(nowMs - clockSkewMs, issuerStart)),
+    notAfter,
+    publicKey,
+    signingKey: authority.key,
+    signingAlgorithm: authority.signingAlgorithm,
+    extensions: [
+      new x509.BasicConstraintsExtension(false, undefined, true),
+      new x509.KeyUsagesExtension(
+        x509.KeyUsageFlags.digitalSignature |
+          (key.kind === 'rsa' ? x509.KeyUsageFlags.keyEncipherment : 0),
+        true,
+      ),
+      new x509.ExtendedKeyUsageExtension([
+        x509.ExtendedKeyUsage.serverAuth,
+        x509.ExtendedKeyUsage.clientAuth,
+      ]),
+      // Critical, because the subject is empty (RFC 5280 4.2.1.6).
+      new x509.SubjectAlternativeNameExtension(alternativeNames(subject), true),
+      await authorityKeyIdentifier(authority),
+    ],
+  });
+  return { chain: [pem(certificate), ...authority.chainPem], roots: authority.rootsPem, notAfter };
+}
+
+function alternativeNames(subject: SubjectNames): { type: 'url' | 'dns'; value: string }[] {
+  if (subject.kind === 'identity') return [{ type: 'url', value: subject.identity.uri }];
+  const names = subject.names.map((value) => ({ type: 'dns' as const, value }));
+  return subject.identity === undefined
+    ? names
+    : [...names, { type: 'url', value: subject.identity.uri }];
+}
+
+/** The issuer's own identifier where it has one: verifiers compare them, however the issuer made its. */
+async function authorityKeyIdentifier(authority: Authority): Promise<x509.Extension> {
+  const own = authority.certificate.getExtension<x509.SubjectKeyIdentifierExtension>(keyIdentifier);
+  if (own !== null) return new x509.AuthorityKeyIdentifierExtension(own.keyId);
+  return x509.AuthorityKeyIdentifierExtension.create(authority.certificate.publicKey);
+}

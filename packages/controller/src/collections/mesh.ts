@@ -1,0 +1,341 @@
+import { createHash } from 'node:crypto';
+import { isDeepStrictEqual } from 'node:util';
+
+import type {
+  Locality,
+  MeshSettings,
+  PolicyKey,
+  Service,
+  SnapshotVersion,
+  Upsert,
+} from '@ambit/api';
+import { policyKey, serviceKey, trafficDistributionAnnotation } from '@ambit/api';
+
+import type { EndpointSliceRecord } from '../kube/decode/endpoint-slice.ts';
+import type { NamespaceRecord } from '../kube/decode/namespace.ts';
+import type { NodeRecord } from '../kube/decode/node.ts';
+import type { PodRecord } from '../kube/decode/pod.ts';
+import type { PeerAuthenticationRecord, PolicyRecord } from '../kube/decode/policy.ts';
+import type { ServiceRecord } from '../kube/decode/service.ts';
+import type { Endpoint } from '../translate/endpoint.ts';
+import { isEndpointOf, memberships, sliceEndpoints } from '../translate/endpoint.ts';
+import type { CompiledPeerAuthentication } from '../translate/peer-authentication.ts';
+import { compilePeerAuthentication, resolveMtls } from '../translate/peer-authentication.ts';
+import type { CompiledPolicy } from '../translate/policy.ts';
+import { compilePolicy } from '../translate/policy.ts';
+import { selects } from '../translate/selector.ts';
+import { compileService } from '../translate/service.ts';
+import type { ClusterFacts } from '../translate/workload.ts';
+import { compileWorkload, hasEnded, isWorkload, networkLabel } from '../translate/workload.ts';
+import { Collection } from './collection.ts';
+import type { Derived, Reader } from './derived.ts';
+import { Graph } from './derived.ts';
+
+/** The records of every kind as they come from the API, by `namespace/name`. */
+export interface Sources {
+  readonly pods: Collection<PodRecord>;
+  readonly namespaces: Collection<NamespaceRecord>;
+  readonly services: Collection<ServiceRecord>;
+  readonly endpointSlices: Collection<EndpointSliceRecord>;
+  readonly nodes: Collection<NodeRecord>;
+  readonly peerAuthentications: Collection<PeerAuthenticationRecord>;
+  readonly policies: Collection<PolicyRecord>;
+  /** One entry, `default`. */
+  readonly settings: Collection<MeshSettings>;
+}
+
+/** Everything that is compiled, and the way to bring it up to date. */
+export interface MeshCollections {
+  readonly sources: Sources;
+  readonly compiledPolicies: Collection<CompiledPolicy>;
+  readonly compiledPeerAuthentications: Collection<CompiledPeerAuthentication>;
+  /** What proxies are to hold, by type; every value has its version. */
+  readonly outputs: readonly Collection<Upsert>[];
+  flush(): void;
+  /** How often each stage has computed a value. */
+  recomputations(): ReadonlyMap<string, number>;
+}
+
+export function createSources(): Sources {
+  return {
+    pods: new Collection<PodRecord>('pods', {
+      account: (pod) => (hasEnded(pod) ? [] : [accountOnNode(pod)]),
+    }),
+    namespaces: new Collection('namespaces'),
+    services: new Collection('services'),
+    endpointSlices: new Collection('endpoint-slices'),
+    nodes: new Collection('nodes'),
+    peerAuthentications: new Collection('peer-authentications'),
+    policies: new Collection('policies'),
+    settings: new Collection('settings'),
+  };
+}
+
+/** Key of the `account` index of pods: which service accounts run on which node. */
+export function accountOnNode(pod: {
+  readonly meta: { readonly namespace: string };
+  readonly serviceAccount: string;
+  readonly node: string;
+}): string {
+  return `${pod.node}/${pod.meta.namespace}/${pod.serviceAccount}`;
+}
+
+const everywhere = '*';
+
+export function createMeshCollections(cluster: ClusterFacts): MeshCollections {
+  const graph = new Graph();
+  const sources = createSources();
+  const stages: (readonly [string, Derived<never, never>])[] = [];
+  const noted = <P, V>(name: string, derived: Derived<P, V>): Collection<V> => {
+    stages.push([name, derived as unknown as Derived<never, never>]);
+    return derived.output;
+  };
+  const base = baseStages(graph, sources, cluster, noted);
+  const policies = policyStages(graph, sources, cluster, noted);
+  const services = noted(
+    'services',
+    graph.derive<ServiceRecord, Service>({
+      name: 'services',
+      primary: sources.services,
+      derive: (record, key, read) => {
+        const distribution = read.get(base.namespaces, record.meta.namespace);
+        return only(key, compileService(record, distribution, cluster.clusterDomain));
+      },
+      equal: isDeepStrictEqual,
+    }),
+  );
+  const endpoints = noted(
+    'endpoints',
+    graph.derive<EndpointSliceRecord, Endpoint>({
+      name: 'endpoints',
+      primary: sources.endpointSlices,
+      indexes: {
+        pod: (one) => (one.pod === undefined ? [] : [one.pod.key]),
+        address: (one) => (one.pod === undefined ? one.addresses : []),
+      },
+      derive: (slice, _key, read) => {
+        const service = read.get(services, `${slice.meta.namespace}/${slice.service}`);
+        return service === undefined ? new Map<string, Endpoint>() : sliceEndpoints(slice, service);
+      },
+      equal: isDeepStrictEqual,
+    }),
+  );
+  const workloads = noted(
+    'workloads',
+    graph.derive<PodRecord, Upsert>({
+      name: 'workloads',
+      primary: sources.pods,
+      derive: (pod, key, read) => {
+        if (!isWorkload(pod)) return new Map<string, Upsert>();
+        const resource = compileWorkload(
+          {
+            pod,
+            locality: pod.node === '' ? undefined : read.get(base.localities, pod.node),
+            network: read.get(base.networks, cluster.rootNamespace) ?? '',
+            mtls: resolveMtls(applicable(read, policies.peer, pod, cluster), {
+              namespace: pod.meta.namespace,
+              labels: pod.meta.labels,
+            }),
+            policies: selecting(read, policies.selectors, pod),
+            services: memberships(endpointsOf(read, endpoints, pod)),
+          },
+          cluster,
+        );
+        return only(key, {
+          type: 'workload',
+          name: resource.uid,
+          version: versionOf(resource),
+          resource,
+        });
+      },
+      equal: sameVersion,
+    }),
+  );
+  const outputs = [
+    settingsStage(graph, sources),
+    policyOutputStage(graph, policies.compiled),
+    serviceOutputStage(graph, services),
+    workloads,
+  ];
+  return {
+    sources,
+    compiledPolicies: policies.compiled,
+    compiledPeerAuthentications: policies.peer,
+    outputs,
+    flush: () => graph.flush(),
+    recomputations: () => new Map(stages.map(([name, derived]) => [name, derived.recomputations])),
+  };
+}
+
+type Noted = <P, V>(name: string, derived: Derived<P, V>) => Collection<V>;
+
+/** Of nodes and namespaces only what others use, so that a node's heartbeat stops here. */
+function baseStages(graph: Graph, sources: Sources, cluster: ClusterFacts, noted: Noted) {
+  const localities = noted(
+    'localities',
+    graph.derive<NodeRecord, Locality>({
+      name: 'localities',
+      primary: sources.nodes,
+      derive: (node, key) => only(key, node.locality),
+      equal: isDeepStrictEqual,
+    }),
+  );
+  const namespaces = noted(
+    'namespaces',
+    graph.derive<NamespaceRecord, string>({
+      name: 'namespaces',
+      primary: sources.namespaces,
+      derive: (namespace, key) =>
+        only(key, namespace.meta.annotations.get(trafficDistributionAnnotation) ?? ''),
+      equal: Object.is,
+    }),
+  );
+  const networks = noted(
+    'networks',
+    graph.derive<NamespaceRecord, string>({
+      name: 'networks',
+      primary: sources.namespaces,
+      derive: (namespace, key) =>
+        key === cluster.rootNamespace
+          ? only(key, namespace.meta.labels.get(networkLabel) ?? '')
+          : new Map<string, string>(),
+      equal: Object.is,
+    }),
+  );
+  return { localities, namespaces, networks };
+}
+
+interface PolicySelector {
+  readonly key: PolicyKey;
+  readonly namespace: string;
+  readonly labels: ReadonlyMap<string, string>;
+}
+
+function policyStages(graph: Graph, sources: Sources, cluster: ClusterFacts, noted: Noted) {
+  const compiled = noted(
+    'policies',
+    graph.derive<PolicyRecord, CompiledPolicy>({
+      name: 'policies',
+      primary: sources.policies,
+      derive: (record, key) => only(key, compilePolicy(record, cluster.rootNamespace)),
+      equal: isDeepStrictEqual,
+    }),
+  );
+  // Apart from the policies, so that a changed rule is no business of the workloads that are selected.
+  const selectors = noted(
+    'policy-selectors',
+    graph.derive<CompiledPolicy, PolicySelector>({
+      name: 'policy-selectors',
+      primary: compiled,
+      indexes: { namespace: (one) => [one.namespace] },
+      derive: ({ policy, selector }, key) => {
+        if (policy === undefined || selector === undefined)
+          return new Map<string, PolicySelector>();
+        // Istio: a selector in the root namespace selects workloads of every namespace.
+        const namespace =
+          policy.namespace === cluster.rootNamespace ? everywhere : policy.namespace;
+        return only(key, {
+          key: policyKey(policy.namespace, policy.name),
+          namespace,
+          labels: selector,
+        });
+      },
+      equal: isDeepStrictEqual,
+    }),
+  );
+  const peer = noted(
+    'peer-authentications',
+    graph.derive<PeerAuthenticationRecord, CompiledPeerAuthentication>({
+      name: 'peer-authentications',
+      primary: sources.peerAuthentications,
+      indexes: { namespace: (one) => [one.namespace] },
+      derive: (record, key) => only(key, compilePeerAuthentication(record, cluster.rootNamespace)),
+      equal: isDeepStrictEqual,
+    }),
+  );
+  return { compiled, selectors, peer };
+}
+
+function applicable(
+  read: Reader,
+  peer: Collection<CompiledPeerAuthentication>,
+  pod: PodRecord,
+  cluster: ClusterFacts,
+): readonly CompiledPeerAuthentication[] {
+  const own = read.find(peer, 'namespace', pod.meta.namespace);
+  if (pod.meta.namespace === cluster.rootNamespace) return own;
+  return [...read.find(peer, 'namespace', cluster.rootNamespace), ...own];
+}
+
+function selecting(
+  read: Reader,
+  selectors: Collection<PolicySelector>,
+  pod: PodRecord,
+): readonly PolicyKey[] {
+  return [
+    ...read.find(selectors, 'namespace', everywhere),
+    ...read.find(selectors, 'namespace', pod.meta.namespace),
+  ]
+    .filter((one) => selects(one.labels, pod.meta.labels))
+    .map((one) => one.key)
+    .sort();
+}
+
+function endpointsOf(
+  read: Reader,
+  endpoints: Collection<Endpoint>,
+  pod: PodRecord,
+): readonly Endpoint[] {
+  const byPod = read.find(endpoints, 'pod', `${pod.meta.namespace}/${pod.meta.name}`);
+  const byAddress = pod.addresses.flatMap((ip) => read.find(endpoints, 'address', ip));
+  return [...byPod, ...byAddress].filter((one) => isEndpointOf(one, pod));
+}
+
+function settingsStage(graph: Graph, sources: Sources): Collection<Upsert> {
+  return graph.derive<MeshSettings, Upsert>({
+    name: 'mesh-output',
+    primary: sources.settings,
+    derive: (resource) =>
+      only('default', { type: 'mesh', name: 'default', version: versionOf(resource), resource }),
+    equal: sameVersion,
+  }).output;
+}
+
+function policyOutputStage(graph: Graph, compiled: Collection<CompiledPolicy>): Collection<Upsert> {
+  return graph.derive<CompiledPolicy, Upsert>({
+    name: 'policy-output',
+    primary: compiled,
+    derive: ({ policy }, key) => {
+      if (policy === undefined) return new Map<string, Upsert>();
+      const name = policyKey(policy.namespace, policy.name);
+      return only(key, { type: 'policy', name, version: versionOf(policy), resource: policy });
+    },
+    equal: sameVersion,
+  }).output;
+}
+
+function serviceOutputStage(graph: Graph, services: Collection<Service>): Collection<Upsert> {
+  return graph.derive<Service, Upsert>({
+    name: 'service-output',
+    primary: services,
+    derive: (resource, key) => {
+      const name = serviceKey(resource.namespace, resource.hostname);
+      return only(key, { type: 'service', name, version: versionOf(resource), resource });
+    },
+    equal: sameVersion,
+  }).output;
+}
+
+function only<V>(key: string, value: V | undefined): ReadonlyMap<string, V> {
+  return value === undefined ? new Map<string, V>() : new Map([[key, value]]);
+}
+
+function sameVersion(left: Upsert, right: Upsert): boolean {
+  return left.version === right.version;
+}
+
+/** 128 bits of the content's hash; resources are built with their fields in one order. */
+export function versionOf(resource: object): SnapshotVersion {
+  const digest = createHash('sha256').update(JSON.stringify(resource)).digest();
+  return digest.subarray(0, 16).toString('base64url') as SnapshotVersion;
+}

@@ -1,0 +1,5 @@
+export type { Controller, ControllerDeps } from './app.ts';
+export { startController } from './app.ts';
+export type { ControllerConfig } from './config.ts';
+export type { CustomResourceDefinition } from './resources/crd.ts';
+export { crds } from './resources/index.ts';

@@ -1,0 +1,138 @@
+import type { Result } from '@ambit/api';
+
+import type { Metadata, Problem } from './decode/fields.ts';
+import { decodeMetadata, objectKey } from './decode/fields.ts';
+
+/** What a decoder makes of one object: a checked record, or why there is none. */
+export type Decode<R> = (object: unknown, meta: Metadata) => Result<R, Problem>;
+
+/** One object came, changed or went. `after` is undefined when it went. */
+export interface CacheChange<R> {
+  readonly key: string;
+  readonly before: R | undefined;
+  readonly after: R | undefined;
+}
+
+export interface CacheOptions<R> {
+  /** Kind as it is told in problems, for example `Pod`. */
+  readonly kind: string;
+  readonly decode: Decode<R>;
+  /** Called once per applied event or list, with only what really changed. */
+  readonly onChanges: (changes: readonly CacheChange<R>[]) => void;
+  readonly onProblem: (key: string, problem: Problem | undefined) => void;
+}
+
+interface Held<R> {
+  readonly uid: string;
+  readonly resourceVersion: string;
+  /** The last good record; undefined while there never was one. */
+  readonly record: R | undefined;
+}
+
+/** How many deleted objects are remembered, so that a late event cannot bring one back. */
+const maxTombstones = 4096;
+
+/**
+ * The objects of one kind as records. It takes events repeated and out of order: an older version of an object
+ * never replaces a newer one. A list replaces everything, as a difference.
+ */
+export class ObjectCache<R> {
+  readonly #options: CacheOptions<R>;
+  readonly #held = new Map<string, Held<R>>();
+  readonly #tombstones = new Map<string, string>();
+  #synced = false;
+
+  constructor(options: CacheOptions<R>) {
+    this.#options = options;
+  }
+
+  /** True once a first list was taken in. */
+  get synced(): boolean {
+    return this.#synced;
+  }
+
+  get size(): number {
+    return this.#held.size;
+  }
+
+  /** Takes a complete list: what it lacks is gone, whatever versions were seen before. */
+  replace(objects: readonly unknown[]): void {
+    this.#tombstones.clear();
+    const changes: CacheChange<R>[] = [];
+    const listed = new Set<string>();
+    for (const object of objects) {
+      const meta = decodeMetadata(object);
+      if (meta === undefined) continue;
+      listed.add(objectKey(meta));
+      this.#take(object, meta, changes);
+    }
+    for (const key of [...this.#held.keys()]) {
+      if (!listed.has(key)) this.#drop(key, changes);
+    }
+    this.#synced = true;
+    this.#tell(changes);
+  }
+
+  upsert(object: unknown): void {
+    const meta = decodeMetadata(object);
+    if (meta === undefined) return;
+    const key = objectKey(meta);
+    const seen = this.#held.get(key)?.resourceVersion ?? this.#tombstones.get(key);
+    if (seen !== undefined && isOlder(meta.resourceVersion, seen)) return;
+    const changes: CacheChange<R>[] = [];
+    this.#take(object, meta, changes);
+    this.#tell(changes);
+  }
+
+  remove(object: unknown): void {
+    const meta = decodeMetadata(object);
+    if (meta === undefined) return;
+    const key = objectKey(meta);
+    const held = this.#held.get(key);
+    if (held !== undefined && isOlder(meta.resourceVersion, held.resourceVersion)) return;
+    this.#tombstones.delete(key);
+    this.#tombstones.set(key, meta.resourceVersion);
+    if (this.#tombstones.size > maxTombstones) {
+      for (const oldest of this.#tombstones.keys()) {
+        this.#tombstones.delete(oldest);
+        break;
+      }
+    }
+    const changes: CacheChange<R>[] = [];
+    this.#drop(key, changes);
+    this.#tell(changes);
+  }
+
+  #take(object: unknown, meta: Metadata, changes: CacheChange<R>[]): void {
+    const key = objectKey(meta);
+    const held = this.#held.get(key);
+    const same = held?.uid === meta.uid && held.resourceVersion === meta.resourceVersion;
+    if (same && meta.resourceVersion !== '') return;
+    const decoded = this.#options.decode(object, meta);
+    this.#options.onProblem(key, decoded.ok ? undefined : decoded.error);
+    // Another object under the same name inherits nothing; the same one keeps its last good record.
+    const lastGood = held?.uid === meta.uid ? held.record : undefined;
+    const record = decoded.ok ? decoded.value : lastGood;
+    this.#tombstones.delete(key);
+    this.#held.set(key, { uid: meta.uid, resourceVersion: meta.resourceVersion, record });
+    if (record !== held?.record) changes.push({ key, before: held?.record, after: record });
+  }
+
+  #drop(key: string, changes: CacheChange<R>[]): void {
+    const held = this.#held.get(key);
+    if (held === undefined) return;
+    this.#held.delete(key);
+    this.#options.onProblem(key, undefined);
+    if (held.record !== undefined) changes.push({ key, before: held.record, after: undefined });
+  }
+
+  #tell(changes: readonly CacheChange<R>[]): void {
+    if (changes.length > 0) this.#options.onChanges(changes);
+  }
+}
+
+/** Versions of one kind are ordered whole numbers in every API server; anything else is not compared. */
+function isOlder(version: string, seen: string): boolean {
+  if (!/^\d{1,20}$/.test(version) || !/^\d{1,20}$/.test(seen)) return false;
+  return BigInt(version) < BigInt(seen);
+}

@@ -1,0 +1,275 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+
+import type { KubeClient } from './client.ts';
+import { statusOf } from './client.ts';
+import { field, list, text } from './decode/fields.ts';
+import { KubeError, kubeStatus } from './error.ts';
+
+/** Where a reflector puts what it sees; an ObjectCache is one. */
+export interface ReflectorSink {
+  replace(objects: readonly unknown[]): void;
+  upsert(object: unknown): void;
+  remove(object: unknown): void;
+}
+
+export interface ReflectorTimings {
+  /** A watch is asked to end after a random time between these, so that a lost one cannot stay lost. */
+  readonly watchMinMs: number;
+  readonly watchMaxMs: number;
+  /** Neither event nor bookmark for this long: the watch is taken for dead. Bookmarks come about every minute. */
+  readonly stallMs: number;
+  readonly backoffMinMs: number;
+  readonly backoffMaxMs: number;
+  readonly requestTimeoutMs: number;
+}
+
+export const defaultReflectorTimings: ReflectorTimings = {
+  watchMinMs: 5 * 60_000,
+  watchMaxMs: 10 * 60_000,
+  stallMs: 150_000,
+  backoffMinMs: 200,
+  backoffMaxMs: 15_000,
+  requestTimeoutMs: 60_000,
+};
+
+export interface ReflectorOptions {
+  readonly client: KubeClient;
+  /** Collection to watch, for example `/api/v1/pods`. */
+  readonly path: string;
+  readonly fieldSelector?: string;
+  readonly sink: ReflectorSink;
+  readonly timings?: Partial<ReflectorTimings>;
+  readonly pageSize?: number;
+  /** Told about every failure, which is then retried; `attempt` counts failures in a row. */
+  readonly onFailure: (error: unknown, attempt: number) => void;
+  /** A number from 0 to 1; Math.random by default. */
+  readonly random?: () => number;
+}
+
+export interface Reflector {
+  /** Milliseconds since the last sign of life of the watch; Infinity before the first. */
+  ageMs(): number;
+  /** How often a full list was taken. */
+  readonly lists: number;
+  close(): Promise<void>;
+}
+
+type WatchEnd = 'reconnect' | 'relist';
+
+/** Keeps a sink equal to a collection of the API for as long as it runs, whatever the connection does. */
+export function startReflector(options: ReflectorOptions): Reflector {
+  return new RunningReflector(options);
+}
+
+class RunningReflector implements Reflector {
+  readonly #options: ReflectorOptions;
+  readonly #timings: ReflectorTimings;
+  readonly #abort = new AbortController();
+  readonly #done: Promise<void>;
+  #lastSignAt: number | undefined;
+  #resourceVersion = '';
+  #failures = 0;
+  #lists = 0;
+
+  constructor(options: ReflectorOptions) {
+    this.#options = options;
+    this.#timings = { ...defaultReflectorTimings, ...options.timings };
+    this.#done = this.#run();
+  }
+
+  get lists(): number {
+    return this.#lists;
+  }
+
+  ageMs(): number {
+    return this.#lastSignAt === undefined ? Infinity : performance.now() - this.#lastSignAt;
+  }
+
+  async close(): Promise<void> {
+    this.#abort.abort();
+    await this.#done;
+  }
+
+  async #run(): Promise<void> {
+    let mustList = true;
+    while (!this.#abort.signal.aborted) {
+      try {
+        if (mustList) await this.#list();
+        mustList = false;
+        mustList = (await this.#watch()) === 'relist';
+      } catch (error) {
+        if (this.#abort.signal.aborted) return;
+        mustList ||= needsRelist(error);
+        this.#failures += 1;
+        this.#options.onFailure(error, this.#failures);
+        await this.#backOff(error);
+      }
+    }
+  }
+
+  async #list(): Promise<void> {
+    const objects: unknown[] = [];
+    let next = '';
+    // A continue token may expire between pages; the second try then asks for everything at once.
+    let pageSize = this.#options.pageSize ?? 500;
+    for (;;) {
+      const query = this.#query();
+      if (pageSize > 0) query.set('limit', String(pageSize));
+      if (next !== '') query.set('continue', next);
+      let page: unknown;
+      try {
+        page = await this.#options.client.request({
+          path: this.#options.path,
+          query,
+          signal: this.#abort.signal,
+          timeoutMs: this.#timings.requestTimeoutMs,
+        });
+      } catch (error) {
+        if (kubeStatus(error) !== 410 || next === '') throw error;
+        objects.length = 0;
+        next = '';
+        pageSize = 0;
+        continue;
+      }
+      const items = field(page, 'items');
+      if (!Array.isArray(items) && items !== null) {
+        throw new KubeError(`GET ${this.#options.path}: the answer is no list`, {});
+      }
+      for (const item of list(items)) objects.push(item);
+      next = text(field(page, 'metadata', 'continue'));
+      this.#resourceVersion = text(field(page, 'metadata', 'resourceVersion'));
+      if (next === '') break;
+    }
+    this.#lists += 1;
+    this.#sign();
+    this.#options.sink.replace(objects);
+  }
+
+  async #watch(): Promise<WatchEnd> {
+    const { watchMinMs, watchMaxMs, stallMs } = this.#timings;
+    const lifetimeMs = watchMinMs + this.#random() * (watchMaxMs - watchMinMs);
+    const query = this.#query();
+    query.set('watch', 'true');
+    query.set('allowWatchBookmarks', 'true');
+    query.set('resourceVersion', this.#resourceVersion);
+    query.set('timeoutSeconds', String(Math.max(1, Math.ceil(lifetimeMs / 1000))));
+    const stalled = new AbortController();
+    const timer = setTimeout(() => stalled.abort(), stallMs);
+    const startedAt = performance.now();
+    let events = 0;
+    try {
+      const lines = this.#options.client.lines(
+        {
+          path: this.#options.path,
+          query,
+          signal: AbortSignal.any([this.#abort.signal, stalled.signal]),
+        },
+        () => {
+          this.#sign();
+          timer.refresh();
+        },
+      );
+      for await (const line of lines) {
+        events += 1;
+        if (this.#take(line) === 'relist') return 'relist';
+        this.#failures = 0;
+      }
+    } catch (error) {
+      if (!stalled.signal.aborted || this.#abort.signal.aborted) throw error;
+      throw new KubeError(`watch ${this.#options.path}: silent for ${stallMs} ms`, {
+        cause: error,
+      });
+    } finally {
+      clearTimeout(timer);
+    }
+    // An API server that ends watches as fast as they begin must not be asked tens of times a second.
+    if (events === 0 && performance.now() - startedAt < 1000 && !this.#abort.signal.aborted) {
+      throw new KubeError(`watch ${this.#options.path}: ended at once`, {});
+    }
+    return 'reconnect';
+  }
+
+  #take(line: string): 'taken' | 'relist' {
+    let event: unknown;
+    try {
+      event = JSON.parse(line);
+    } catch (cause) {
+      throw new KubeError(`watch ${this.#options.path}: an event is no JSON`, {
+        reason: 'Undecodable',
+        cause,
+      });
+    }
+    const object = field(event, 'object');
+    const type = text(field(event, 'type'));
+    switch (type) {
+      case 'ADDED':
+      case 'MODIFIED':
+        this.#options.sink.upsert(object);
+        break;
+      case 'DELETED':
+        this.#options.sink.remove(object);
+        break;
+      case 'BOOKMARK':
+        break;
+      case 'ERROR':
+        return this.#failed(object);
+      default:
+        throw new KubeError(`watch ${this.#options.path}: unknown event ${JSON.stringify(type)}`, {
+          reason: 'Undecodable',
+        });
+    }
+    this.#advance(text(field(object, 'metadata', 'resourceVersion')));
+    return 'taken';
+  }
+
+  /** Never backwards: after a reordered event the next watch must not begin behind what was seen. */
+  #advance(version: string): void {
+    if (version === '') return;
+    const ordered = /^\d{1,20}$/.test(version) && /^\d{1,20}$/.test(this.#resourceVersion);
+    if (!ordered || BigInt(version) > BigInt(this.#resourceVersion))
+      this.#resourceVersion = version;
+  }
+
+  #failed(object: unknown): 'relist' {
+    const status = statusOf(object);
+    if (status.code === 410) return 'relist';
+    throw new KubeError(`watch ${this.#options.path}: ${status.code} ${status.message}`, {
+      status: status.code,
+      reason: status.reason === '' ? 'WatchError' : status.reason,
+    });
+  }
+
+  async #backOff(error: unknown): Promise<void> {
+    const { backoffMinMs, backoffMaxMs } = this.#timings;
+    const ceiling = Math.min(backoffMaxMs, backoffMinMs * 2 ** Math.min(this.#failures - 1, 20));
+    const asked = (error as { retryAfterMs?: number }).retryAfterMs ?? 0;
+    const delayMs = Math.max(Math.min(asked, backoffMaxMs), ceiling * (0.5 + this.#random() / 2));
+    await sleep(delayMs, undefined, { signal: this.#abort.signal }).catch(() => undefined);
+  }
+
+  #query(): Map<string, string> {
+    const selector = this.#options.fieldSelector;
+    return new Map(selector === undefined ? [] : [['fieldSelector', selector]]);
+  }
+
+  #random(): number {
+    return (this.#options.random ?? Math.random)();
+  }
+
+  #sign(): void {
+    this.#lastSignAt = performance.now();
+  }
+}
+
+/** What cannot be mended by going on from the last seen version. */
+function needsRelist(error: unknown): boolean {
+  const status = kubeStatus(error);
+  const reason = (error as { reason?: unknown }).reason;
+  return (
+    status === 410 ||
+    status === 400 ||
+    status === 504 ||
+    reason === 'Undecodable' ||
+    reason === 'WatchError'
+  );
+}

@@ -1,0 +1,144 @@
+import type { Collection } from '../collections/collection.ts';
+import type { Sources } from '../collections/mesh.ts';
+import type { Log } from '../log.ts';
+import type { Decode } from './cache.ts';
+import { ObjectCache } from './cache.ts';
+import type { KubeClient } from './client.ts';
+import { decodeEndpointSlice } from './decode/endpoint-slice.ts';
+import type { Problem } from './decode/fields.ts';
+import { decodeNamespace } from './decode/namespace.ts';
+import { decodeNode } from './decode/node.ts';
+import { decodePod } from './decode/pod.ts';
+import { decodeAuthorizationPolicy, decodePeerAuthentication } from './decode/policy.ts';
+import { decodeService } from './decode/service.ts';
+import type { Reflector, ReflectorTimings } from './reflector.ts';
+import { startReflector } from './reflector.ts';
+
+export interface WatchesOptions {
+  readonly client: KubeClient;
+  readonly sources: Sources;
+  readonly timings?: Partial<ReflectorTimings>;
+  readonly log: Log;
+  /** Some source has changed. */
+  readonly onChange: () => void;
+}
+
+/** The watches of everything that is compiled. */
+export interface Watches {
+  readonly synced: boolean;
+  /** Settles once every kind has been listed. */
+  readonly whenSynced: Promise<void>;
+  /** Kinds that have not been listed yet. */
+  awaited(): readonly string[];
+  /** Milliseconds since each watch showed a sign of life. */
+  ages(): ReadonlyMap<string, number>;
+  /** What is wrong with objects that could not be read, by kind and key. */
+  problems(): readonly Problem[];
+  close(): Promise<void>;
+}
+
+interface Watched {
+  readonly kind: string;
+  readonly cache: { readonly synced: boolean };
+  readonly reflector: Reflector;
+}
+
+export function startWatches(options: WatchesOptions): Watches {
+  const { sources } = options;
+  const problems = new Map<string, Problem>();
+  let settle: () => void = () => undefined;
+  const whenSynced = new Promise<void>((resolve) => (settle = resolve));
+  const watched: Watched[] = [];
+  const check = (): void => {
+    if (watched.length === kinds && watched.every((one) => one.cache.synced)) settle();
+  };
+  const watch = <R>(kind: string, path: string, decode: Decode<R>, into: Collection<R>): void => {
+    watched.push(startWatch({ kind, path, decode, into }, options, problems, check));
+  };
+  const kinds = 7;
+  watch('Namespace', '/api/v1/namespaces', decodeNamespace, sources.namespaces);
+  watch('Node', '/api/v1/nodes', decodeNode, sources.nodes);
+  watch('Pod', '/api/v1/pods', decodePod, sources.pods);
+  watch('Service', '/api/v1/services', decodeService, sources.services);
+  const slices = '/apis/discovery.k8s.io/v1/endpointslices';
+  watch('EndpointSlice', slices, decodeEndpointSlice, sources.endpointSlices);
+  const security = '/apis/security.istio.io/v1';
+  watch(
+    'PeerAuthentication',
+    `${security}/peerauthentications`,
+    decodePeerAuthentication,
+    sources.peerAuthentications,
+  );
+  watch(
+    'AuthorizationPolicy',
+    `${security}/authorizationpolicies`,
+    decodeAuthorizationPolicy,
+    sources.policies,
+  );
+  return {
+    get synced() {
+      return watched.every((one) => one.cache.synced);
+    },
+    whenSynced,
+    awaited: () => watched.filter((one) => !one.cache.synced).map((one) => one.kind),
+    ages: () => new Map(watched.map((one) => [one.kind, one.reflector.ageMs()])),
+    problems: () => [...problems.values()],
+    close: async () => {
+      await Promise.all(watched.map((one) => one.reflector.close()));
+    },
+  };
+}
+
+interface WatchTarget<R> {
+  readonly kind: string;
+  readonly path: string;
+  readonly decode: Decode<R>;
+  readonly into: Collection<R>;
+}
+
+function startWatch<R>(
+  { kind, path, decode, into }: WatchTarget<R>,
+  options: WatchesOptions,
+  problems: Map<string, Problem>,
+  onSync: () => void,
+): Watched {
+  const { log } = options;
+  const cache = new ObjectCache<R>({
+    kind,
+    decode,
+    onChanges: (changes) => {
+      for (const { key, after } of changes) {
+        if (after === undefined) into.delete(key);
+        else into.set(key, after);
+      }
+      options.onChange();
+    },
+    onProblem: (key, problem) => {
+      if (problem === undefined) {
+        problems.delete(`${kind} ${key}`);
+        return;
+      }
+      problems.set(`${kind} ${key}`, problem);
+      log.warn({ ...problem }, 'object not read; the last good one is kept');
+    },
+  });
+  const reflector = startReflector({
+    client: options.client,
+    path,
+    sink: {
+      replace: (objects) => {
+        cache.replace(objects);
+        onSync();
+      },
+      upsert: (object) => cache.upsert(object),
+      remove: (object) => cache.remove(object),
+    },
+    ...(options.timings === undefined ? {} : { timings: options.timings }),
+    onFailure: (error, attempt) => {
+      const fields = { err: error, kind, attempt };
+      if (attempt > 2) log.warn(fields, 'watch failed; it is tried again');
+      else log.debug(fields, 'watch interrupted');
+    },
+  });
+  return { kind, cache, reflector };
+}

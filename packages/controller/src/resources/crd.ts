@@ -1,0 +1,168 @@
+import type { TSchema } from 'typebox';
+import { Errors } from 'typebox/value';
+
+export interface PrinterColumn {
+  readonly name: string;
+  readonly type: 'string' | 'integer' | 'date' | 'boolean';
+  readonly jsonPath: string;
+  readonly description: string;
+}
+
+/** One kind of resource: everything about it, its CustomResourceDefinition too, follows from this. */
+export interface ResourceDefinition {
+  readonly group: string;
+  readonly kind: string;
+  readonly plural: string;
+  readonly singular: string;
+  readonly shortNames: readonly string[];
+  readonly categories: readonly string[];
+  /** Newest first; the first is the stored one. All share one schema. */
+  readonly versions: readonly string[];
+  readonly spec: TSchema;
+  readonly columns: readonly PrinterColumn[];
+}
+
+/** A CustomResourceDefinition of apiextensions.k8s.io/v1, ready to be created. */
+export interface CustomResourceDefinition {
+  readonly apiVersion: 'apiextensions.k8s.io/v1';
+  readonly kind: 'CustomResourceDefinition';
+  readonly metadata: { readonly name: string };
+  readonly spec: {
+    readonly group: string;
+    readonly scope: 'Namespaced';
+    readonly names: {
+      readonly kind: string;
+      readonly listKind: string;
+      readonly plural: string;
+      readonly singular: string;
+      readonly shortNames: readonly string[];
+      readonly categories: readonly string[];
+    };
+    readonly versions: readonly CrdVersion[];
+  };
+}
+
+export interface CrdVersion {
+  readonly name: string;
+  readonly served: boolean;
+  readonly storage: boolean;
+  readonly additionalPrinterColumns: readonly PrinterColumn[];
+  readonly schema: { readonly openAPIV3Schema: JsonSchema };
+  readonly subresources: { readonly status: Readonly<Record<string, never>> };
+}
+
+/** The part of OpenAPI v3 that structural schemas allow. */
+export interface JsonSchema {
+  readonly type?: string;
+  readonly description?: string;
+  readonly properties?: Readonly<Record<string, JsonSchema>>;
+  readonly required?: readonly string[];
+  readonly items?: JsonSchema;
+  readonly additionalProperties?: JsonSchema;
+  readonly enum?: readonly string[];
+  readonly maxItems?: number;
+  readonly maxLength?: number;
+  readonly 'x-kubernetes-preserve-unknown-fields'?: boolean;
+}
+
+const ageColumn: PrinterColumn = {
+  name: 'Age',
+  type: 'date',
+  jsonPath: '.metadata.creationTimestamp',
+  description: 'Time since creation.',
+};
+
+export function crdOf(resource: ResourceDefinition): CustomResourceDefinition {
+  const schema: JsonSchema = {
+    type: 'object',
+    properties: {
+      spec: structural(resource.spec),
+      status: { type: 'object', 'x-kubernetes-preserve-unknown-fields': true },
+    },
+  };
+  return {
+    apiVersion: 'apiextensions.k8s.io/v1',
+    kind: 'CustomResourceDefinition',
+    metadata: { name: `${resource.plural}.${resource.group}` },
+    spec: {
+      group: resource.group,
+      scope: 'Namespaced',
+      names: {
+        kind: resource.kind,
+        listKind: `${resource.kind}List`,
+        plural: resource.plural,
+        singular: resource.singular,
+        shortNames: resource.shortNames,
+        categories: resource.categories,
+      },
+      versions: resource.versions.map((name, index) => ({
+        name,
+        served: true,
+        storage: index === 0,
+        additionalPrinterColumns: [...resource.columns, ageColumn],
+        schema: { openAPIV3Schema: schema },
+        subresources: { status: {} },
+      })),
+    },
+  };
+}
+
+/** TypeBox writes JSON Schema; a structural schema knows no patternProperties and no closed objects. */
+function structural(schema: TSchema): JsonSchema {
+  const from = schema as JsonSchema & { patternProperties?: Record<string, JsonSchema> };
+  const values = Object.values(from.patternProperties ?? {})[0];
+  return {
+    type: from.type ?? 'string',
+    ...(from.description === undefined ? {} : { description: from.description }),
+    ...(from.enum === undefined ? {} : { enum: from.enum }),
+    ...(from.maxItems === undefined ? {} : { maxItems: from.maxItems }),
+    ...(from.maxLength === undefined ? {} : { maxLength: from.maxLength }),
+    ...(from.required === undefined ? {} : { required: from.required }),
+    ...(from.items === undefined ? {} : { items: structural(from.items) }),
+    ...(values === undefined ? {} : { additionalProperties: structural(values) }),
+    ...(from.properties === undefined
+      ? {}
+      : {
+          properties: Object.fromEntries(
+            Object.entries(from.properties).map(([name, value]) => [name, structural(value)]),
+          ),
+        }),
+  };
+}
+
+export interface SchemaProblem {
+  /** Path below the resource, for example `spec.rules[0].from`. */
+  readonly field: string;
+  readonly message: string;
+}
+
+/** Every way in which a spec breaks its schema, the first 20 at most; an absent spec is an empty one. */
+export function schemaProblems(resource: ResourceDefinition, spec: unknown): SchemaProblem[] {
+  const problems = new Map<string, SchemaProblem>();
+  for (const error of Errors(resource.spec, spec ?? {})) {
+    // An unknown field is told twice, by its object and by itself; the second names it.
+    if (error.keyword === 'additionalProperties') continue;
+    const path = `spec${fieldPath(error.instancePath)}`;
+    if (problems.has(path)) continue;
+    problems.set(path, { field: path, message: explain(error) });
+    if (problems.size >= 20) break;
+  }
+  return [...problems.values()];
+}
+
+function explain(error: { keyword: string; message: string; params: object }): string {
+  if (error.keyword === 'boolean') return 'there is no such field; remove it';
+  if ('allowedValues' in error.params && Array.isArray(error.params.allowedValues)) {
+    return `must be one of ${error.params.allowedValues.join(', ')}`;
+  }
+  return error.message;
+}
+
+function fieldPath(pointer: string): string {
+  return pointer
+    .split('/')
+    .slice(1)
+    .map((part) => part.replaceAll('~1', '/').replaceAll('~0', '~').slice(0, 100))
+    .map((part) => (/^\d+$/.test(part) ? `[${part}]` : `.${part}`))
+    .join('');
+}

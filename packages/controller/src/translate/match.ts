@@ -1,0 +1,234 @@
+import type {
+  Cidr,
+  Clause,
+  ConnectionAttribute,
+  Match,
+  Port,
+  RequestAttribute,
+  Result,
+  StringPattern,
+} from '@ambit/api';
+import { err, ok, parseCidr, parsePort } from '@ambit/api';
+
+import type { OperationSpec, SourceSpec } from '../resources/authorization-policy.ts';
+
+/** What compiling a part of a policy needs to know about the whole. */
+export interface Compilation {
+  /** Namespace of the policy. */
+  readonly namespace: string;
+  /** What a part that cannot be understood must become, so that access is never wider than was meant. */
+  readonly whenUnsure: 'match' | 'no-match';
+  readonly report: (path: string, message: string) => void;
+  readonly usesRequest: (path: string) => void;
+}
+
+/** Values and excluded values of one attribute, as they were written. */
+export interface Written {
+  readonly values: readonly string[] | undefined;
+  readonly notValues: readonly string[] | undefined;
+  readonly valuesPath: string;
+  readonly notValuesPath: string;
+}
+
+export type CompiledMatch = Match | 'always' | 'never';
+
+type ParseValue<V> = (text: string) => Result<V, string>;
+
+interface Pruned<V> {
+  readonly values: readonly V[];
+  readonly notValues: readonly V[];
+}
+
+/** Parses both lists; a bad value is told and left out in the direction that keeps access narrow. */
+function prune<V>(
+  written: Written,
+  parse: ParseValue<V>,
+  compilation: Compilation,
+): Pruned<V> | 'always' | 'never' {
+  const values = parseAll(written.values ?? [], written.valuesPath, parse, compilation);
+  const notValues = parseAll(written.notValues ?? [], written.notValuesPath, parse, compilation);
+  if (compilation.whenUnsure === 'match') {
+    const pruned = { values: values.bad ? [] : values.good, notValues: notValues.good };
+    return pruned.values.length + pruned.notValues.length === 0 ? 'always' : pruned;
+  }
+  if (notValues.bad || (values.bad && values.good.length === 0)) return 'never';
+  const pruned = { values: values.good, notValues: notValues.good };
+  return pruned.values.length + pruned.notValues.length === 0 ? 'always' : pruned;
+}
+
+function parseAll<V>(
+  texts: readonly string[],
+  path: string,
+  parse: ParseValue<V>,
+  { report }: Compilation,
+): { readonly good: readonly V[]; readonly bad: boolean } {
+  const good: V[] = [];
+  for (const [index, text] of texts.entries()) {
+    const value = parse(text);
+    if (value.ok) good.push(value.value);
+    else report(`${path}[${index}]`, value.error);
+  }
+  return { good, bad: good.length < texts.length };
+}
+
+export function connectionMatch(
+  attribute: ConnectionAttribute,
+  written: Written,
+  compilation: Compilation,
+): CompiledMatch {
+  const parse: ParseValue<StringPattern> =
+    attribute === 'source.serviceAccount'
+      ? (text) => parseServiceAccount(text, compilation.namespace)
+      : parsePattern;
+  const pruned = prune(written, parse, compilation);
+  return typeof pruned === 'string' ? pruned : { kind: 'connection', attribute, ...pruned };
+}
+
+export function addressMatch(
+  attribute: 'source.ip' | 'remote.ip' | 'destination.ip',
+  written: Written,
+  compilation: Compilation,
+): CompiledMatch {
+  const parse: ParseValue<Cidr> = (text) => {
+    const cidr = parseCidr(text);
+    return cidr.ok ? cidr : err(cidr.error.message);
+  };
+  const pruned = prune(written, parse, compilation);
+  return typeof pruned === 'string' ? pruned : { kind: 'address', attribute, ...pruned };
+}
+
+export function portMatch(written: Written, compilation: Compilation): CompiledMatch {
+  const parse: ParseValue<Port> = (text) => {
+    const port = parsePort(text);
+    return port.ok ? port : err(port.error.message);
+  };
+  const pruned = prune(written, parse, compilation);
+  if (typeof pruned === 'string') return pruned;
+  return { kind: 'port', attribute: 'destination.port', ...pruned };
+}
+
+export function requestMatch(
+  attribute: RequestAttribute,
+  written: Written,
+  compilation: Compilation,
+): CompiledMatch {
+  compilation.usesRequest(
+    written.values === undefined || written.values.length === 0
+      ? written.notValuesPath
+      : written.valuesPath,
+  );
+  // A path may hold templates such as {*}: which stars are meant is for the proxy that matches paths.
+  const parse = attribute.kind === 'path' ? parsePathPattern : parsePattern;
+  const pruned = prune(written, parse, compilation);
+  return typeof pruned === 'string' ? pruned : { kind: 'request', attribute, ...pruned };
+}
+
+/** Istio's forms `x`, `x*`, `*x` and `*`; a star anywhere else would be a letter that nobody has in a name. */
+export function parsePattern(text: string): Result<StringPattern, string> {
+  const pattern = parsePathPattern(text);
+  if (pattern.ok && pattern.value.kind !== 'presence' && pattern.value.value.includes('*')) {
+    return err(`${quoted(text)} has a * that is neither its first nor its last character`);
+  }
+  return pattern;
+}
+
+function parsePathPattern(text: string): Result<StringPattern, string> {
+  if (text === '') return err('must not be empty; use * to match any value');
+  if (text === '*') return ok({ kind: 'presence' });
+  if (text.startsWith('*')) return ok({ kind: 'suffix', value: text.slice(1) });
+  if (text.endsWith('*')) return ok({ kind: 'prefix', value: text.slice(0, -1) });
+  return ok({ kind: 'exact', value: text });
+}
+
+function parseServiceAccount(text: string, namespace: string): Result<StringPattern, string> {
+  const parts = text.split('/');
+  const [first = '', second] = parts;
+  const value = second === undefined ? `${namespace}/${first}` : text;
+  if (parts.length > 2 || !/^[a-z0-9.-]+\/[a-z0-9.-]+$/.test(value)) {
+    return err(`${quoted(text)} is neither NAME nor NAMESPACE/NAME of a service account`);
+  }
+  return ok({ kind: 'exact', value });
+}
+
+function quoted(text: string): string {
+  return JSON.stringify(text.slice(0, 100));
+}
+
+export function compileSource(
+  source: SourceSpec,
+  path: string,
+  compilation: Compilation,
+): Clause | 'never' {
+  const written = (name: keyof SourceSpec, notName: keyof SourceSpec): Written => ({
+    values: source[name],
+    notValues: source[notName],
+    valuesPath: `${path}.${name}`,
+    notValuesPath: `${path}.${notName}`,
+  });
+  const connection = (
+    attribute: ConnectionAttribute,
+    name: keyof SourceSpec,
+    notName: keyof SourceSpec,
+  ) => connectionMatch(attribute, written(name, notName), compilation);
+  if (isEmpty(source)) return emptyClause(path, compilation);
+  return clauseOf([
+    connection('source.principal', 'principals', 'notPrincipals'),
+    connection('source.namespace', 'namespaces', 'notNamespaces'),
+    connection('source.serviceAccount', 'serviceAccounts', 'notServiceAccounts'),
+    addressMatch('source.ip', written('ipBlocks', 'notIpBlocks'), compilation),
+    addressMatch('remote.ip', written('remoteIpBlocks', 'notRemoteIpBlocks'), compilation),
+    maybeRequest(
+      { kind: 'requestPrincipal' },
+      written('requestPrincipals', 'notRequestPrincipals'),
+      compilation,
+    ),
+  ]);
+}
+
+export function compileOperation(
+  operation: OperationSpec,
+  path: string,
+  compilation: Compilation,
+): Clause | 'never' {
+  const written = (name: keyof OperationSpec, notName: keyof OperationSpec): Written => ({
+    values: operation[name],
+    notValues: operation[notName],
+    valuesPath: `${path}.${name}`,
+    notValuesPath: `${path}.${notName}`,
+  });
+  if (isEmpty(operation)) return emptyClause(path, compilation);
+  return clauseOf([
+    portMatch(written('ports', 'notPorts'), compilation),
+    maybeRequest({ kind: 'host' }, written('hosts', 'notHosts'), compilation),
+    maybeRequest({ kind: 'method' }, written('methods', 'notMethods'), compilation),
+    maybeRequest({ kind: 'path' }, written('paths', 'notPaths'), compilation),
+  ]);
+}
+
+function maybeRequest(
+  attribute: RequestAttribute,
+  written: Written,
+  compilation: Compilation,
+): CompiledMatch {
+  const count = (written.values?.length ?? 0) + (written.notValues?.length ?? 0);
+  return count === 0 ? 'always' : requestMatch(attribute, written, compilation);
+}
+
+/** Fields that are there but hold nothing count as absent: an empty list cannot have been meant to match all. */
+function isEmpty(spec: Readonly<Record<string, readonly string[] | undefined>>): boolean {
+  return Object.values(spec).every((values) => values === undefined || values.length === 0);
+}
+
+function emptyClause(path: string, { report, whenUnsure }: Compilation): Clause | 'never' {
+  report(path, 'names no attribute; leave it out to match everything');
+  return whenUnsure === 'match' ? [] : 'never';
+}
+
+function clauseOf(matches: readonly CompiledMatch[]): Clause | 'never' {
+  const clause: Match[] = [];
+  for (const match of matches) {
+    if (match === 'never') return 'never';
+    if (match !== 'always') clause.push(match);
+  }
+  return clause;
+}

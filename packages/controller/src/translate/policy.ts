@@ -1,0 +1,175 @@
+import type {
+  AuthorizationPolicy,
+  Clause,
+  Match,
+  PolicyAction,
+  PolicyScope,
+  Rule,
+} from '@ambit/api';
+import { dryRunAnnotation } from '@ambit/api';
+
+import type { Problem } from '../kube/decode/fields.ts';
+import { field, objectKey, textMap } from '../kube/decode/fields.ts';
+import type { PolicyRecord } from '../kube/decode/policy.ts';
+import type { AuthorizationPolicySpec, RuleSpec } from '../resources/authorization-policy.ts';
+import { compileCondition } from './condition.ts';
+import type { Compilation } from './match.ts';
+import { compileOperation, compileSource } from './match.ts';
+
+/** A policy ready to be pushed, and whom it selects. */
+export interface CompiledPolicy {
+  /** Undefined for a policy that holds for waypoints or services only. */
+  readonly policy: AuthorizationPolicy | undefined;
+  /** Labels a workload must have; undefined unless the scope is `selected`. */
+  readonly selector: ReadonlyMap<string, string> | undefined;
+  readonly problems: readonly Problem[];
+  /** Attributes of HTTP requests it names, which no node proxy can see. */
+  readonly requestFields: readonly string[];
+}
+
+/**
+ * AuthorizationPolicy as Istio defines it. What cannot be understood never widens access: an ALLOW rule with a
+ * malformed part is left out, a DENY rule matches what is left without that part, and a policy that breaks its
+ * schema allows or denies nothing less than everything it might have meant.
+ */
+export function compilePolicy(record: PolicyRecord, rootNamespace: string): CompiledPolicy {
+  const { meta } = record;
+  const object = `AuthorizationPolicy ${objectKey(meta)}`;
+  if (!record.spec.ok) return closedPolicy(record, record.spec.error, rootNamespace);
+  const spec = record.spec.value;
+  const problems: Problem[] = [];
+  const requestFields: string[] = [];
+  const action: PolicyAction = spec.action ?? 'ALLOW';
+  const report = (path: string, message: string): void => {
+    problems.push({ object, field: path, message });
+  };
+  const targeted = spec.targetRef !== undefined || (spec.targetRefs?.length ?? 0) > 0;
+  if (targeted && spec.selector !== undefined) {
+    report('spec.targetRefs', 'cannot be combined with spec.selector, which is used; remove one');
+  } else if (targeted) {
+    return { policy: undefined, selector: undefined, problems, requestFields };
+  }
+  const selector = new Map(Object.entries(spec.selector?.matchLabels ?? {}));
+  const compilation: Compilation = {
+    namespace: meta.namespace,
+    whenUnsure: action === 'ALLOW' || action === 'AUDIT' ? 'no-match' : 'match',
+    report,
+    usesRequest: (path) => requestFields.push(path),
+  };
+  const policy: AuthorizationPolicy = {
+    name: meta.name,
+    namespace: meta.namespace,
+    action,
+    scope: scopeOf(meta.namespace, selector, rootNamespace),
+    dryRun: isDryRun(record, report),
+    rules: compileRules(spec, compilation),
+  };
+  return {
+    policy,
+    selector: policy.scope.kind === 'selected' ? selector : undefined,
+    problems,
+    requestFields,
+  };
+}
+
+function scopeOf(
+  namespace: string,
+  selector: ReadonlyMap<string, string>,
+  rootNamespace: string,
+): PolicyScope {
+  if (selector.size > 0) return { kind: 'selected' };
+  return namespace === rootNamespace ? { kind: 'mesh' } : { kind: 'namespace' };
+}
+
+function isDryRun(record: PolicyRecord, report: Compilation['report']): boolean {
+  const value = record.meta.annotations.get(dryRunAnnotation);
+  if (value === undefined || value === 'false') return false;
+  if (value === 'true') return true;
+  report(
+    `metadata.annotations[${dryRunAnnotation}]`,
+    'must be true or false; the policy is enforced',
+  );
+  return false;
+}
+
+/** A policy that breaks its schema: closed, for whom it can still be read to select. */
+function closedPolicy(
+  record: PolicyRecord,
+  { problems, raw }: { problems: readonly Problem[]; raw: unknown },
+  rootNamespace: string,
+): CompiledPolicy {
+  const { meta } = record;
+  const labels = field(raw, 'selector', 'matchLabels');
+  const selectorReadable = problems.every((one) => !one.field.startsWith('spec.selector'));
+  const selector = selectorReadable ? textMap(labels) : new Map<string, string>();
+  const action = field(raw, 'action');
+  const allows = action === undefined || action === 'ALLOW';
+  const scope = scopeOf(meta.namespace, selector, rootNamespace);
+  return {
+    policy: {
+      name: meta.name,
+      namespace: meta.namespace,
+      action: allows ? 'ALLOW' : 'DENY',
+      scope,
+      dryRun: false,
+      rules: allows ? [] : [{ from: [], to: [], when: [] }],
+    },
+    selector: scope.kind === 'selected' ? selector : undefined,
+    problems,
+    requestFields: [],
+  };
+}
+
+function compileRules(spec: AuthorizationPolicySpec, compilation: Compilation): Rule[] {
+  const rules: Rule[] = [];
+  for (const [index, rule] of (spec.rules ?? []).entries()) {
+    const compiled = compileRule(rule, `spec.rules[${index}]`, compilation);
+    if (compiled !== undefined) rules.push(compiled);
+  }
+  return rules;
+}
+
+/** Undefined when the rule can never match. */
+function compileRule(spec: RuleSpec, path: string, compilation: Compilation): Rule | undefined {
+  const from = compileClauses(
+    spec.from?.map((one) => one.source ?? {}),
+    (source, index) => compileSource(source, `${path}.from[${index}].source`, compilation),
+    `${path}.from`,
+    compilation,
+  );
+  const to = compileClauses(
+    spec.to?.map((one) => one.operation ?? {}),
+    (operation, index) =>
+      compileOperation(operation, `${path}.to[${index}].operation`, compilation),
+    `${path}.to`,
+    compilation,
+  );
+  const when: Match[] = [];
+  for (const [index, condition] of (spec.when ?? []).entries()) {
+    const match = compileCondition(condition, `${path}.when[${index}]`, compilation);
+    if (match === 'never') return undefined;
+    if (match !== 'always') when.push(match);
+  }
+  return from === 'never' || to === 'never' ? undefined : { from, to, when };
+}
+
+/** Some clause must hold: one that always does makes the list empty, none that can makes it impossible. */
+function compileClauses<S>(
+  specs: readonly S[] | undefined,
+  compile: (spec: S, index: number) => Clause | 'never',
+  path: string,
+  compilation: Compilation,
+): readonly Clause[] | 'never' {
+  if (specs === undefined) return [];
+  if (specs.length === 0) {
+    compilation.report(path, 'must not be an empty list; leave it out to match everything');
+    return compilation.whenUnsure === 'match' ? [] : 'never';
+  }
+  const clauses: Clause[] = [];
+  for (const [index, spec] of specs.entries()) {
+    const clause = compile(spec, index);
+    if (clause !== 'never') clauses.push(clause);
+  }
+  if (clauses.length === 0) return 'never';
+  return clauses.some((clause) => clause.length === 0) ? [] : clauses;
+}

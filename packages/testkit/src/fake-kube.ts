@@ -1,0 +1,342 @@
+import { randomUUID } from 'node:crypto';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+
+/** An object of the Kubernetes API as far as this server looks into it. */
+export interface FakeObject {
+  readonly metadata: {
+    readonly name: string;
+    readonly namespace?: string;
+    readonly uid?: string;
+    readonly resourceVersion?: string;
+    readonly [key: string]: unknown;
+  };
+  readonly [key: string]: unknown;
+}
+
+export interface FakeAnswer {
+  readonly status: number;
+  readonly body: unknown;
+}
+
+interface Request {
+  readonly method: string;
+  readonly url: URL;
+  readonly body: unknown;
+}
+
+interface Target {
+  /** `<group>/<plural>`, for example `/api/v1/pods`. */
+  readonly collection: string;
+  readonly namespace: string | undefined;
+  readonly name: string | undefined;
+  readonly subresource: string | undefined;
+}
+
+interface WatchEvent {
+  readonly version: number;
+  readonly collection: string;
+  readonly type: 'ADDED' | 'MODIFIED' | 'DELETED';
+  readonly object: FakeObject;
+}
+
+interface Watch {
+  readonly collection: string;
+  readonly matches: (object: FakeObject) => boolean;
+  readonly response: ServerResponse;
+}
+
+const pathForm =
+  /^(\/api\/v1|\/apis\/[^/]+\/[^/]+)(?:\/namespaces\/([^/]+))?\/([^/]+)(?:\/([^/]+))?(?:\/([^/]+))?$/;
+
+/**
+ * A list and watch server that does what a test's script says: it answers 410, drops connections, goes silent, repeats
+ * and reorders events. Beside that it keeps objects as the real one does, with versions and conflicts.
+ */
+export class FakeKube {
+  readonly #objects = new Map<string, Map<string, FakeObject>>();
+  readonly #history: WatchEvent[] = [];
+  readonly #watches = new Set<Watch>();
+  readonly #server = createServer((request, response) => {
+    this.#serve(request, response).catch(() => response.destroy());
+  });
+  #version = 100;
+  #oldestVersion = 0;
+  /** Answers a request in the server's stead; undefined lets the server answer. */
+  intercept: ((request: Request) => FakeAnswer | 'hang' | 'drop' | undefined) | undefined;
+  /** Sees every event of a watch on its way; what it returns is sent instead. */
+  shape: ((event: WatchEvent) => readonly WatchEvent[]) | undefined;
+  /** While set, watches stay open and say nothing. */
+  silent = false;
+  readonly requests: { method: string; path: string; watch: boolean }[] = [];
+
+  static async start(): Promise<FakeKube> {
+    const fake = new FakeKube();
+    await new Promise<void>((resolve) => fake.#server.listen(0, '127.0.0.1', () => resolve()));
+    return fake;
+  }
+
+  get url(): string {
+    return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
+  }
+
+  get openWatches(): number {
+    return this.#watches.size;
+  }
+
+  async close(): Promise<void> {
+    this.#server.closeAllConnections();
+    await new Promise<void>((resolve) => this.#server.close(() => resolve()));
+  }
+
+  get(collection: string, key: string): FakeObject | undefined {
+    return this.#objects.get(collection)?.get(key);
+  }
+
+  list(collection: string): FakeObject[] {
+    return [...(this.#objects.get(collection)?.values() ?? [])];
+  }
+
+  /** Creates or changes an object and tells every watch. */
+  put(collection: string, object: FakeObject): FakeObject {
+    const objects = this.#collection(collection);
+    const key = keyOf(object);
+    const before = objects.get(key);
+    this.#version += 1;
+    const stored: FakeObject = {
+      ...object,
+      metadata: {
+        creationTimestamp: '2026-01-01T00:00:00Z',
+        ...object.metadata,
+        uid: object.metadata.uid ?? before?.metadata.uid ?? randomUUID(),
+        resourceVersion: String(this.#version),
+      },
+    };
+    objects.set(key, stored);
+    this.#record(collection, before === undefined ? 'ADDED' : 'MODIFIED', stored);
+    return stored;
+  }
+
+  delete(collection: string, key: string): void {
+    const object = this.#collection(collection).get(key);
+    if (object === undefined) return;
+    this.#collection(collection).delete(key);
+    this.#version += 1;
+    const metadata = { ...object.metadata, resourceVersion: String(this.#version) };
+    this.#record(collection, 'DELETED', { ...object, metadata });
+  }
+
+  /** Forgets the past: a watch that begins before now is answered 410. */
+  compact(): void {
+    this.#history.length = 0;
+    this.#oldestVersion = this.#version;
+  }
+
+  /** Tells every watch that its version is gone. */
+  expireWatches(): void {
+    const status = { kind: 'Status', code: 410, reason: 'Expired', message: 'too old' };
+    for (const watch of this.#watches) {
+      watch.response.write(`${JSON.stringify({ type: 'ERROR', object: status })}\n`);
+      watch.response.end();
+    }
+    this.#watches.clear();
+  }
+
+  /** Cuts every watch in the middle of a line. */
+  dropWatches(): void {
+    for (const { response } of this.#watches) {
+      response.write('{"type":"MODI');
+      response.destroy();
+    }
+    this.#watches.clear();
+  }
+
+  /** Goes back to smaller versions, as an API server restored from a backup does. */
+  resetVersions(): void {
+    this.#version = 1;
+    this.#history.length = 0;
+    this.#oldestVersion = 1;
+    for (const objects of this.#objects.values()) {
+      for (const [key, object] of objects) {
+        this.#version += 1;
+        const metadata = { ...object.metadata, resourceVersion: String(this.#version) };
+        objects.set(key, { ...object, metadata });
+      }
+    }
+  }
+
+  bookmark(): void {
+    for (const { response } of this.#watches) {
+      const object = { metadata: { resourceVersion: String(this.#version) } };
+      response.write(`${JSON.stringify({ type: 'BOOKMARK', object })}\n`);
+    }
+  }
+
+  #collection(name: string): Map<string, FakeObject> {
+    let objects = this.#objects.get(name);
+    if (objects === undefined) this.#objects.set(name, (objects = new Map()));
+    return objects;
+  }
+
+  #record(collection: string, type: WatchEvent['type'], object: FakeObject): void {
+    const event = { version: this.#version, collection, type, object };
+    this.#history.push(event);
+    if (this.silent) return;
+    for (const shaped of this.shape?.(event) ?? [event]) {
+      for (const watch of this.#watches) send(watch, shaped);
+    }
+  }
+
+  async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const url = new URL(request.url ?? '/', this.url);
+    const chunks: Buffer[] = [];
+    for await (const chunk of request as AsyncIterable<Buffer>) chunks.push(chunk);
+    const text = Buffer.concat(chunks).toString('utf8');
+    const body: unknown = text === '' ? undefined : JSON.parse(text);
+    const method = request.method ?? 'GET';
+    const isWatch = url.searchParams.get('watch') === 'true';
+    this.requests.push({ method, path: url.pathname, watch: isWatch });
+    const scripted = this.intercept?.({ method, url, body });
+    if (scripted === 'hang') return;
+    if (scripted === 'drop') {
+      response.destroy();
+      return;
+    }
+    if (scripted !== undefined) {
+      reply(response, scripted);
+      return;
+    }
+    const target = targetOf(url.pathname);
+    if (target === undefined) reply(response, failure(404, 'NotFound'));
+    else if (isWatch) this.#watch(target, url, response);
+    else reply(response, this.#answer(method, target, url, body as FakeObject | undefined));
+  }
+
+  #answer(method: string, target: Target, url: URL, body: FakeObject | undefined): FakeAnswer {
+    const objects = this.#collection(target.collection);
+    if (target.name === undefined) {
+      if (method === 'GET') return this.#list(target, url);
+      if (method !== 'POST' || body === undefined) return failure(405, 'MethodNotAllowed');
+      const metadata = {
+        ...body.metadata,
+        ...(target.namespace && { namespace: target.namespace }),
+      };
+      if (objects.has(keyOf({ metadata }))) return failure(409, 'AlreadyExists');
+      return { status: 201, body: this.put(target.collection, { ...body, metadata }) };
+    }
+    const key = target.namespace === undefined ? target.name : `${target.namespace}/${target.name}`;
+    const object = objects.get(key);
+    if (object === undefined) return failure(404, 'NotFound');
+    switch (method) {
+      case 'GET':
+        return { status: 200, body: object };
+      case 'DELETE':
+        this.delete(target.collection, key);
+        return { status: 200, body: object };
+      case 'PUT': {
+        const version = body?.metadata.resourceVersion;
+        if (version !== undefined && version !== object.metadata.resourceVersion) {
+          return failure(409, 'Conflict');
+        }
+        return { status: 200, body: this.put(target.collection, { ...object, ...body }) };
+      }
+      case 'PATCH':
+        return {
+          status: 200,
+          body: this.put(target.collection, mergePatch(object, body) as FakeObject),
+        };
+      default:
+        return failure(405, 'MethodNotAllowed');
+    }
+  }
+
+  #list(target: Target, url: URL): FakeAnswer {
+    const matches = selectorOf(target, url);
+    const all = this.list(target.collection).filter(matches);
+    const [version = String(this.#version), start = '0'] = (url.searchParams.get('continue') ?? '')
+      .split(':')
+      .filter((part) => part !== '');
+    if (Number(version) < this.#oldestVersion) return failure(410, 'Expired');
+    const limit = Number(url.searchParams.get('limit') ?? '0');
+    const from = Number(start);
+    const items = limit > 0 ? all.slice(from, from + limit) : all.slice(from);
+    const more = from + items.length < all.length;
+    return {
+      status: 200,
+      body: {
+        kind: 'List',
+        metadata: {
+          resourceVersion: version,
+          ...(more ? { continue: `${version}:${from + items.length}` } : {}),
+        },
+        items,
+      },
+    };
+  }
+
+  #watch(target: Target, url: URL, response: ServerResponse): void {
+    const since = Number(url.searchParams.get('resourceVersion') ?? '0');
+    if (since < this.#oldestVersion || since > this.#version) {
+      reply(response, failure(410, 'Expired'));
+      return;
+    }
+    response.writeHead(200, { 'content-type': 'application/json' });
+    response.flushHeaders();
+    const watch = { collection: target.collection, matches: selectorOf(target, url), response };
+    this.#watches.add(watch);
+    response.on('close', () => this.#watches.delete(watch));
+    if (this.silent) return;
+    for (const event of this.#history) if (event.version > since) send(watch, event);
+  }
+}
+
+function send({ collection, matches, response }: Watch, event: WatchEvent): void {
+  if (event.collection !== collection || !matches(event.object)) return;
+  response.write(`${JSON.stringify({ type: event.type, object: event.object })}\n`);
+}
+
+function targetOf(path: string): Target | undefined {
+  const parts = pathForm.exec(path);
+  if (parts === null) return undefined;
+  const [, group = '', namespace, plural = '', name, subresource] = parts;
+  return { collection: `${group}/${plural}`, namespace, name, subresource };
+}
+
+function selectorOf(target: Target, url: URL): (object: FakeObject) => boolean {
+  const name = /^metadata\.name=(.+)$/.exec(url.searchParams.get('fieldSelector') ?? '')?.[1];
+  return ({ metadata }) =>
+    (name === undefined || metadata.name === name) &&
+    (target.namespace === undefined || metadata.namespace === target.namespace);
+}
+
+function keyOf({ metadata }: Pick<FakeObject, 'metadata'>): string {
+  return metadata.namespace === undefined
+    ? metadata.name
+    : `${metadata.namespace}/${metadata.name}`;
+}
+
+function mergePatch(target: unknown, patch: unknown): unknown {
+  if (typeof patch !== 'object' || patch === null || Array.isArray(patch)) return patch;
+  const base =
+    typeof target === 'object' && target !== null && !Array.isArray(target) ? target : {};
+  const merged = new Map<string, unknown>(Object.entries(base));
+  for (const [key, value] of Object.entries(patch)) {
+    if (value === null) merged.delete(key);
+    else merged.set(key, mergePatch(merged.get(key), value));
+  }
+  return Object.fromEntries(merged);
+}
+
+function failure(code: number, reason: string): FakeAnswer {
+  return { status: code, body: { kind: 'Status', code, reason, message: reason } };
+}
+
+function reply(response: ServerResponse, { status, body }: FakeAnswer): void {
+  const text = JSON.stringify(body);
+  response.writeHead(status, {
+    'content-type': 'application/json',
+    'content-length': Buffer.byteLength(text),
+  });
+  response.end(text);
+}

@@ -1,0 +1,2 @@
+export type { FakeAnswer, FakeObject } from './fake-kube.ts';
+export { FakeKube } from './fake-kube.ts';
