@@ -1,0 +1,14 @@
+export { inNetns, netnsInode, openNetns, warmThreadpool } from './netns.ts';
+export type { Netns } from './netns.ts';
+export {
+  adoptServer,
+  connectFd,
+  connectSocket,
+  fdOf,
+  listenSocket,
+  originalDestination,
+} from './sockets.ts';
+export type { ConnectSocketOptions, ListenSocketOptions } from './sockets.ts';
+export { capturePackets } from './packets.ts';
+export type { PacketCapture } from './packets.ts';
+export { spawnInNetns } from './spawn.ts';

@@ -1,0 +1,56 @@
+import koffi from 'koffi';
+
+/** The few calls of libc that Node does not offer. Each is synchronous and returns -1 with `errno` on failure. */
+const libc = koffi.load(null);
+
+export const setns = libc.func('int setns(int fd, int nstype)') as (
+  fd: number,
+  type: number,
+) => number;
+export const socket = libc.func('int socket(int domain, int type, int protocol)') as (
+  domain: number,
+  type: number,
+  protocol: number,
+) => number;
+export const bind = libc.func('int bind(int fd, const uint8_t *address, uint32_t length)') as (
+  fd: number,
+  address: Uint8Array,
+  length: number,
+) => number;
+export const listen = libc.func('int listen(int fd, int backlog)') as (
+  fd: number,
+  backlog: number,
+) => number;
+export const close = libc.func('int close(int fd)') as (fd: number) => number;
+export const setsockopt = libc.func(
+  'int setsockopt(int fd, int level, int name, const uint8_t *value, uint32_t length)',
+) as (fd: number, level: number, name: number, value: Uint8Array, length: number) => number;
+export const getsockopt = libc.func(
+  'int getsockopt(int fd, int level, int name, _Out_ uint8_t *value, _Inout_ uint32_t *length)',
+) as (fd: number, level: number, name: number, value: Uint8Array, length: [number]) => number;
+export const recv = libc.func(
+  'int64_t recv(int fd, _Out_ uint8_t *buffer, uint64_t length, int flags)',
+) as (fd: number, buffer: Uint8Array, length: number, flags: number) => number;
+export const ifNameToIndex = libc.func('uint32_t if_nametoindex(const char *name)') as (
+  name: string,
+) => number;
+
+const names = new Map(
+  Object.entries(koffi.os.errno as Readonly<Record<string, number>>).map(([name, number]) => [
+    number,
+    name,
+  ]),
+);
+
+/** An error with the code that Node would give it, made from `errno` right after a failed call. */
+export function lastError(call: string): NodeJS.ErrnoException {
+  const errno = koffi.errno();
+  const code = names.get(errno) ?? `errno ${errno}`;
+  return Object.assign(new Error(`${call}: ${code}`), { errno: -errno, code, syscall: call });
+}
+
+/** Returns the result of a call, or throws what `errno` says. */
+export function checked(call: string, result: number): number {
+  if (result < 0) throw lastError(call);
+  return result;
+}
