@@ -78,3 +78,19 @@ function link(definition: RawDefinition): JsonSchema {
   if (items !== undefined) schema['items'] = link(items);
   return schema;
 }
+
+const objectMeta = 'io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta';
+
+/** The schema of a whole object: a custom resource's own schema with the metadata every object has. */
+export function resourceSchema(schema: JsonSchema | undefined): JsonSchema | undefined {
+  if (schema?.definition !== undefined) return schema;
+  return {
+    ...(schema ?? { type: 'object', 'x-kubernetes-preserve-unknown-fields': true }),
+    properties: {
+      ...schema?.properties,
+      apiVersion: { type: 'string' },
+      kind: { type: 'string' },
+      metadata: linkDefinition(objectMeta),
+    },
+  };
+}

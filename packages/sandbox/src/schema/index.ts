@@ -1,0 +1,18 @@
+export { builtinKinds, builtinSchema, definitionOf, resourceSchema } from './builtin.ts';
+export { applyJsonPatch, maxJsonPatchOperations } from './json-patch.ts';
+export { applyMergePatch } from './merge-patch.ts';
+export { applyStrategicMergePatch } from './strategic-merge.ts';
+export type { ApplyRejected, ApplyRequest, UpdateRequest } from './server-side-apply.ts';
+export { conflictMessage, serverSideApply, trackUpdate } from './server-side-apply.ts';
+export { applyDefaults, dropNulls, pruneUnknown, unknownFields } from './prune.ts';
+export { maxFieldErrors, validateObject } from './validate.ts';
+export { clone, deepEqual, isObject, own, put } from './json.ts';
+export type {
+  ApplyConflict,
+  FieldError,
+  FieldErrorReason,
+  JsonObject,
+  JsonSchema,
+  ManagedFieldsEntry,
+  PatchRejected,
+} from './types.ts';
