@@ -1,15 +1,20 @@
 import type { AddressInfo } from 'node:net';
 
 import type { MeshSettings } from '@ambit/api';
+import { createMetrics } from '@ambit/core';
 
+import type { Admin } from './admin.ts';
+import { startAdmin } from './admin.ts';
 import type { Authority } from './ca/authority.ts';
 import { createAuthenticator } from './ca/authenticate.ts';
 import type { AuthorityKeeper } from './ca/keeper.ts';
 import { startAuthorityKeeper } from './ca/keeper.ts';
 import type { NodeAuthorization, PodView } from './ca/node-authorizer.ts';
+import type { Publisher } from './ca/publish.ts';
+import { startRootPublisher } from './ca/publish.ts';
 import { authenticated, createCertificateServer } from './ca/server.ts';
-import type { Serving } from './ca/serving.ts';
-import { makeServing, servingNames } from './ca/serving.ts';
+import type { ServingKeeper } from './ca/serving.ts';
+import { servingNames, startServingKeeper } from './ca/serving.ts';
 import type { MeshCollections, Sources } from './collections/mesh.ts';
 import { createMeshCollections } from './collections/mesh.ts';
 import type { ControllerConfig } from './config.ts';
@@ -19,11 +24,15 @@ import type { ReflectorTimings } from './kube/reflector.ts';
 import type { Watches } from './kube/watches.ts';
 import { startWatches } from './kube/watches.ts';
 import type { Log } from './log.ts';
+import type { ControllerMetrics, Figures } from './metrics.ts';
+import { createControllerMetrics } from './metrics.ts';
 import type { Hub } from './push/hub.ts';
 import { createHub } from './push/hub.ts';
 import type { Listener } from './push/listener.ts';
 import { startListener } from './push/listener.ts';
 import { SnapshotState } from './push/state.ts';
+import type { StatusWriter } from './status/writer.ts';
+import { startStatusWriter } from './status/writer.ts';
 
 /** What a controller is given from outside; tests give their own. */
 export interface ControllerDeps {
@@ -35,7 +44,9 @@ export interface ControllerDeps {
 }
 
 export interface Controller {
-  readonly addresses: { readonly control: AddressInfo };
+  readonly addresses: { readonly control: AddressInfo; readonly metrics: AddressInfo };
+  /** Settles once everything has been listed; readiness tells the same. */
+  readonly whenSynced: Promise<void>;
   close(): Promise<void>;
 }
 
@@ -44,11 +55,64 @@ export async function startController(
   config: ControllerConfig,
   deps: ControllerDeps,
 ): Promise<Controller> {
-  const log = deps.log;
+  const core = startCore(config, deps);
+  try {
+    const admin = await startOwnPort(config, core);
+    core.closers.push(() => admin.close());
+    await core.keeper.whenReady;
+    const serving = await startServingKeeper({
+      authority: () => core.keeper.current(),
+      names: servingNames(config.rootNamespace, config.clusterDomain, config.servingNames),
+      ttlMs: config.certificateTtlMs,
+      nowMs: core.nowMs,
+      onError: (error) => deps.log.error({ err: error }, 'the serving certificate was not renewed'),
+    });
+    core.closers.push(() => Promise.resolve(serving.close()));
+    const listener = await startControlPort(config, core, serving);
+    core.closers.push(() => listener.close());
+    const whenSynced = core.watches.whenSynced.then(() => {
+      core.hub.synced();
+      const resources = Object.fromEntries(figuresOf(core).resources);
+      deps.log.info({ resources }, 'all sources are known');
+    });
+    return {
+      addresses: { control: listener.address, metrics: admin.address },
+      whenSynced,
+      close: () => closeAll(core),
+    };
+  } catch (error) {
+    await closeAll(core);
+    throw error;
+  }
+}
+
+interface Core {
+  readonly log: Log;
+  readonly nowMs: () => number;
+  readonly client: KubeClient;
+  readonly collections: MeshCollections;
+  readonly state: SnapshotState;
+  readonly keeper: AuthorityKeeper;
+  readonly watches: Watches;
+  readonly hub: Hub;
+  readonly publisher: Publisher;
+  readonly statuses: StatusWriter;
+  readonly admit: Parameters<typeof startListener>[0]['admit'];
+  readonly registry: ReturnType<typeof createMetrics>;
+  readonly metrics: ControllerMetrics;
+  /** What was opened later, in order. */
+  readonly closers: (() => Promise<void>)[];
+}
+
+function startCore(config: ControllerConfig, deps: ControllerDeps): Core {
+  const { log } = deps;
   const nowMs = deps.nowMs ?? Date.now;
   const client = deps.client ?? createKubeClient(loadKubeConfig(config.kubeconfig));
-  const timings = deps.timings === undefined ? {} : { timings: deps.timings };
+  const common = { client, log, ...(deps.timings === undefined ? {} : { timings: deps.timings }) };
+  const registry = createMetrics({ processFigures: true });
+  const metrics = createControllerMetrics(registry);
   const collections = createMeshCollections(config);
+  const state = new SnapshotState(collections.outputs);
   const { sources } = collections;
   const pods = podView(sources);
   const authorization: NodeAuthorization = {
@@ -56,76 +120,127 @@ export async function startController(
     trustedAccounts: config.trustedNodeAccounts,
   };
   const authenticate = createAuthenticator({ client, nowMs });
-  let hub: Hub | undefined;
-  const keeper = startAuthorityKeeper({
-    client,
-    rootNamespace: config.rootNamespace,
-    trustDomain: config.trustDomain,
-    nowMs,
-    ...timings,
-    log,
-    onChange: (authority) => {
-      sources.settings.set('default', settingsOf(config, authority));
-      hub?.changed();
-    },
-  });
+  const identified = { authenticate, authorization, pods };
   const certificates = createCertificateServer({
+    ...identified,
     authority: () => keeper.current(),
-    authenticate,
-    authorization,
-    pods,
     ttlMs: config.certificateTtlMs,
     nowMs,
     log,
+    onAnswer: (outcome) => metrics.certificates(outcome),
   });
-  hub = newHub(config, collections, certificates, log);
-  const watches = startWatches({
-    client,
-    sources,
-    ...timings,
-    log,
-    onChange: () => hub.changed(),
-  });
-  await keeper.whenReady;
-  const serving = await startServing(config, keeper, nowMs, log);
-  const listener = await startListener({
-    host: config.host,
-    port: config.controlPort,
-    certificate: serving.current(),
-    hub,
-    log,
-    admit: (token) =>
-      watches.synced
-        ? authenticated(token, { authenticate, authorization, pods })
-        : Promise.resolve({
-            ok: false,
-            error: { code: 'unavailable', reason: `not synced: ${watches.awaited().join(', ')}` },
-          }),
-  });
-  serving.follow((certificate) => listener.useCertificate(certificate));
-  void watches.whenSynced.then(() => {
-    hub.synced();
-    log.info({ ...sizes(collections) }, 'all sources are known');
-  });
-  return {
-    addresses: { control: listener.address },
-    close: () => closeAll({ hub, listener, watches, keeper, serving, client }),
-  };
-}
-
-function newHub(
-  config: ControllerConfig,
-  collections: MeshCollections,
-  certificates: ReturnType<typeof createCertificateServer>,
-  log: Log,
-): Hub {
-  return createHub({
-    state: new SnapshotState(collections.outputs),
+  const hub = createHub({
+    state,
     flush: () => collections.flush(),
     certificates,
     debounce: { quietMs: config.debounceQuietMs, maxMs: config.debounceMaxMs },
     log,
+    onPush: () => metrics.push(),
+    onRejected: (type) => metrics.rejected(type),
   });
+  const publisher = startRootPublisher({
+    ...common,
+    namespaces: sources.namespaces,
+    roots: () => keeper.current()?.rootsPem,
+  });
+  const keeper = startAuthorityKeeper({
+    ...common,
+    rootNamespace: config.rootNamespace,
+    trustDomain: config.trustDomain,
+    nowMs,
+    onChange: (authority) => {
+      sources.settings.set('default', settingsOf(config, authority));
+      publisher.rootsChanged();
+      hub.changed();
+    },
+  });
+  const watches = startWatches({ ...common, sources, onChange: () => hub.changed() });
+  return {
+    log,
+    nowMs,
+    client,
+    collections,
+    state,
+    keeper,
+    watches,
+    hub,
+    publisher,
+    statuses: startStatusWriter({ client, collections, nowMs, log }),
+    admit: async (token) => {
+      // Before every pod is known, a good proxy could not be told from a bad one.
+      if (watches.synced) return authenticated(token, identified);
+      const reason = `not synced: ${watches.awaited().join(', ')}`;
+      return { ok: false, error: { code: 'unavailable', reason } };
+    },
+    registry,
+    metrics,
+    closers: [],
+  };
+}
+
+function startControlPort(
+  config: ControllerConfig,
+  core: Core,
+  serving: ServingKeeper,
+): Promise<Listener> {
+  const listening = startListener({
+    host: config.host,
+    port: config.controlPort,
+    certificate: serving.current(),
+    hub: core.hub,
+    log: core.log,
+    admit: core.admit,
+  });
+  return listening.then((listener) => {
+    serving.follow((certificate) => listener.useCertificate(certificate));
+    return listener;
+  });
+}
+
+function startOwnPort(config: ControllerConfig, core: Core): Promise<Admin> {
+  return startAdmin({
+    host: config.host,
+    port: config.metricsPort,
+    pending: () => [
+      ...(core.keeper.current() === undefined ? ['certificate authority'] : []),
+      ...core.watches.awaited(),
+    ],
+    metrics: async () => {
+      core.metrics.observe(figuresOf(core));
+      return { contentType: core.registry.contentType, text: await core.registry.render() };
+    },
+    debug: new Map<string, () => unknown>([
+      ['proxies', () => core.hub.proxies()],
+      ['resources', () => allResources(core.state)],
+      ['problems', () => problemsOf(core)],
+      ['collections', () => core.collections.recomputations()],
+    ]),
+  });
+}
+
+function allResources(state: SnapshotState): unknown {
+  const types = ['mesh', 'policy', 'service', 'workload'] as const;
+  return Object.fromEntries(types.map((type) => [type, [...state.all(type).values()]]));
+}
+
+function problemsOf({ collections, watches }: Core): unknown {
+  const compiled = [collections.compiledPolicies, collections.compiledPeerAuthentications];
+  return [
+    ...watches.problems(),
+    ...compiled.flatMap((one) => [...one.entries()].flatMap(([, value]) => value.problems)),
+  ];
+}
+
+function figuresOf({ hub, watches, collections, keeper, state }: Core): Figures {
+  const types = ['mesh', 'policy', 'service', 'workload'] as const;
+  const ages = [...watches.ages()].map(([kind, ms]) => [kind, ms / 1000] as const);
+  return {
+    proxies: hub.proxies().length,
+    watchAges: new Map(ages),
+    recomputations: collections.recomputations(),
+    resources: new Map(types.map((type) => [type, state.all(type).size])),
+    authorityEndsMs: keeper.current()?.certificate.notAfter.getTime(),
+  };
 }
 
 function podView(sources: Sources): PodView {
@@ -146,69 +261,11 @@ function settingsOf(config: ControllerConfig, authority: Authority): MeshSetting
   };
 }
 
-function sizes(collections: MeshCollections): Record<string, number> {
-  const counts: Record<string, number> = {};
-  for (const output of collections.outputs as readonly { name: string; size: number }[]) {
-    counts[output.name] = output.size;
-  }
-  return counts;
-}
-
-interface ServingKeeper {
-  current(): Serving;
-  follow(use: (serving: Serving) => void): void;
-  close(): void;
-}
-
-const servingCheckMs = 30_000;
-
-/** Renews the control port's certificate; by the wall clock every half minute, so that a suspended machine catches up. */
-async function startServing(
-  config: ControllerConfig,
-  keeper: AuthorityKeeper,
-  nowMs: () => number,
-  log: Log,
-): Promise<ServingKeeper> {
-  const names = servingNames(config.rootNamespace, config.clusterDomain, config.servingNames);
-  const make = async (): Promise<Serving> => {
-    const authority = keeper.current();
-    if (authority === undefined) throw new TypeError('there is no certificate authority');
-    signer = authority;
-    return makeServing(authority, names, { nowMs: nowMs(), ttlMs: config.certificateTtlMs });
-  };
-  let signer: Authority | undefined;
-  let current = await make();
-  let use: (serving: Serving) => void = () => undefined;
-  const timer = setInterval(() => {
-    if (nowMs() < current.renewAtMs && signer === keeper.current()) return;
-    make().then(
-      (renewed) => {
-        current = renewed;
-        use(renewed);
-      },
-      (error: unknown) => log.error({ err: error }, 'the serving certificate was not renewed'),
-    );
-  }, servingCheckMs);
-  return {
-    current: () => current,
-    follow: (next) => (use = next),
-    close: () => clearInterval(timer),
-  };
-}
-
-interface Parts {
-  readonly hub: Hub;
-  readonly listener: Listener;
-  readonly watches: Watches;
-  readonly keeper: AuthorityKeeper;
-  readonly serving: ServingKeeper;
-  readonly client: KubeClient;
-}
-
-async function closeAll({ hub, listener, watches, keeper, serving, client }: Parts): Promise<void> {
-  serving.close();
-  hub.close();
-  await listener.close();
-  await Promise.all([watches.close(), keeper.close()]);
-  client.close();
+async function closeAll(core: Core): Promise<void> {
+  core.hub.close();
+  for (const close of [...core.closers].reverse()) await close();
+  core.closers.length = 0;
+  await Promise.all([core.watches.close(), core.keeper.close(), core.publisher.close()]);
+  await core.statuses.close();
+  core.client.close();
 }

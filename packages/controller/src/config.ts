@@ -1,4 +1,7 @@
 import type { TrustDomain } from '@ambit/api';
+import { controllerMetricsPort, controlPort, parseHostname, parseTrustDomain } from '@ambit/api';
+import type { EnvSource, LogFormat, LogLevel } from '@ambit/core';
+import { EnvReader, logLevels } from '@ambit/core';
 
 export interface ControllerConfig {
   /** Path of a kubeconfig; absent in a pod, whose own service account is then used. */
@@ -8,7 +11,8 @@ export interface ControllerConfig {
   readonly clusterDomain: string;
   readonly trustDomain: TrustDomain;
   readonly trustDomainAliases: readonly TrustDomain[];
-  readonly host: string;
+  /** Address to listen on; absent for every address of the host. */
+  readonly host: string | undefined;
   readonly controlPort: number;
   readonly metricsPort: number;
   readonly certificateTtlMs: number;
@@ -18,5 +22,67 @@ export interface ControllerConfig {
   readonly debounceMaxMs: number;
   /** More names for the certificate of the control port. */
   readonly servingNames: readonly string[];
-  readonly logLevel: string;
+  readonly logLevel: LogLevel;
+  readonly logFormat: LogFormat;
+}
+
+const minuteMs = 60_000;
+/** As in Istio: long enough to outlive an outage of the authority, renewed at a third. */
+const defaultCertificateTtlMs = 24 * 60 * minuteMs;
+const defaultQuietMs = 10;
+const defaultMaxDebounceMs = 1000;
+
+/** Reads every setting, and throws one error that names everything that is wrong. */
+export function parseConfig(source: EnvSource): ControllerConfig {
+  const env = new EnvReader(source);
+  const podNamespace = env.string('POD_NAMESPACE', 'istio-system');
+  const rootNamespace = env.string('ROOT_NAMESPACE', podNamespace);
+  const trusted = env.list('TRUSTED_NODE_ACCOUNTS', [`${rootNamespace}/ztunnel`]);
+  for (const account of trusted) {
+    if (!/^[a-z0-9-]+\/[a-z0-9.-]+$/.test(account)) {
+      env.problem(
+        'TRUSTED_NODE_ACCOUNTS',
+        `${JSON.stringify(account)} is not NAMESPACE/SERVICE-ACCOUNT`,
+      );
+    }
+  }
+  const clusterDomain = env.string('CLUSTER_DOMAIN', 'cluster.local');
+  if (!parseHostname(clusterDomain).ok) env.problem('CLUSTER_DOMAIN', 'is no DNS name');
+  const servingNames = env.list('SERVING_NAMES', []);
+  const certificateTtlMs = env.durationMs('CERTIFICATE_TTL', defaultCertificateTtlMs);
+  if (certificateTtlMs < minuteMs) env.problem('CERTIFICATE_TTL', 'must be at least 1m');
+  const debounceQuietMs = env.durationMs('PUSH_DEBOUNCE', defaultQuietMs);
+  const debounceMaxMs = env.durationMs('PUSH_DEBOUNCE_MAX', defaultMaxDebounceMs);
+  if (debounceMaxMs < debounceQuietMs) {
+    env.problem('PUSH_DEBOUNCE_MAX', 'must not be shorter than PUSH_DEBOUNCE');
+  }
+  const config: ControllerConfig = {
+    kubeconfig: env.optional('KUBECONFIG'),
+    rootNamespace,
+    clusterId: env.string('CLUSTER_ID', 'Kubernetes'),
+    clusterDomain,
+    trustDomain: trustDomain(env, 'TRUST_DOMAIN', env.string('TRUST_DOMAIN', 'cluster.local')),
+    trustDomainAliases: env
+      .list('TRUST_DOMAIN_ALIASES', [])
+      .map((text) => trustDomain(env, 'TRUST_DOMAIN_ALIASES', text)),
+    host: env.optional('CONTROL_ADDRESS'),
+    controlPort: env.port('CONTROL_PORT', controlPort),
+    metricsPort: env.port('METRICS_PORT', controllerMetricsPort),
+    certificateTtlMs,
+    trustedNodeAccounts: new Set(trusted),
+    debounceQuietMs,
+    debounceMaxMs,
+    servingNames,
+    logLevel: env.oneOf('LOG_LEVEL', logLevels, 'info'),
+    logFormat: env.oneOf('LOG_FORMAT', ['text', 'json'], 'text'),
+  };
+  env.finish();
+  return config;
+}
+
+function trustDomain(env: EnvReader, name: string, text: string): TrustDomain {
+  const parsed = parseTrustDomain(text);
+  if (parsed.ok) return parsed.value;
+  env.problem(name, parsed.error.message);
+  return 'cluster.local' as TrustDomain;
 }

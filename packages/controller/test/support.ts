@@ -43,6 +43,7 @@ export function testConfig(changes: Partial<ControllerConfig> = {}): ControllerC
     debounceMaxMs: 100,
     servingNames: [],
     logLevel: 'silent',
+    logFormat: 'json',
     ...changes,
   };
 }
@@ -115,7 +116,8 @@ export function aToken(claims: object = {}): string {
 }
 
 export function newKeyPem(): string {
-  return generateKeyPairSync('ec', { namedCurve: 'P-256' })
-    .privateKey.export({ type: 'pkcs8', format: 'pem' })
-    .toString();
+  return generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey.export({
+    type: 'pkcs8',
+    format: 'pem',
+  });
 }

@@ -84,6 +84,10 @@ class RunningKeeper implements AuthorityKeeper {
     await this.#work;
   }
 
+  #isClosed(): boolean {
+    return this.#closed;
+  }
+
   /** One at a time, in the order of the events. */
   #follow(pluggedIn: unknown): void {
     clearTimeout(this.#retry);
@@ -96,7 +100,7 @@ class RunningKeeper implements AuthorityKeeper {
       await (pluggedIn === undefined ? this.#useSelfSigned() : this.#usePluggedIn(pluggedIn));
     } catch (error) {
       this.#options.log.error({ err: error }, 'the certificate authority could not be loaded');
-      if (!this.#closed) this.#retry = setTimeout(() => this.#follow(pluggedIn), retryMs);
+      if (!this.#isClosed()) this.#retry = setTimeout(() => this.#follow(pluggedIn), retryMs);
     }
   }
 

@@ -42,9 +42,54 @@ export async function makeServing(
   );
   const lifeMs = signed.notAfter.getTime() - time.nowMs;
   return {
-    keyPem: privateKey.export({ type: 'pkcs8', format: 'pem' }).toString(),
+    keyPem: privateKey.export({ type: 'pkcs8', format: 'pem' }),
     chainPem: signed.chain.join(''),
     // A third of its life, as every other certificate here.
     renewAtMs: time.nowMs + lifeMs / 3,
+  };
+}
+
+/** The serving certificate as it is now, and whoever wants the next one. */
+export interface ServingKeeper {
+  current(): Serving;
+  follow(use: (serving: Serving) => void): void;
+  close(): void;
+}
+
+export interface ServingKeeperOptions {
+  readonly authority: () => Authority | undefined;
+  readonly names: readonly string[];
+  readonly ttlMs: number;
+  readonly nowMs: () => number;
+  readonly onError: (error: unknown) => void;
+  readonly checkMs?: number;
+}
+
+const defaultCheckMs = 30_000;
+
+/**
+ * Renews the serving certificate at a third of its life, and when another authority signs. By the wall clock twice a
+ * minute, so that a machine that slept catches up.
+ */
+export async function startServingKeeper(options: ServingKeeperOptions): Promise<ServingKeeper> {
+  const { authority, names, ttlMs, nowMs } = options;
+  const make = async () => {
+    const signer = authority();
+    if (signer === undefined) throw new TypeError('there is no certificate authority');
+    return { signer, serving: await makeServing(signer, names, { nowMs: nowMs(), ttlMs }) };
+  };
+  let current = await make();
+  let use: (serving: Serving) => void = () => undefined;
+  const timer = setInterval(() => {
+    if (nowMs() < current.serving.renewAtMs && current.signer === authority()) return;
+    make().then((renewed) => {
+      current = renewed;
+      use(renewed.serving);
+    }, options.onError);
+  }, options.checkMs ?? defaultCheckMs);
+  return {
+    current: () => current.serving,
+    follow: (next) => (use = next),
+    close: () => clearInterval(timer),
   };
 }

@@ -46,11 +46,7 @@ export async function signCertificate(
     signingAlgorithm: authority.signingAlgorithm,
     extensions: [
       new x509.BasicConstraintsExtension(false, undefined, true),
-      new x509.KeyUsagesExtension(
-        x509.KeyUsageFlags.digitalSignature |
-          (key.kind === 'rsa' ? x509.KeyUsageFlags.keyEncipherment : 0),
-        true,
-      ),
+      keyUsages(key.kind),
       new x509.ExtendedKeyUsageExtension([
         x509.ExtendedKeyUsage.serverAuth,
         x509.ExtendedKeyUsage.clientAuth,
@@ -61,6 +57,13 @@ export async function signCertificate(
     ],
   });
   return { chain: [pem(certificate), ...authority.chainPem], roots: authority.rootsPem, notAfter };
+}
+
+function keyUsages(kind: RequestedKey['kind']): x509.Extension {
+  const { digitalSignature, keyEncipherment } = x509.KeyUsageFlags;
+  return kind === 'rsa'
+    ? new x509.KeyUsagesExtension(digitalSignature | keyEncipherment, true)
+    : new x509.KeyUsagesExtension(digitalSignature, true);
 }
 
 function alternativeNames(subject: SubjectNames): { type: 'url' | 'dns'; value: string }[] {

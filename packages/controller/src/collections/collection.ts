@@ -79,10 +79,10 @@ export class Collection<V> implements ReadableCollection<V> {
 
   /** Notes that `reader` read one edge of this collection for `readerKey`. */
   track(edge: string, reader: Dependant, readerKey: string): () => void {
-    let readers = this.#edges.get(edge);
-    if (readers === undefined) this.#edges.set(edge, (readers = new Map()));
-    let keys = readers.get(reader);
-    if (keys === undefined) readers.set(reader, (keys = new Set()));
+    const readers = this.#edges.get(edge) ?? new Map<Dependant, Set<string>>();
+    this.#edges.set(edge, readers);
+    const keys = readers.get(reader) ?? new Set<string>();
+    readers.set(reader, keys);
     keys.add(readerKey);
     return () => {
       keys.delete(readerKey);

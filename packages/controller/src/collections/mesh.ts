@@ -92,34 +92,7 @@ export function createMeshCollections(cluster: ClusterFacts): MeshCollections {
   };
   const base = baseStages(graph, sources, cluster, noted);
   const policies = policyStages(graph, sources, cluster, noted);
-  const services = noted(
-    'services',
-    graph.derive<ServiceRecord, Service>({
-      name: 'services',
-      primary: sources.services,
-      derive: (record, key, read) => {
-        const distribution = read.get(base.namespaces, record.meta.namespace);
-        return only(key, compileService(record, distribution, cluster.clusterDomain));
-      },
-      equal: isDeepStrictEqual,
-    }),
-  );
-  const endpoints = noted(
-    'endpoints',
-    graph.derive<EndpointSliceRecord, Endpoint>({
-      name: 'endpoints',
-      primary: sources.endpointSlices,
-      indexes: {
-        pod: (one) => (one.pod === undefined ? [] : [one.pod.key]),
-        address: (one) => (one.pod === undefined ? one.addresses : []),
-      },
-      derive: (slice, _key, read) => {
-        const service = read.get(services, `${slice.meta.namespace}/${slice.service}`);
-        return service === undefined ? new Map<string, Endpoint>() : sliceEndpoints(slice, service);
-      },
-      equal: isDeepStrictEqual,
-    }),
-  );
+  const { services, endpoints } = serviceStages(graph, sources, cluster, { base, noted });
   const workloads = noted(
     'workloads',
     graph.derive<PodRecord, Upsert>({
@@ -254,6 +227,48 @@ function policyStages(graph: Graph, sources: Sources, cluster: ClusterFacts, not
     }),
   );
   return { compiled, selectors, peer };
+}
+
+interface ServiceStageParts {
+  readonly base: { readonly namespaces: Collection<string> };
+  readonly noted: Noted;
+}
+
+function serviceStages(
+  graph: Graph,
+  sources: Sources,
+  cluster: ClusterFacts,
+  { base, noted }: ServiceStageParts,
+) {
+  const services = noted(
+    'services',
+    graph.derive<ServiceRecord, Service>({
+      name: 'services',
+      primary: sources.services,
+      derive: (record, key, read) => {
+        const distribution = read.get(base.namespaces, record.meta.namespace);
+        return only(key, compileService(record, distribution, cluster.clusterDomain));
+      },
+      equal: isDeepStrictEqual,
+    }),
+  );
+  const endpoints = noted(
+    'endpoints',
+    graph.derive<EndpointSliceRecord, Endpoint>({
+      name: 'endpoints',
+      primary: sources.endpointSlices,
+      indexes: {
+        pod: (one) => (one.pod === undefined ? [] : [one.pod.key]),
+        address: (one) => (one.pod === undefined ? one.addresses : []),
+      },
+      derive: (slice, _key, read) => {
+        const service = read.get(services, `${slice.meta.namespace}/${slice.service}`);
+        return service === undefined ? new Map<string, Endpoint>() : sliceEndpoints(slice, service);
+      },
+      equal: isDeepStrictEqual,
+    }),
+  );
+  return { services, endpoints };
 }
 
 function applicable(

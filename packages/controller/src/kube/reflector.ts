@@ -54,8 +54,6 @@ export interface Reflector {
   close(): Promise<void>;
 }
 
-type WatchEnd = 'reconnect' | 'relist';
-
 /** Keeps a sink equal to a collection of the API for as long as it runs, whatever the connection does. */
 export function startReflector(options: ReflectorOptions): Reflector {
   return new RunningReflector(options);
@@ -96,9 +94,9 @@ class RunningReflector implements Reflector {
       try {
         if (mustList) await this.#list();
         mustList = false;
-        mustList = (await this.#watch()) === 'relist';
+        await this.#watch();
       } catch (error) {
-        if (this.#abort.signal.aborted) return;
+        if (this.#isClosed()) return;
         mustList ||= needsRelist(error);
         this.#failures += 1;
         this.#options.onFailure(error, this.#failures);
@@ -145,7 +143,7 @@ class RunningReflector implements Reflector {
     this.#options.sink.replace(objects);
   }
 
-  async #watch(): Promise<WatchEnd> {
+  async #watch(): Promise<void> {
     const { watchMinMs, watchMaxMs, stallMs } = this.#timings;
     const lifetimeMs = watchMinMs + this.#random() * (watchMaxMs - watchMinMs);
     const query = this.#query();
@@ -171,7 +169,7 @@ class RunningReflector implements Reflector {
       );
       for await (const line of lines) {
         events += 1;
-        if (this.#take(line) === 'relist') return 'relist';
+        this.#take(line);
         this.#failures = 0;
       }
     } catch (error) {
@@ -186,10 +184,9 @@ class RunningReflector implements Reflector {
     if (events === 0 && performance.now() - startedAt < 1000 && !this.#abort.signal.aborted) {
       throw new KubeError(`watch ${this.#options.path}: ended at once`, {});
     }
-    return 'reconnect';
   }
 
-  #take(line: string): 'taken' | 'relist' {
+  #take(line: string): void {
     let event: unknown;
     try {
       event = JSON.parse(line);
@@ -212,14 +209,13 @@ class RunningReflector implements Reflector {
       case 'BOOKMARK':
         break;
       case 'ERROR':
-        return this.#failed(object);
+        this.#failed(object);
       default:
         throw new KubeError(`watch ${this.#options.path}: unknown event ${JSON.stringify(type)}`, {
           reason: 'Undecodable',
         });
     }
     this.#advance(text(field(object, 'metadata', 'resourceVersion')));
-    return 'taken';
   }
 
   /** Never backwards: after a reordered event the next watch must not begin behind what was seen. */
@@ -230,9 +226,8 @@ class RunningReflector implements Reflector {
       this.#resourceVersion = version;
   }
 
-  #failed(object: unknown): 'relist' {
+  #failed(object: unknown): never {
     const status = statusOf(object);
-    if (status.code === 410) return 'relist';
     throw new KubeError(`watch ${this.#options.path}: ${status.code} ${status.message}`, {
       status: status.code,
       reason: status.reason === '' ? 'WatchError' : status.reason,
@@ -250,6 +245,10 @@ class RunningReflector implements Reflector {
   #query(): Map<string, string> {
     const selector = this.#options.fieldSelector;
     return new Map(selector === undefined ? [] : [['fieldSelector', selector]]);
+  }
+
+  #isClosed(): boolean {
+    return this.#abort.signal.aborted;
   }
 
   #random(): number {

@@ -18,7 +18,8 @@ export interface ServingCertificate {
 }
 
 export interface ListenerOptions {
-  readonly host: string;
+  /** Address to listen on; every address of the host when absent. */
+  readonly host: string | undefined;
   readonly port: number;
   readonly certificate: ServingCertificate;
   readonly hub: Hub;
@@ -89,7 +90,8 @@ export async function startListener(options: ListenerOptions): Promise<Listener>
   });
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);
-    server.listen(options.port, options.host, () => {
+    const address = options.host === undefined ? {} : { host: options.host };
+    server.listen({ port: options.port, ...address }, () => {
       server.off('error', reject);
       resolve();
     });

@@ -20,7 +20,7 @@ export function compileCondition(
     notValuesPath: `${path}.notValues`,
   };
   const unsure = compilation.whenUnsure === 'match' ? 'always' : 'never';
-  if ((condition.values?.length ?? 0) + (condition.notValues?.length ?? 0) === 0) {
+  if (!isGiven(condition.values) && !isGiven(condition.notValues)) {
     compilation.report(path, 'needs values or notValues');
     return unsure;
   }
@@ -36,16 +36,14 @@ export function compileCondition(
       return connectionMatch(condition.key, written, compilation);
     case 'destination.port':
       return portMatch(written, compilation);
-    default: {
-      const attribute = requestAttribute(condition.key);
-      if (attribute !== undefined) return requestMatch(attribute, written, compilation);
-      compilation.report(
-        `${path}.key`,
-        `${JSON.stringify(condition.key.slice(0, 100))} is no attribute that is known here`,
-      );
-      return unsure;
-    }
+    default:
+      break;
   }
+  const attribute = requestAttribute(condition.key);
+  if (attribute !== undefined) return requestMatch(attribute, written, compilation);
+  const key = JSON.stringify(condition.key.slice(0, 100));
+  compilation.report(`${path}.key`, `${key} is no attribute that is known here`);
+  return unsure;
 }
 
 function requestAttribute(key: string): RequestAttribute | undefined {
@@ -65,4 +63,8 @@ function requestAttribute(key: string): RequestAttribute | undefined {
         : { kind: 'claim', path: claims.slice(1, -1).split('][') };
     }
   }
+}
+
+function isGiven(values: readonly string[] | undefined): boolean {
+  return values !== undefined && values.length > 0;
 }

@@ -1,0 +1,81 @@
+/** Carries out work for keys, one at a time, each at least once after its last `enqueue`. */
+export interface Reconciler {
+  enqueue(key: string): void;
+  /** Lets the running piece of work end and starts no more. */
+  close(): Promise<void>;
+}
+
+export interface ReconcilerOptions {
+  /** Makes what is there equal to what is wanted; thrown errors are retried. */
+  readonly run: (key: string) => Promise<void>;
+  readonly onError: (key: string, error: unknown) => void;
+  readonly retryMs?: number;
+  readonly maxRetryMs?: number;
+}
+
+const defaultRetryMs = 500;
+const defaultMaxRetryMs = 60_000;
+
+export function createReconciler(options: ReconcilerOptions): Reconciler {
+  const queue = new Set<string>();
+  const failures = new Map<string, number>();
+  const timers = new Map<string, NodeJS.Timeout>();
+  let running: Promise<void> | undefined;
+  let closed = false;
+  const isClosed = (): boolean => closed;
+
+  const retryLater = (key: string): void => {
+    const count = (failures.get(key) ?? 0) + 1;
+    failures.set(key, count);
+    const first = options.retryMs ?? defaultRetryMs;
+    const delayMs = Math.min(
+      first * 2 ** Math.min(count - 1, 16),
+      options.maxRetryMs ?? defaultMaxRetryMs,
+    );
+    clearTimeout(timers.get(key));
+    timers.set(
+      key,
+      setTimeout(() => {
+        timers.delete(key);
+        queue.add(key);
+        start();
+      }, delayMs),
+    );
+  };
+  const work = async (): Promise<void> => {
+    for (const key of queue) {
+      if (isClosed()) return;
+      queue.delete(key);
+      try {
+        await options.run(key);
+        failures.delete(key);
+      } catch (error) {
+        if (isClosed()) return;
+        options.onError(key, error);
+        retryLater(key);
+      }
+    }
+  };
+  const start = (): void => {
+    if (running !== undefined || closed) return;
+    running = work().finally(() => {
+      running = undefined;
+      if (queue.size > 0) start();
+    });
+  };
+  return {
+    enqueue: (key) => {
+      if (closed) return;
+      clearTimeout(timers.get(key));
+      timers.delete(key);
+      queue.add(key);
+      start();
+    },
+    close: async () => {
+      closed = true;
+      for (const timer of timers.values()) clearTimeout(timer);
+      timers.clear();
+      await running;
+    },
+  };
+}

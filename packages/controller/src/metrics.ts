@@ -1,0 +1,65 @@
+import type { Metrics } from '@ambit/core';
+
+/** What the controller counts. Labels have few values, whoever asks whatever. */
+export interface ControllerMetrics {
+  certificates(outcome: string): void;
+  push(): void;
+  rejected(type: string): void;
+  /** Brought up to date when the metrics are read. */
+  observe(figures: Figures): void;
+}
+
+export interface Figures {
+  readonly proxies: number;
+  /** Seconds since each watch showed a sign of life, by kind. */
+  readonly watchAges: ReadonlyMap<string, number>;
+  readonly recomputations: ReadonlyMap<string, number>;
+  readonly resources: ReadonlyMap<string, number>;
+  /** Milliseconds since 1970 at which the authority's certificate ends. */
+  readonly authorityEndsMs: number | undefined;
+}
+
+export function createControllerMetrics(metrics: Metrics): ControllerMetrics {
+  const certificates = metrics.counter(
+    'ambit_ca_certificates_total',
+    'Certificate requests by outcome.',
+    ['outcome'],
+  );
+  const pushes = metrics.counter('ambit_pushes_total', 'Pushes of changes to all proxies.', []);
+  const rejected = metrics.counter(
+    'ambit_push_rejected_total',
+    'Resources that a proxy refused, by type.',
+    ['type'],
+  );
+  const proxies = metrics.gauge('ambit_proxies_connected', 'Proxies on the control channel.', []);
+  const ages = metrics.gauge(
+    'ambit_watch_age_seconds',
+    'Time since a watch of the Kubernetes API showed a sign of life.',
+    ['kind'],
+  );
+  const recomputations = metrics.gauge(
+    'ambit_collection_recomputations',
+    'How often a stage of the compilation has computed a value.',
+    ['stage'],
+  );
+  const resources = metrics.gauge('ambit_resources', 'Compiled resources by type.', ['type']);
+  const authorityEnds = metrics.gauge(
+    'ambit_ca_certificate_end_timestamp_seconds',
+    "End of the authority's certificate, in seconds since 1970.",
+    [],
+  );
+  return {
+    certificates: (outcome) => certificates.inc({ outcome }),
+    push: () => pushes.inc({}),
+    rejected: (type) => rejected.inc({ type: knownTypes.has(type) ? type : 'other' }),
+    observe: (figures) => {
+      proxies.set(figures.proxies);
+      for (const [kind, age] of figures.watchAges) ages.set({ kind }, age);
+      for (const [stage, count] of figures.recomputations) recomputations.set({ stage }, count);
+      for (const [type, count] of figures.resources) resources.set({ type }, count);
+      if (figures.authorityEndsMs !== undefined) authorityEnds.set(figures.authorityEndsMs / 1000);
+    },
+  };
+}
+
+const knownTypes: ReadonlySet<string> = new Set(['mesh', 'policy', 'service', 'workload']);

@@ -1,0 +1,74 @@
+import type { Problem } from '../kube/decode/fields.ts';
+import { field, list, text } from '../kube/decode/fields.ts';
+
+/** A condition of a resource's status, as Kubernetes has them. */
+export interface Condition {
+  readonly type: string;
+  readonly status: 'True' | 'False';
+  readonly reason: string;
+  readonly message: string;
+  readonly observedGeneration: number;
+  readonly lastTransitionTime: string;
+}
+
+/** Istio's name for what node proxies make of a resource. */
+export const acceptedType = 'ZtunnelAccepted';
+
+const maxMessageChars = 2048;
+
+export interface Judged {
+  readonly problems: readonly Problem[];
+  /** Fields that only a proxy for HTTP can evaluate. */
+  readonly requestFields: readonly string[];
+  readonly generation: number;
+}
+
+/** What is to be said of a resource. */
+export function acceptance(judged: Judged, now: string): Condition {
+  const common = {
+    type: acceptedType,
+    observedGeneration: judged.generation,
+    lastTransitionTime: now,
+  };
+  const problems = judged.problems.map(({ field: path, message }) => `${path}: ${message}`);
+  if (problems.length > 0) {
+    const message = shortened(`kept closed where it is not understood: ${problems.join('; ')}`);
+    return { ...common, status: 'False', reason: 'Invalid', message };
+  }
+  if (judged.requestFields.length > 0) {
+    const message = shortened(
+      `ztunnel sees no HTTP attributes (${judged.requestFields.join(', ')}) and applies the narrowest ` +
+        'reading without them; enforce them at a waypoint with spec.targetRefs',
+    );
+    return { ...common, status: 'False', reason: 'UnsupportedValue', message };
+  }
+  return { ...common, status: 'True', reason: 'Accepted', message: 'attached to ztunnel' };
+}
+
+/** The conditions to write, or undefined when those that stand there already say it. */
+export function withCondition(
+  existing: unknown,
+  condition: Condition,
+): readonly unknown[] | undefined {
+  const conditions = list(existing);
+  const own = conditions.find((one) => text(field(one, 'type')) === condition.type);
+  if (own !== undefined && sameCondition(own, condition)) return undefined;
+  const sameStatus = own !== undefined && text(field(own, 'status')) === condition.status;
+  const since = text(field(own, 'lastTransitionTime'));
+  const written =
+    sameStatus && since !== '' ? { ...condition, lastTransitionTime: since } : condition;
+  return [...conditions.filter((one) => one !== own), written];
+}
+
+function sameCondition(existing: unknown, condition: Condition): boolean {
+  return (
+    text(field(existing, 'status')) === condition.status &&
+    text(field(existing, 'reason')) === condition.reason &&
+    text(field(existing, 'message')) === condition.message &&
+    field(existing, 'observedGeneration') === condition.observedGeneration
+  );
+}
+
+function shortened(message: string): string {
+  return message.length <= maxMessageChars ? message : `${message.slice(0, maxMessageChars - 1)}…`;
+}
