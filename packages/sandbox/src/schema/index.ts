@@ -16,3 +16,7 @@ export type {
   ManagedFieldsEntry,
   PatchRejected,
 } from './types.ts';
+export type { OpenApiInput, ServedResource } from './openapi.ts';
+export { openApiV2, openApiV3, openApiV3Index } from './openapi.ts';
+export { validateCrd } from './validate-crd.ts';
+export { validateBuiltin, validateMetadata } from './validate-builtin.ts';
