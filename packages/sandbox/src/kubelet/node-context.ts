@@ -1,0 +1,31 @@
+import type { Socket } from 'node:net';
+import type { ClusterStore } from '../cluster/store.ts';
+import type { ClusterLogger } from '../cluster/work-queue.ts';
+import type { CniPaths } from './cni.ts';
+import type { EventRecorder } from './events.ts';
+import type { ImageCatalogue } from './images.ts';
+import type { TokenIssuer } from './volumes.ts';
+
+/** What everything on one node shares. */
+export interface NodeContext {
+  readonly name: string;
+  /** UID of the Node object, which tokens are bound to. */
+  readonly uid: string;
+  /** Directory of the machine that is the node's `/`. */
+  readonly root: string;
+  /** File of the node's network namespace. */
+  readonly netns: string;
+  readonly ips: readonly string[];
+  readonly cni: CniPaths;
+  readonly store: ClusterStore;
+  readonly tokens: TokenIssuer;
+  readonly images: ImageCatalogue;
+  readonly logger: ClusterLogger;
+  readonly events: EventRecorder;
+  readonly dns: { readonly servers: readonly string[]; readonly domain: string };
+  readonly api: { readonly host: string; readonly port: number };
+  /** Directories that containers do not see. */
+  readonly hidden: readonly string[];
+  /** Connects from the node's own network. */
+  connect(host: string, port: number, signal: AbortSignal): Promise<Socket>;
+}
