@@ -13,3 +13,8 @@ export * from './signing.ts';
 export * from './enrolment.ts';
 export * from './ports.ts';
 export * from './headers.ts';
+export type { DecodeError, Decoder, Fields } from './decode.ts';
+export { decodeWith } from './decode.ts';
+export { decodeMesh, decodePolicy, decodeService, decodeWorkload } from './decode-nouns.ts';
+export type { DecodedControllerFrame, DecodedUpdate } from './decode-frames.ts';
+export { decodeAgentFrame, decodeControllerFrame, decodeZtunnelFrame } from './decode-frames.ts';

@@ -1,0 +1,214 @@
+import type { IpAddress, Port } from './address.ts';
+import { parseCidr, parseIp, parsePort } from './address.ts';
+import type { Decoder } from './decode.ts';
+import { boolean, branded, integer, list, object, oneOf, parsed, text, union } from './decode.ts';
+import type { Hostname, ServiceKey } from './hostname.ts';
+import { parseHostname } from './hostname.ts';
+import type { TrustDomain } from './identity.ts';
+import { parseTrustDomain } from './identity.ts';
+import type { MeshSettings } from './mesh.ts';
+import type {
+  AuthorizationPolicy,
+  Clause,
+  Match,
+  PolicyKey,
+  RequestAttribute,
+  Rule,
+  StringPattern,
+} from './policy.ts';
+import type { LoadBalancing, Service } from './service.ts';
+import type { WaypointRef } from './waypoint.ts';
+import type {
+  Locality,
+  MtlsSettings,
+  ServiceMembership,
+  Workload,
+  WorkloadUid,
+} from './workload.ts';
+
+export const ip: Decoder<IpAddress> = parsed(text, parseIp);
+export const port: Decoder<Port> = parsed(integer, parsePort);
+const hostname: Decoder<Hostname> = parsed(text, parseHostname);
+const trustDomain: Decoder<TrustDomain> = parsed(text, parseTrustDomain);
+
+const waypoint: Decoder<WaypointRef> = union<WaypointRef>('kind', {
+  address: object((f) => ({
+    kind: 'address' as const,
+    ip: f.get('ip', ip),
+    port: f.get('port', port),
+  })),
+  service: object((f) => ({
+    kind: 'service' as const,
+    service: f.get('service', branded<ServiceKey>()),
+    port: f.get('port', port),
+  })),
+});
+
+const mtlsMode = oneOf('STRICT', 'PERMISSIVE', 'DISABLE');
+
+const mtls: Decoder<MtlsSettings> = object((f) => ({
+  mode: f.get('mode', mtlsMode),
+  ports: f.get(
+    'ports',
+    list(object((p) => ({ port: p.get('port', port), mode: p.get('mode', mtlsMode) }))),
+  ),
+}));
+
+const locality: Decoder<Locality> = object((f) => ({
+  region: f.get('region', text),
+  zone: f.get('zone', text),
+  subzone: f.get('subzone', text),
+}));
+
+const membership: Decoder<ServiceMembership> = object((f) => ({
+  service: f.get('service', branded<ServiceKey>()),
+  ready: f.get('ready', boolean),
+  ports: f.get(
+    'ports',
+    list(
+      object((p) => ({
+        servicePort: p.get('servicePort', port),
+        targetPort: p.get('targetPort', port),
+      })),
+    ),
+  ),
+}));
+
+export const decodeWorkload: Decoder<Workload> = object((f) => ({
+  uid: f.get('uid', branded<WorkloadUid>()),
+  name: f.get('name', text),
+  namespace: f.get('namespace', text),
+  serviceAccount: f.get('serviceAccount', text),
+  trustDomain: f.get('trustDomain', trustDomain),
+  addresses: f.get('addresses', list(ip)),
+  hostNetwork: f.get('hostNetwork', boolean),
+  node: f.get('node', text),
+  network: f.get('network', text),
+  clusterId: f.get('clusterId', text),
+  locality: f.get('locality', locality),
+  tunnel: f.get('tunnel', oneOf('none', 'hbone')),
+  workloadName: f.get('workloadName', text),
+  workloadKind: f.get(
+    'workloadKind',
+    oneOf('deployment', 'daemonset', 'statefulset', 'job', 'cronjob', 'pod'),
+  ),
+  canonicalName: f.get('canonicalName', text),
+  canonicalRevision: f.get('canonicalRevision', text),
+  mtls: f.get('mtls', mtls),
+  policies: f.get('policies', list(branded<PolicyKey>())),
+  services: f.get('services', list(membership)),
+  ...f.optional('waypoint', waypoint),
+}));
+
+const loadBalancing: Decoder<LoadBalancing> = object((f): LoadBalancing => {
+  const mode = f.get('mode', oneOf('any', 'failover', 'strict'));
+  if (mode === 'any') return { mode };
+  const scope = oneOf('network', 'region', 'zone', 'subzone', 'node', 'cluster');
+  return { mode, scopes: f.get('scopes', list(scope)) };
+});
+
+export const decodeService: Decoder<Service> = object((f) => ({
+  name: f.get('name', text),
+  namespace: f.get('namespace', text),
+  hostname: f.get('hostname', hostname),
+  vips: f.get('vips', list(ip)),
+  ipFamilies: f.get('ipFamilies', list(oneOf('IPv4', 'IPv6'))),
+  ports: f.get(
+    'ports',
+    list(
+      object((p) => ({
+        name: p.get('name', text),
+        port: p.get('port', port),
+        appProtocol: p.get('appProtocol', text),
+      })),
+    ),
+  ),
+  loadBalancing: f.get('loadBalancing', loadBalancing),
+  publishNotReady: f.get('publishNotReady', boolean),
+  ...f.optional('waypoint', waypoint),
+}));
+
+const pattern: Decoder<StringPattern> = object((f): StringPattern => {
+  const kind = f.get('kind', oneOf('exact', 'prefix', 'suffix', 'presence'));
+  return kind === 'presence' ? { kind } : { kind, value: f.get('value', text) };
+});
+
+const cidr = object((f) => {
+  const written = `${f.get('ip', text)}/${f.get('prefixLength', integer)}`;
+  return parsed(text, parseCidr)(written, 'ip');
+});
+
+const requestAttribute: Decoder<RequestAttribute> = object((f): RequestAttribute => {
+  const kinds = [
+    'host',
+    'method',
+    'path',
+    'requestPrincipal',
+    'audiences',
+    'presenter',
+    'header',
+    'claim',
+  ] as const;
+  const kind = f.get('kind', oneOf(...kinds));
+  if (kind === 'header') return { kind, name: f.get('name', text) };
+  if (kind === 'claim') return { kind, path: f.get('path', list(text)) };
+  return { kind };
+});
+
+const match: Decoder<Match> = union<Match>('kind', {
+  connection: object((f) => ({
+    kind: 'connection',
+    attribute: f.get(
+      'attribute',
+      oneOf('source.principal', 'source.namespace', 'source.serviceAccount', 'connection.sni'),
+    ),
+    values: f.get('values', list(pattern)),
+    notValues: f.get('notValues', list(pattern)),
+  })),
+  address: object((f) => ({
+    kind: 'address',
+    attribute: f.get('attribute', oneOf('source.ip', 'remote.ip', 'destination.ip')),
+    values: f.get('values', list(cidr)),
+    notValues: f.get('notValues', list(cidr)),
+  })),
+  port: object((f) => ({
+    kind: 'port',
+    attribute: f.get('attribute', oneOf('destination.port')),
+    values: f.get('values', list(port)),
+    notValues: f.get('notValues', list(port)),
+  })),
+  request: object((f) => ({
+    kind: 'request',
+    attribute: f.get('attribute', requestAttribute),
+    values: f.get('values', list(pattern)),
+    notValues: f.get('notValues', list(pattern)),
+  })),
+});
+
+const clause: Decoder<Clause> = list(match);
+
+const rule: Decoder<Rule> = object((f) => ({
+  from: f.get('from', list(clause)),
+  to: f.get('to', list(clause)),
+  when: f.get('when', clause),
+}));
+
+export const decodePolicy: Decoder<AuthorizationPolicy> = object((f) => ({
+  name: f.get('name', text),
+  namespace: f.get('namespace', text),
+  action: f.get('action', oneOf('ALLOW', 'DENY', 'AUDIT', 'CUSTOM')),
+  scope: f.get(
+    'scope',
+    object((s) => ({ kind: s.get('kind', oneOf('mesh', 'namespace', 'selected')) })),
+  ),
+  dryRun: f.get('dryRun', boolean),
+  rules: f.get('rules', list(rule)),
+}));
+
+export const decodeMesh: Decoder<MeshSettings> = object((f) => ({
+  trustDomain: f.get('trustDomain', trustDomain),
+  trustDomainAliases: f.get('trustDomainAliases', list(trustDomain)),
+  roots: f.get('roots', list(text)),
+  clusterId: f.get('clusterId', text),
+  rootNamespace: f.get('rootNamespace', text),
+}));

@@ -1,0 +1,1 @@
+export type { ByteSink, ByteStream } from './byte-stream.ts';

@@ -1,0 +1,249 @@
+import type {
+  AuthorizationPolicy,
+  Clause,
+  ConnectionAttribute,
+  IpAddress,
+  Match,
+  PolicyKey,
+  Port,
+  Rule,
+  SpiffeIdentity,
+  StringPattern,
+} from '@ambit/api';
+import { assertNever, cidrContains, policyKey } from '@ambit/api';
+
+/** What is known of a connection when it is judged. */
+export interface ConnectionFacts {
+  /** The peer's verified identity; absent for plain text. */
+  readonly sourceIdentity?: SpiffeIdentity;
+  readonly sourceIp: IpAddress;
+  readonly destinationIp: IpAddress;
+  readonly destinationPort: Port;
+  readonly sni?: string;
+}
+
+/** The policies that hold for a workload, and those that should but are not known or not understood. */
+export interface ApplicablePolicies {
+  readonly policies: readonly AuthorizationPolicy[];
+  readonly missing: readonly PolicyKey[];
+  readonly undecodable: readonly PolicyKey[];
+}
+
+/** What lets a connection through; later steps and the log name it. */
+export interface Permit {
+  readonly by: 'no-allow-policy' | PolicyKey;
+}
+
+export interface Denial {
+  readonly reason:
+    | 'explicit-deny'
+    | 'no-allow-matched'
+    | 'missing-policy'
+    | 'undecodable-policy'
+    | 'needs-request';
+  /** The policy that decided; for `no-allow-matched` the first of those that allow something else. */
+  readonly policy: PolicyKey;
+  readonly message: string;
+}
+
+/** What a policy in dry run would have decided. */
+export interface DryRun {
+  readonly policy: PolicyKey;
+  readonly would: 'allow' | 'deny';
+}
+
+export type Decision =
+  | { readonly verdict: 'allow'; readonly permit: Permit; readonly dryRun: readonly DryRun[] }
+  | { readonly verdict: 'deny'; readonly denial: Denial; readonly dryRun: readonly DryRun[] };
+
+/**
+ * Judges a connection by what is known at L4, in Istio's order: DENY, then ALLOW. What cannot be judged never
+ * opens anything: a missing or undecodable policy denies; an ALLOW rule that asks for something of the request
+ * does not match; a DENY (or CUSTOM) rule that does is taken without those parts, so it denies more, not less.
+ */
+export function authorizeConnection(
+  applicable: ApplicablePolicies,
+  facts: ConnectionFacts,
+): Decision {
+  const [missing] = applicable.missing;
+  if (missing !== undefined) {
+    return denied(
+      'missing-policy',
+      missing,
+      `policy ${missing} holds here but has not arrived`,
+      [],
+    );
+  }
+  const [undecodable] = applicable.undecodable;
+  if (undecodable !== undefined) {
+    return denied('undecodable-policy', undecodable, `policy ${undecodable} could not be read`, []);
+  }
+  const dryRun = applicable.policies
+    .filter((policy) => policy.dryRun)
+    .flatMap((policy) => rehearse(policy, facts));
+  const enforced = applicable.policies.filter((policy) => !policy.dryRun);
+  return { ...judge(enforced, facts), dryRun };
+}
+
+type Verdict =
+  | { readonly verdict: 'allow'; readonly permit: Permit }
+  | { readonly verdict: 'deny'; readonly denial: Denial };
+
+function judge(policies: readonly AuthorizationPolicy[], facts: ConnectionFacts): Verdict {
+  for (const policy of policies) {
+    if (policy.action !== 'DENY' && policy.action !== 'CUSTOM') continue;
+    if (!policy.rules.some((rule) => ruleHolds(rule, facts, 'widen'))) continue;
+    const key = policyKey(policy.namespace, policy.name);
+    return policy.action === 'DENY'
+      ? denied('explicit-deny', key, `denied by policy ${key}`)
+      : denied(
+          'needs-request',
+          key,
+          `policy ${key} asks an external authorizer, which only a waypoint can`,
+        );
+  }
+  const allowing = policies.filter(({ action }) => action === 'ALLOW');
+  const [first] = allowing;
+  if (first === undefined) return { verdict: 'allow', permit: { by: 'no-allow-policy' } };
+  const allows = allowing.find((policy) =>
+    policy.rules.some((rule) => ruleHolds(rule, facts, 'narrow')),
+  );
+  if (allows !== undefined) {
+    return { verdict: 'allow', permit: { by: policyKey(allows.namespace, allows.name) } };
+  }
+  const key = policyKey(first.namespace, first.name);
+  const others = allowing.length === 1 ? key : `${key} and ${allowing.length - 1} more`;
+  return denied('no-allow-matched', key, `allow policies exist, but none allowed (${others})`);
+}
+
+function denied(
+  reason: Denial['reason'],
+  policy: PolicyKey,
+  message: string,
+): { verdict: 'deny'; denial: Denial };
+function denied(
+  reason: Denial['reason'],
+  policy: PolicyKey,
+  message: string,
+  dryRun: readonly DryRun[],
+): Decision;
+function denied(
+  reason: Denial['reason'],
+  policy: PolicyKey,
+  message: string,
+  dryRun?: readonly DryRun[],
+): Decision | Verdict {
+  const verdict = { verdict: 'deny', denial: { reason, policy, message } } as const;
+  return dryRun === undefined ? verdict : { ...verdict, dryRun };
+}
+
+function rehearse(policy: AuthorizationPolicy, facts: ConnectionFacts): DryRun[] {
+  const key = policyKey(policy.namespace, policy.name);
+  switch (policy.action) {
+    case 'DENY':
+    case 'CUSTOM':
+      return policy.rules.some((rule) => ruleHolds(rule, facts, 'widen'))
+        ? [{ policy: key, would: 'deny' }]
+        : [];
+    case 'ALLOW':
+      return [
+        {
+          policy: key,
+          would: policy.rules.some((rule) => ruleHolds(rule, facts, 'narrow')) ? 'allow' : 'deny',
+        },
+      ];
+    case 'AUDIT':
+      return [];
+    default:
+      return assertNever(policy.action);
+  }
+}
+
+/** What becomes of a match that needs a request: `narrow` makes it fail, `widen` leaves it out. */
+type Unknowable = 'narrow' | 'widen';
+
+function ruleHolds(rule: Rule, facts: ConnectionFacts, unknowable: Unknowable): boolean {
+  return (
+    anyClause(rule.from, facts, unknowable) &&
+    anyClause(rule.to, facts, unknowable) &&
+    clauseHolds(rule.when, facts, unknowable)
+  );
+}
+
+function anyClause(
+  clauses: readonly Clause[],
+  facts: ConnectionFacts,
+  unknowable: Unknowable,
+): boolean {
+  return clauses.length === 0 || clauses.some((clause) => clauseHolds(clause, facts, unknowable));
+}
+
+function clauseHolds(clause: Clause, facts: ConnectionFacts, unknowable: Unknowable): boolean {
+  return clause.every((match) => matchHolds(match, facts, unknowable));
+}
+
+function matchHolds(match: Match, facts: ConnectionFacts, unknowable: Unknowable): boolean {
+  switch (match.kind) {
+    case 'connection': {
+      const value = connectionAttribute(match.attribute, facts);
+      return holds(
+        match.values,
+        match.notValues,
+        (pattern) => value !== undefined && patternMatches(pattern, value),
+      );
+    }
+    case 'address': {
+      const ip = match.attribute === 'destination.ip' ? facts.destinationIp : facts.sourceIp;
+      return holds(match.values, match.notValues, (range) => cidrContains(range, ip));
+    }
+    case 'port':
+      return holds(match.values, match.notValues, (port) => port === facts.destinationPort);
+    case 'request':
+      return unknowable === 'widen';
+    default:
+      return assertNever(match);
+  }
+}
+
+function holds<T>(
+  values: readonly T[],
+  notValues: readonly T[],
+  matches: (value: T) => boolean,
+): boolean {
+  return (values.length === 0 || values.some(matches)) && !notValues.some(matches);
+}
+
+function connectionAttribute(
+  attribute: ConnectionAttribute,
+  facts: ConnectionFacts,
+): string | undefined {
+  const identity = facts.sourceIdentity;
+  switch (attribute) {
+    case 'source.principal':
+      return identity?.uri.slice('spiffe://'.length);
+    case 'source.namespace':
+      return identity?.namespace;
+    case 'source.serviceAccount':
+      return identity && `${identity.namespace}/${identity.serviceAccount}`;
+    case 'connection.sni':
+      return facts.sni;
+    default:
+      return assertNever(attribute);
+  }
+}
+
+/** Linear in the length of the value; patterns are data, never regular expressions. */
+export function patternMatches(pattern: StringPattern, value: string): boolean {
+  switch (pattern.kind) {
+    case 'exact':
+      return value === pattern.value;
+    case 'prefix':
+      return value.startsWith(pattern.value);
+    case 'suffix':
+      return value.endsWith(pattern.value);
+    case 'presence':
+      return value !== '';
+    default:
+      return assertNever(pattern);
+  }
+}

@@ -1,0 +1,291 @@
+import type {
+  AuthorizationPolicy,
+  Hostname,
+  IpAddress,
+  MeshSettings,
+  PolicyKey,
+  Removal,
+  ResourceType,
+  Service,
+  ServiceKey,
+  SnapshotVersion,
+  Upsert,
+  Workload,
+  WorkloadUid,
+} from '@ambit/api';
+import { resourceTypes } from '@ambit/api';
+import type { ApplicablePolicies } from '../policy/authorize.ts';
+import { MultiIndex } from './multi-index.ts';
+import type { Endpoint, MeshState, StateChanges } from './state.ts';
+
+/** A resource that came but could not be read, by name. It keeps its place, so that what needs it denies. */
+export interface Undecodable {
+  readonly type: ResourceType;
+  readonly name: string;
+}
+
+export interface StateUpdate {
+  readonly upserts: readonly Upsert[];
+  readonly undecodable: readonly Undecodable[];
+  readonly removals: readonly Removal[];
+  readonly complete: boolean;
+}
+
+/** The write side of the state; exactly one part of a program holds it. */
+export interface MeshStateUpdater {
+  apply(update: StateUpdate): StateChanges;
+}
+
+/** Makes an empty state: the view for everybody, the updater for one. */
+export function createMeshState(): {
+  readonly state: MeshState;
+  readonly updater: MeshStateUpdater;
+} {
+  const store = new MeshStore();
+  return { state: store, updater: store };
+}
+
+/** What an upsert leaves behind beside its resource. */
+interface Held {
+  readonly version: SnapshotVersion;
+}
+
+class MeshStore implements MeshState, MeshStateUpdater {
+  complete = false;
+  #mesh: MeshSettings | undefined;
+  readonly #workloads = new Map<WorkloadUid, Workload>();
+  readonly #services = new Map<ServiceKey, Service>();
+  readonly #policies = new Map<PolicyKey, AuthorizationPolicy>();
+  readonly #undecodablePolicies = new Set<PolicyKey>();
+  readonly #held = new Map<ResourceType, Map<string, Held>>(
+    resourceTypes.map((type) => [type, new Map()]),
+  );
+  readonly #byAddress = new MultiIndex<IpAddress, WorkloadUid>();
+  readonly #byVip = new MultiIndex<IpAddress, ServiceKey>();
+  readonly #byHostname = new MultiIndex<Hostname, ServiceKey>();
+  readonly #byService = new MultiIndex<ServiceKey, WorkloadUid>();
+  readonly #byScope = new MultiIndex<string, PolicyKey>();
+  readonly #listeners = new Set<(changes: StateChanges) => void>();
+
+  mesh(): MeshSettings | undefined {
+    return this.#mesh;
+  }
+
+  workload(uid: WorkloadUid): Workload | undefined {
+    return this.#workloads.get(uid);
+  }
+
+  workloadByAddress(ip: IpAddress): Workload | undefined {
+    let onHost: Workload | undefined;
+    // The newest first: while an address is being handed on, two pods can claim it.
+    for (const uid of this.#byAddress.newestFirst(ip)) {
+      const workload = this.#workloads.get(uid);
+      if (workload === undefined) continue;
+      if (!workload.hostNetwork) return workload;
+      onHost ??= workload;
+    }
+    return onHost;
+  }
+
+  service(key: ServiceKey): Service | undefined {
+    return this.#services.get(key);
+  }
+
+  serviceByVip(ip: IpAddress): Service | undefined {
+    return this.#first(this.#byVip.newestFirst(ip));
+  }
+
+  serviceByHostname(hostname: Hostname): Service | undefined {
+    return this.#first(this.#byHostname.newestFirst(hostname));
+  }
+
+  endpointsOf(service: ServiceKey): readonly Endpoint[] {
+    const endpoints: Endpoint[] = [];
+    for (const uid of this.#byService.get(service)) {
+      const workload = this.#workloads.get(uid);
+      const membership = workload?.services.find((candidate) => candidate.service === service);
+      if (workload !== undefined && membership !== undefined)
+        endpoints.push({ workload, membership });
+    }
+    return endpoints;
+  }
+
+  policiesFor(workload: Workload): ApplicablePolicies {
+    const policies: AuthorizationPolicy[] = [];
+    const missing: PolicyKey[] = [];
+    const undecodable: PolicyKey[] = [];
+    const scoped = [...this.#byScope.get(meshScope), ...this.#byScope.get(workload.namespace)];
+    for (const key of scoped) {
+      const policy = this.#policies.get(key);
+      if (policy !== undefined) policies.push(policy);
+    }
+    for (const key of workload.policies) {
+      const policy = this.#policies.get(key);
+      if (policy !== undefined) policies.push(policy);
+      else if (!this.#undecodablePolicies.has(key)) missing.push(key);
+    }
+    for (const key of this.#undecodablePolicies) {
+      if (this.#mayConcern(key, workload)) undecodable.push(key);
+    }
+    return { policies, missing, undecodable };
+  }
+
+  held(): { type: ResourceType; versions: (readonly [string, SnapshotVersion])[] }[] {
+    return [...this.#held].map(([type, names]) => ({
+      type,
+      versions: [...names].map(([name, { version }]) => [name, version] as const),
+    }));
+  }
+
+  workloads(): Iterable<Workload> {
+    return this.#workloads.values();
+  }
+
+  services(): Iterable<Service> {
+    return this.#services.values();
+  }
+
+  policyKeys(): Iterable<PolicyKey> {
+    return this.#policies.keys();
+  }
+
+  subscribe(listener: (changes: StateChanges) => void): () => void {
+    this.#listeners.add(listener);
+    return () => void this.#listeners.delete(listener);
+  }
+
+  /** Takes a whole update in one turn, so that no reader ever sees half of it. */
+  apply({ upserts, undecodable, removals, complete }: StateUpdate): StateChanges {
+    const changes = new Map<ResourceType, Set<string>>();
+    const changed = (type: ResourceType, name: string): void => {
+      const names = changes.get(type);
+      if (names === undefined) changes.set(type, new Set([name]));
+      else names.add(name);
+    };
+    // A removal goes first: what is removed and added in one update is there afterwards.
+    for (const { type, name } of removals) {
+      this.#remove(type, name);
+      this.#held.get(type)?.delete(name);
+      changed(type, name);
+    }
+    for (const upsert of upserts) {
+      this.#remove(upsert.type, upsert.name);
+      this.#insert(upsert);
+      this.#held.get(upsert.type)?.set(upsert.name, { version: upsert.version });
+      changed(upsert.type, upsert.name);
+    }
+    for (const { type, name } of undecodable) {
+      this.#reject(type, name);
+      changed(type, name);
+    }
+    if (complete) this.complete = true;
+    if (changes.size > 0 || complete)
+      for (const listener of [...this.#listeners]) listener(changes);
+    return changes;
+  }
+
+  #insert(upsert: Upsert): void {
+    switch (upsert.type) {
+      case 'mesh':
+        this.#mesh = upsert.resource;
+        break;
+      case 'workload':
+        this.#insertWorkload(upsert.name, upsert.resource);
+        break;
+      case 'service':
+        this.#insertService(upsert.name, upsert.resource);
+        break;
+      case 'policy':
+        this.#policies.set(upsert.name, upsert.resource);
+        this.#undecodablePolicies.delete(upsert.name);
+        if (upsert.resource.scope.kind !== 'selected')
+          this.#byScope.add(scopeOf(upsert.resource), upsert.name);
+        break;
+    }
+  }
+
+  #insertWorkload(uid: WorkloadUid, workload: Workload): void {
+    this.#workloads.set(uid, workload);
+    for (const ip of workload.addresses) this.#byAddress.add(ip, uid);
+    for (const { service } of workload.services) this.#byService.add(service, uid);
+  }
+
+  #insertService(key: ServiceKey, service: Service): void {
+    this.#services.set(key, service);
+    for (const vip of service.vips) this.#byVip.add(vip, key);
+    this.#byHostname.add(service.hostname, key);
+  }
+
+  /** Policies keep denying while they cannot be read; of anything else the last good one stays. */
+  #reject(type: ResourceType, name: string): void {
+    if (type !== 'policy') return;
+    this.#remove('policy', name);
+    this.#undecodablePolicies.add(name as PolicyKey);
+  }
+
+  #remove(type: ResourceType, name: string): void {
+    switch (type) {
+      case 'mesh':
+        this.#mesh = undefined;
+        break;
+      case 'workload':
+        this.#removeWorkload(name as WorkloadUid);
+        break;
+      case 'service':
+        this.#removeService(name as ServiceKey);
+        break;
+      case 'policy':
+        this.#removePolicy(name as PolicyKey);
+        break;
+    }
+  }
+
+  #removeWorkload(uid: WorkloadUid): void {
+    const workload = this.#workloads.get(uid);
+    if (workload === undefined) return;
+    this.#workloads.delete(uid);
+    for (const ip of workload.addresses) this.#byAddress.delete(ip, uid);
+    for (const { service } of workload.services) this.#byService.delete(service, uid);
+  }
+
+  #removeService(key: ServiceKey): void {
+    const service = this.#services.get(key);
+    if (service === undefined) return;
+    this.#services.delete(key);
+    for (const vip of service.vips) this.#byVip.delete(vip, key);
+    this.#byHostname.delete(service.hostname, key);
+  }
+
+  #removePolicy(key: PolicyKey): void {
+    this.#undecodablePolicies.delete(key);
+    const policy = this.#policies.get(key);
+    if (policy === undefined) return;
+    this.#policies.delete(key);
+    if (policy.scope.kind !== 'selected') this.#byScope.delete(scopeOf(policy), key);
+  }
+
+  /** A policy whose content is unknown may hold for all of its namespace, or for the mesh if that is the root. */
+  #mayConcern(key: PolicyKey, workload: Workload): boolean {
+    const namespace = key.slice(0, key.indexOf('/'));
+    return (
+      workload.policies.includes(key) ||
+      namespace === workload.namespace ||
+      namespace === (this.#mesh?.rootNamespace ?? namespace)
+    );
+  }
+
+  #first(keys: Iterable<ServiceKey>): Service | undefined {
+    for (const key of keys) {
+      const service = this.#services.get(key);
+      if (service !== undefined) return service;
+    }
+    return undefined;
+  }
+}
+
+// No namespace has this name.
+const meshScope = '*';
+
+function scopeOf({ scope, namespace }: AuthorizationPolicy): string {
+  return scope.kind === 'mesh' ? meshScope : namespace;
+}

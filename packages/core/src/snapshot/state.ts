@@ -1,0 +1,47 @@
+import type {
+  Hostname,
+  IpAddress,
+  MeshSettings,
+  PolicyKey,
+  ResourceType,
+  Service,
+  ServiceKey,
+  ServiceMembership,
+  SnapshotVersion,
+  Workload,
+  WorkloadUid,
+} from '@ambit/api';
+import type { ApplicablePolicies } from '../policy/authorize.ts';
+
+export interface Endpoint {
+  readonly workload: Workload;
+  readonly membership: ServiceMembership;
+}
+
+/** The names that an update touched, by type. */
+export type StateChanges = ReadonlyMap<ResourceType, ReadonlySet<string>>;
+
+/** What a proxy knows of the mesh; read-only, consistent between two turns of the event loop. */
+export interface MeshState {
+  /** True once a whole snapshot has been applied (or loaded from disk). */
+  readonly complete: boolean;
+  mesh(): MeshSettings | undefined;
+  workload(uid: WorkloadUid): Workload | undefined;
+  /** The workload that has this address to itself; a pod on its host's network is found last. */
+  workloadByAddress(ip: IpAddress): Workload | undefined;
+  service(key: ServiceKey): Service | undefined;
+  serviceByVip(ip: IpAddress): Service | undefined;
+  serviceByHostname(hostname: Hostname): Service | undefined;
+  endpointsOf(service: ServiceKey): readonly Endpoint[];
+  policiesFor(workload: Workload): ApplicablePolicies;
+  /** Names and versions of what is held, to tell the controller on reconnecting. */
+  held(): readonly {
+    readonly type: ResourceType;
+    readonly versions: readonly (readonly [string, SnapshotVersion])[];
+  }[];
+  workloads(): Iterable<Workload>;
+  services(): Iterable<Service>;
+  policyKeys(): Iterable<PolicyKey>;
+  /** Calls `listener` after each update that changed something; returns how to stop. */
+  subscribe(listener: (changes: StateChanges) => void): () => void;
+}
