@@ -20,7 +20,7 @@ export interface ControllerConfig {
   readonly trustedNodeAccounts: ReadonlySet<string>;
   readonly debounceQuietMs: number;
   readonly debounceMaxMs: number;
-  /** More names for the certificate of the control port. */
+  /** More names and addresses for the certificate of the control port. */
   readonly servingNames: readonly string[];
   readonly logLevel: LogLevel;
   readonly logFormat: LogFormat;

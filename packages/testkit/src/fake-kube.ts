@@ -174,8 +174,8 @@ export class FakeKube {
   }
 
   #collection(name: string): Map<string, FakeObject> {
-    let objects = this.#objects.get(name);
-    if (objects === undefined) this.#objects.set(name, (objects = new Map()));
+    const objects = this.#objects.get(name) ?? new Map<string, FakeObject>();
+    this.#objects.set(name, objects);
     return objects;
   }
 
@@ -215,16 +215,7 @@ export class FakeKube {
 
   #answer(method: string, target: Target, url: URL, body: FakeObject | undefined): FakeAnswer {
     const objects = this.#collection(target.collection);
-    if (target.name === undefined) {
-      if (method === 'GET') return this.#list(target, url);
-      if (method !== 'POST' || body === undefined) return failure(405, 'MethodNotAllowed');
-      const metadata = {
-        ...body.metadata,
-        ...(target.namespace && { namespace: target.namespace }),
-      };
-      if (objects.has(keyOf({ metadata }))) return failure(409, 'AlreadyExists');
-      return { status: 201, body: this.put(target.collection, { ...body, metadata }) };
-    }
+    if (target.name === undefined) return this.#answerCollection(method, target, url, body);
     const key = target.namespace === undefined ? target.name : `${target.namespace}/${target.name}`;
     const object = objects.get(key);
     if (object === undefined) return failure(404, 'NotFound');
@@ -249,6 +240,22 @@ export class FakeKube {
       default:
         return failure(405, 'MethodNotAllowed');
     }
+  }
+
+  #answerCollection(
+    method: string,
+    target: Target,
+    url: URL,
+    body: FakeObject | undefined,
+  ): FakeAnswer {
+    if (method === 'GET') return this.#list(target, url);
+    if (method !== 'POST' || body === undefined) return failure(405, 'MethodNotAllowed');
+    const namespace = target.namespace === undefined ? {} : { namespace: target.namespace };
+    const metadata = { ...body.metadata, ...namespace };
+    if (this.#collection(target.collection).has(keyOf({ metadata }))) {
+      return failure(409, 'AlreadyExists');
+    }
+    return { status: 201, body: this.put(target.collection, { ...body, metadata }) };
   }
 
   #list(target: Target, url: URL): FakeAnswer {

@@ -37,7 +37,7 @@ export async function makeServing(
   const signed = await signCertificate(
     authority,
     { spki, kind: 'ec' },
-    { kind: 'dns', names },
+    { kind: 'server', names },
     time,
   );
   const lifeMs = signed.notAfter.getTime() - time.nowMs;

@@ -1,4 +1,5 @@
 import type { SpiffeIdentity } from '@ambit/api';
+import { parseIp } from '@ambit/api';
 
 import type { Authority } from './authority.ts';
 import { clockSkewMs, newSerialNumber, pem } from './authority.ts';
@@ -17,10 +18,10 @@ export interface SigningTime {
   readonly ttlMs: number;
 }
 
-/** Names of a serving certificate; a workload's has exactly one identity instead. */
+/** Names and addresses of a serving certificate; a workload's has exactly one identity instead. */
 export type SubjectNames =
   | { readonly kind: 'identity'; readonly identity: SpiffeIdentity }
-  | { readonly kind: 'dns'; readonly names: readonly string[]; readonly identity?: SpiffeIdentity };
+  | { readonly kind: 'server'; readonly names: readonly string[] };
 
 const keyIdentifier = '2.5.29.14';
 
@@ -66,12 +67,9 @@ function keyUsages(kind: RequestedKey['kind']): x509.Extension {
     : new x509.KeyUsagesExtension(digitalSignature, true);
 }
 
-function alternativeNames(subject: SubjectNames): { type: 'url' | 'dns'; value: string }[] {
+function alternativeNames(subject: SubjectNames): x509.JsonGeneralName[] {
   if (subject.kind === 'identity') return [{ type: 'url', value: subject.identity.uri }];
-  const names = subject.names.map((value) => ({ type: 'dns' as const, value }));
-  return subject.identity === undefined
-    ? names
-    : [...names, { type: 'url', value: subject.identity.uri }];
+  return subject.names.map((value) => ({ type: parseIp(value).ok ? 'ip' : 'dns', value }));
 }
 
 /** The issuer's own identifier where it has one: verifiers compare them, however the issuer made its. */
