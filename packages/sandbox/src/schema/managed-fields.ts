@@ -141,8 +141,9 @@ function capped(managers: Managers): Managers {
   const left: Managers = new Map(managers);
   for (const [id, manager] of oldest) {
     left.delete(id);
-    const { subresource: _subresource, ...rest } = manager;
-    const folded = { ...rest, manager: ancient };
+    const { operation, apiVersion } = manager;
+    const time = manager.time === undefined ? {} : { time: manager.time };
+    const folded = { manager: ancient, operation, apiVersion, ...time };
     const into = managerId(folded);
     const fields = union(left.get(into)?.fields ?? emptySet(), manager.fields);
     left.set(into, { ...folded, fields });

@@ -57,7 +57,7 @@ function mergeMap(
 ): JsonObject {
   if (Object.hasOwn(patch, directive)) {
     const kind = patch[directive];
-    delete patch[directive];
+    remove(patch, directive);
     if (kind === 'replace') return patch;
     if (kind === 'delete') return {};
     throw new Malformed(`unknown patch type: ${JSON.stringify(kind)}: use "replace" or "delete"`);
@@ -96,7 +96,7 @@ function mergeField(
 function retain(original: JsonObject, patch: JsonObject): void {
   const keys = own(patch, retainKeys);
   if (keys === undefined) return;
-  delete patch[retainKeys];
+  remove(patch, retainKeys);
   if (!Array.isArray(keys)) throw new Malformed(`${retainKeys} must be a list of field names`);
   const kept = new Set<unknown>(keys);
   for (const key of Object.keys(patch)) {
@@ -144,13 +144,17 @@ function mergedForOrder(
   added: unknown,
   schema: JsonSchema | undefined,
 ): unknown[] | undefined {
-  if (Array.isArray(current) && Array.isArray(added)) {
-    return mergesList(schema) ? mergeList([...(current as unknown[])], added, schema) : added;
+  if (isList(current) && isList(added)) {
+    return mergesList(schema) ? mergeList([...current], added, schema) : added;
   }
-  if (Array.isArray(current)) return current;
-  if (!Array.isArray(added)) return undefined;
+  if (isList(current)) return current;
+  if (!isList(added)) return undefined;
   const plain = withoutDirectives(added);
   return Array.isArray(plain) ? plain : undefined;
+}
+
+function isList(value: unknown): value is unknown[] {
+  return Array.isArray(value);
 }
 
 function checkOrder(

@@ -30,7 +30,7 @@ function required(field: string, detail = ''): FieldError {
 }
 
 function invalid(field: string, value: unknown, problem: string): FieldError {
-  const message = `Invalid value: ${(JSON.stringify(value) ?? '""').slice(0, 200)}: ${problem}`;
+  const message = `Invalid value: ${JSON.stringify(value ?? '').slice(0, 200)}: ${problem}`;
   return { field, reason: 'FieldValueInvalid', message };
 }
 

@@ -106,7 +106,7 @@ export function compilePattern(pattern: string): RegExp | undefined {
 
 function checkString(schema: JsonSchema, value: string, path: string, report: Report): void {
   const { minLength, maxLength, pattern, format } = schema;
-  const length = [...value].length;
+  const length = Array.from(value).length;
   if (maxLength !== undefined && length > maxLength) {
     report('FieldValueTooLong', `Too long: may not be more than ${maxLength} bytes`);
   }
