@@ -67,7 +67,10 @@ export async function startController(
       nowMs: core.nowMs,
       onError: (error) => deps.log.error({ err: error }, 'the serving certificate was not renewed'),
     });
-    core.closers.push(() => Promise.resolve(serving.close()));
+    core.closers.push(() => {
+      serving.close();
+      return Promise.resolve();
+    });
     const listener = await startControlPort(config, core, serving);
     core.closers.push(() => listener.close());
     const whenSynced = core.watches.whenSynced.then(() => {

@@ -58,10 +58,13 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
   };
   const start = (): void => {
     if (running !== undefined || closed) return;
-    running = work().finally(() => {
-      running = undefined;
-      if (queue.size > 0) start();
-    });
+    // Not at once: work that itself enqueues would otherwise start a second worker.
+    running = Promise.resolve()
+      .then(work)
+      .finally(() => {
+        running = undefined;
+        if (queue.size > 0) start();
+      });
   };
   return {
     enqueue: (key) => {

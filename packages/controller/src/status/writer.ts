@@ -31,22 +31,31 @@ interface Subject {
 export function startStatusWriter(options: StatusWriterOptions): StatusWriter {
   const { collections, client, log } = options;
   const { policies, peerAuthentications } = collections.sources;
-  const write = (resource: ResourceDefinition, find: (key: string) => Subject | undefined) =>
-    createReconciler({
+  const write = (resource: ResourceDefinition, find: (key: string) => Subject | undefined) => {
+    // What was written for which version: the object's own event may not have come back yet.
+    const written = new Map<string, string>();
+    return createReconciler({
       run: async (key) => {
         // A record may be newer than what was compiled of it.
         collections.flush();
         const subject = find(key);
-        if (subject === undefined) return;
+        if (subject === undefined) {
+          written.delete(key);
+          return;
+        }
         const now = new Date(options.nowMs()).toISOString().replace(/\.\d+Z$/, 'Z');
         const condition = acceptance(subject.judged, now);
         const conditions = withCondition(subject.conditions, condition);
-        if (conditions !== undefined) await patch(client, resource, subject.meta, conditions);
+        const writing = `${subject.meta.resourceVersion} ${condition.reason} ${condition.message}`;
+        if (conditions === undefined || written.get(key) === writing) return;
+        await patch(client, resource, subject.meta, conditions);
+        written.set(key, writing);
       },
       onError: (key, error) => {
         log.warn({ err: error, object: `${resource.kind} ${key}` }, 'status not written');
       },
     });
+  };
   const policyWriter = write(authorizationPolicyResource, (key) => {
     const record = policies.get(key);
     const compiled = collections.compiledPolicies.get(key);
@@ -62,9 +71,10 @@ export function startStatusWriter(options: StatusWriterOptions): StatusWriter {
     return subjectOf(record, { problems: compiled.problems, requestFields: [] });
   });
   // Sources too: somebody may have changed the status, or the generation without the meaning.
-  for (const one of [policies, collections.compiledPolicies]) one.onChange(policyWriter.enqueue);
+  for (const one of [policies, collections.compiledPolicies])
+    one.onChange((key) => policyWriter.enqueue(key));
   for (const one of [peerAuthentications, collections.compiledPeerAuthentications]) {
-    one.onChange(peerWriter.enqueue);
+    one.onChange((key) => peerWriter.enqueue(key));
   }
   return {
     close: async () => {
