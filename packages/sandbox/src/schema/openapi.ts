@@ -137,7 +137,14 @@ function emit(definition: RawDefinition, prefix: string, queue: string[]): JsonO
   const out: JsonObject = { ...rest };
   if (rest['x-kubernetes-int-or-string'] === true) {
     delete out['x-kubernetes-int-or-string'];
-    Object.assign(out, { type: 'string' });
+    delete out['type'];
+    // Swagger 2.0 has no oneOf: there the API server calls these strings.
+    const numeric = rest['format'] === 'quantity' ? 'number' : 'integer';
+    if (rest['format'] === 'quantity') delete out['format'];
+    Object.assign(
+      out,
+      prefix === v2Prefix ? { type: 'string' } : { oneOf: [{ type: numeric }, { type: 'string' }] },
+    );
   }
   if (properties !== undefined) {
     out['properties'] = Object.fromEntries(
