@@ -1,16 +1,19 @@
 import { mkdir, rm } from 'node:fs/promises';
 import type { Socket } from 'node:net';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
+import { openNetns, warmThreadpool } from '@ambit/core';
 import { installInterfacePlugin } from '../cni/install.ts';
 import { startClusterDns } from '../dns/server.ts';
 import { createEventRecorder } from '../kubelet/events.ts';
-import type { ImageCatalogue } from '../kubelet/images.ts';
+import type { ImageCatalogue, ImageEntry } from '../kubelet/images.ts';
+import { systemPath } from '../kubelet/process.ts';
 import { startKubelet, type Kubelet } from '../kubelet/kubelet.ts';
 import type { NodeContext } from '../kubelet/node-context.ts';
 import { registerNode, startNodeStatus, type NodeIdentity } from '../kubelet/node-status.ts';
+import { createKubeletProxy, type KubeletProxy } from '../kubelet/streaming/proxy.ts';
 import type { TokenIssuer } from '../kubelet/volumes.ts';
 import { run, runToEnd } from '../net/command.ts';
-import { dial } from '../net/dial.ts';
+import { dial, dialFrom } from '../net/dial.ts';
 import { createClusterNetwork, type ClusterNetwork, type NodeNetwork } from '../net/nodes.ts';
 import { network } from '../net/plan.ts';
 import { startServiceProxy, virtualAddresses } from '../net/service-proxy.ts';
@@ -49,6 +52,8 @@ export interface ClusterNode {
 export interface Cluster {
   readonly nodes: readonly ClusterNode[];
   readonly network: ClusterNetwork;
+  /** Answers `log`, `exec` and `attach` of pods for the API. */
+  readonly kubeletProxy: KubeletProxy;
   /** Connects to a service's port from the control plane, by service port number or name. */
   dialService(namespace: string, name: string, port: number | string): Promise<Socket>;
   /** Resolves once the services known now work on every node. */
@@ -64,6 +69,8 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
   const { store, logger } = options;
   const domain = options.domain ?? 'cluster.local';
   const closers: (() => Promise<unknown>)[] = [];
+  // Probes connect from the nodes' namespaces: no thread may start inside one.
+  await warmThreadpool();
   const clusterNetwork = await createClusterNetwork(options.nodes.map((node) => node.name));
   closers.push(() => clusterNetwork.close());
   const close = async (): Promise<void> => {
@@ -99,6 +106,10 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
     return {
       nodes,
       network: clusterNetwork,
+      kubeletProxy: createKubeletProxy(
+        nodes.map((node) => node.kubelet),
+        logger,
+      ),
       dialService: (namespace, name, port) => dialService(store, namespace, name, port),
       sync: () => proxy.sync(),
       close,
@@ -149,6 +160,7 @@ async function startNode(
     ipv6: clusterNetwork.ipv6,
   };
   const uid = await registerNode(store, identity);
+  const netns = openNetns(node.netns);
   const context: NodeContext = {
     name: node.name,
     uid,
@@ -170,7 +182,7 @@ async function startNode(
     dns: { servers: [network.dnsService.v4], domain: options.domain ?? 'cluster.local' },
     api: { host: network.apiService.v4, port: 443 },
     hidden: ['/run', ...(options.runDir.startsWith('/run/') ? [] : [options.runDir])],
-    connect: dial,
+    connect: (host, port, signal) => dialFrom(netns, host, port, signal),
   };
   const status = startNodeStatus(store, logger, identity, confDir);
   const kubelet = await startKubelet(context);
@@ -182,6 +194,7 @@ async function startNode(
     async close() {
       await status.close();
       await kubelet.close();
+      netns.close();
       await runToEnd('umount', ['-l', netnsDirectory]);
       await rm(root, { recursive: true, force: true });
     },
@@ -207,7 +220,20 @@ async function dialService(
   return dial(address.ip, address.port, AbortSignal.timeout(dialTimeoutMs));
 }
 
+/** The image that the samples' manifests name: plain Node scripts below `samples` of the clone. */
+export function samplesImage(root: string): ImageEntry {
+  const samples = join(root, 'samples');
+  return {
+    name: 'ambit/samples',
+    command: ['node'],
+    workingDir: samples,
+    // The machine's own curl comes first; the samples' stands in where there is none.
+    env: { PATH: `${dirname(process.execPath)}:${systemPath}:${join(samples, 'tools/bin')}` },
+  };
+}
+
 export { adaptStore } from './adapt-store.ts';
+export type { KubeletProxy, PodSubresource } from '../kubelet/streaming/proxy.ts';
 export type { ClusterStore } from './store.ts';
 export type { ClusterLogger } from './work-queue.ts';
 export type { ImageCatalogue, ImageEntry } from '../kubelet/images.ts';

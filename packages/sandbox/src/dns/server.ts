@@ -97,7 +97,10 @@ async function listenUdp(
   answer: AnswerMessage,
   logger: ClusterLogger,
 ): Promise<UdpSocket> {
-  const socket = createSocket(address.includes(':') ? { type: 'udp6', ipv6Only: true } : 'udp4');
+  const socket = createSocket({
+    type: address.includes(':') ? 'udp6' : 'udp4',
+    ipv6Only: address.includes(':'),
+  });
   socket.on('message', (message, from) => {
     const packet = answer(message);
     if (packet === undefined) return;

@@ -11,7 +11,6 @@ import { resolveImage } from './images.ts';
 import type { NodeContext } from './node-context.ts';
 import { hostnameOf, hostsFile, resolvConf } from './pod-files.ts';
 import { systemPath } from './process.ts';
-import { apiAccessVolume } from './volumes.ts';
 
 export interface StartInputs {
   readonly node: NodeContext;
@@ -21,8 +20,6 @@ export interface StartInputs {
   readonly ips: readonly string[];
   readonly volumes: ReadonlyMap<string, string>;
 }
-
-const serviceAccountPath = '/var/run/secrets/kubernetes.io/serviceaccount';
 
 const machine: MachineFiles = {
   list(path) {
@@ -132,10 +129,6 @@ async function mountsOf(inputs: StartInputs, container: ContainerSpec): Promise<
       kind: found.isDirectory() ? 'directory' : 'file',
       readOnly: mount.readOnly === true,
     });
-  }
-  const access = inputs.volumes.get(apiAccessVolume);
-  if (access !== undefined && !declared.some((mount) => mount.mountPath === serviceAccountPath)) {
-    mounts.push({ source: access, target: serviceAccountPath, kind: 'directory', readOnly: true });
   }
   return mounts;
 }

@@ -9,7 +9,7 @@ import { createPodSandbox, type PodSandbox } from './pod-sandbox.ts';
 import { planStart } from './pod-start.ts';
 import type { Exit } from './process.ts';
 import { newRecord, statusOf, type ContainerRecord } from './status.ts';
-import { apiAccess, apiAccessVolume, createPodVolumes, VolumeError } from './volumes.ts';
+import { createPodVolumes, VolumeError } from './volumes.ts';
 
 /** One pod on its node, from its first start to its end. */
 export interface PodWorker {
@@ -48,10 +48,6 @@ export function startPodWorker(node: NodeContext, initial: Pod): PodWorker {
   let publishing: Promise<void> | undefined;
   let dirty = false;
 
-  const declaredVolumes = initial.spec.volumes ?? [];
-  const wantsAccess =
-    initial.spec.automountServiceAccountToken !== false &&
-    !declaredVolumes.some((volume) => volume.name.startsWith(apiAccessVolume));
   const volumes = createPodVolumes(
     {
       store: node.store,
@@ -61,7 +57,7 @@ export function startPodWorker(node: NodeContext, initial: Pod): PodWorker {
       directory: join(directory, 'volumes'),
       addresses: () => ({ podIps: ips, hostIps: node.ips }),
     },
-    wantsAccess ? [...declaredVolumes, apiAccess()] : declaredVolumes,
+    initial.spec.volumes ?? [],
   );
   const containers: Container[] = [
     ...(initial.spec.initContainers ?? []).map((spec) =>

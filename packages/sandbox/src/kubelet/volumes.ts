@@ -45,27 +45,8 @@ export class VolumeError extends Error {
   readonly code = 'kubelet/failed-mount';
 }
 
-export const apiAccessVolume = 'kube-api-access';
 /** Paths that are the machine's and not a node's. */
 const machinePaths = ['/proc', '/sys', '/dev', '/lib/modules'];
-
-/** The volume every pod gets unless it declines: token, CA and namespace at the well-known place. */
-export function apiAccess(): VolumeSpec {
-  return {
-    name: apiAccessVolume,
-    projected: {
-      sources: [
-        { serviceAccountToken: { path: 'token', expirationSeconds: 3607 } },
-        { configMap: { name: 'kube-root-ca.crt', items: [{ key: 'ca.crt', path: 'ca.crt' }] } },
-        {
-          downwardAPI: {
-            items: [{ path: 'namespace', fieldRef: { fieldPath: 'metadata.namespace' } }],
-          },
-        },
-      ],
-    },
-  };
-}
 
 interface HeldToken {
   readonly token: string;
