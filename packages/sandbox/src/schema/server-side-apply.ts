@@ -24,7 +24,14 @@ import {
   withoutManagers,
 } from './managed-fields.ts';
 import { dropNulls } from './prune.ts';
-import { compare, fieldsOf, listProblem, mergeValues, withoutFields } from './typed-value.ts';
+import {
+  compare,
+  fieldsOf,
+  listProblem,
+  mergeValues,
+  restoreEmptied,
+  withoutFields,
+} from './typed-value.ts';
 import type { ApplyConflict, JsonObject, JsonSchema } from './types.ts';
 
 export interface ApplyRequest {
@@ -150,17 +157,18 @@ function prune(
   managers: Managers,
 ): unknown {
   const lastNamed = withNamedParents(last, schema);
-  const named = (value: unknown): FieldSet => withNamedParents(fieldsOf(schema, value), schema);
+  const named = (value: unknown): FieldSet =>
+    withNamedParents(fieldsOf(schema, value ?? {}), schema);
   const mergedSet = named(merged);
   const bare = withoutFields(schema, merged, lastNamed);
   const owned = [...managers.values()].reduce(
     (all, manager) => union(all, withNamedParents(manager.fields, schema)),
     emptySet(),
   );
-  const unowned = difference(mergedSet, union(named(bare ?? {}), owned));
+  const unowned = difference(mergedSet, union(named(bare), owned));
   const kept = withoutFields(schema, merged, unowned);
-  const dangling = intersection(difference(mergedSet, named(kept ?? {})), lastNamed);
-  return withoutFields(schema, merged, dangling);
+  const dangling = intersection(difference(mergedSet, named(kept)), lastNamed);
+  return restoreEmptied(schema, merged, withoutFields(schema, merged, dangling));
 }
 
 function conflictsOf(managers: Managers, me: string, changed: FieldSet): ApplyConflict[] {

@@ -167,7 +167,10 @@ function mergeLists(
   return out;
 }
 
-/** The value without the paths of `gone`; a map or list that becomes empty goes too. */
+/**
+ * The value without the paths of `gone`. A map or list whose last member goes, but which is not itself gone, becomes null:
+ * somebody owns it as such (`restoreEmptied` makes it empty again).
+ */
 export function withoutFields(
   schema: JsonSchema | undefined,
   value: unknown,
@@ -181,15 +184,40 @@ export function withoutFields(
       const below = gone.children.get(element);
       const left =
         below === undefined ? member : withoutFields(fieldSchema(schema, key), member, below);
-      if (left !== undefined) put(kept, key, left);
+      put(kept, key, left);
     }
-    return Object.keys(kept).length > 0 ? kept : undefined;
+    return Object.keys(kept).length > 0 ? kept : null;
   }
   if (Array.isArray(value) && listShape(schema).kind !== 'atomic') {
     const kept = value.flatMap((item: unknown) => keptItem(schema, item, gone));
-    return kept.length > 0 ? kept : undefined;
+    return kept.length > 0 ? kept : null;
   }
   return value;
+}
+
+/** Puts an empty map or list where `withoutFields` left null for one. */
+export function restoreEmptied(
+  schema: JsonSchema | undefined,
+  before: unknown,
+  after: unknown,
+): unknown {
+  if (after === null) return isObject(before) ? {} : Array.isArray(before) ? [] : null;
+  if (isObject(before) && isObject(after)) {
+    const restored: JsonObject = {};
+    for (const [key, member] of Object.entries(after)) {
+      put(restored, key, restoreEmptied(fieldSchema(schema, key), before[key], member));
+    }
+    return restored;
+  }
+  if (!Array.isArray(after) || !Array.isArray(before) || listShape(schema).kind === 'atomic') {
+    return after;
+  }
+  const shape = listShape(schema);
+  const items = itemsByElement(schema, before);
+  return after.map((item: unknown) => {
+    const element = itemElement(shape, schema?.items, item) ?? '';
+    return restoreEmptied(schema?.items, items.get(element), item);
+  });
 }
 
 function keptItem(schema: JsonSchema | undefined, item: unknown, gone: FieldSet): unknown[] {
@@ -198,7 +226,7 @@ function keptItem(schema: JsonSchema | undefined, item: unknown, gone: FieldSet)
   const below = gone.children.get(element);
   if (below === undefined) return [item];
   const left = withoutFields(schema?.items, item, below);
-  return left === undefined ? [] : [left];
+  return [left];
 }
 
 /** The first item of an associative list that has no key or the key of another, as the API server words it. */
