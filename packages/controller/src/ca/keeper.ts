@@ -44,6 +44,7 @@ class RunningKeeper implements AuthorityKeeper {
   readonly #reflector: Reflector;
   #settle: () => void = () => undefined;
   #current: Authority | undefined;
+  #isPluggedIn = false;
   #retry: NodeJS.Timeout | undefined;
   #work: Promise<void> = Promise.resolve();
   #closed = false;
@@ -123,6 +124,7 @@ class RunningKeeper implements AuthorityKeeper {
   async #useSelfSigned(): Promise<void> {
     const { client, rootNamespace, trustDomain, nowMs, log } = this.#options;
     if (this.#current !== undefined) {
+      if (!this.#isPluggedIn) return;
       log.warn(
         { object: `Secret ${rootNamespace}/${pluggedInSecret}` },
         'gone; its authority is kept',
@@ -137,6 +139,7 @@ class RunningKeeper implements AuthorityKeeper {
 
   #use(authority: Authority, from: string): void {
     this.#current = authority;
+    this.#isPluggedIn = from === pluggedInSecret;
     const notAfter = authority.certificate.notAfter.toISOString();
     this.#options.log.info({ from, notAfter }, 'certificate authority ready');
     this.#options.onChange(authority);

@@ -1,0 +1,58 @@
+import { describe, expect, test } from '@jest/globals';
+
+import type { JsonSchema } from './crd.ts';
+import { crds } from './index.ts';
+
+function walk(schema: JsonSchema, visit: (one: JsonSchema) => void): void {
+  visit(schema);
+  for (const one of Object.values(schema.properties ?? {})) walk(one, visit);
+  if (schema.items !== undefined) walk(schema.items, visit);
+  if (schema.additionalProperties !== undefined) walk(schema.additionalProperties, visit);
+}
+
+describe('the definitions of custom resources', () => {
+  test('are those of Istio, by name, versions and short names', () => {
+    expect(
+      crds().map(({ metadata, spec }) => [
+        metadata.name,
+        spec.names.shortNames,
+        spec.versions.map(({ name, served, storage }) => `${name} ${served} ${storage}`),
+      ]),
+    ).toEqual([
+      ['peerauthentications.security.istio.io', ['pa'], ['v1 true true', 'v1beta1 true false']],
+      ['authorizationpolicies.security.istio.io', ['ap'], ['v1 true true', 'v1beta1 true false']],
+    ]);
+  });
+
+  test('are structural: every schema has a type, and nothing that the API server refuses', () => {
+    for (const { spec } of crds()) {
+      for (const { schema, subresources } of spec.versions) {
+        expect(subresources).toEqual({ status: {} });
+        walk(schema.openAPIV3Schema, (one) => {
+          expect(one.type).toMatch(/^(?:object|array|string)$/);
+          expect('patternProperties' in one).toBe(false);
+          expect(one.properties !== undefined && one.additionalProperties !== undefined).toBe(
+            false,
+          );
+          if (one.type === 'array') expect(one.items).toBeDefined();
+        });
+      }
+    }
+  });
+
+  test('know the modes and the actions', () => {
+    const [peer, policy] = crds().map(
+      ({ spec }) => spec.versions[0]?.schema.openAPIV3Schema.properties?.['spec']?.properties ?? {},
+    );
+    expect(peer?.['mtls']?.properties?.['mode']?.enum).toEqual([
+      'UNSET',
+      'DISABLE',
+      'PERMISSIVE',
+      'STRICT',
+    ]);
+    expect(peer?.['portLevelMtls']?.additionalProperties?.properties?.['mode']?.enum).toHaveLength(
+      4,
+    );
+    expect(policy?.['action']?.enum).toEqual(['ALLOW', 'DENY', 'AUDIT', 'CUSTOM']);
+  });
+});
