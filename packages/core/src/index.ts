@@ -16,3 +16,4 @@ export * from './control/client.ts';
 export * from './tls/index.ts';
 export * from './native/index.ts';
 export * from './net/index.ts';
+export * from './hbone/index.ts';

@@ -58,6 +58,8 @@ export class FakeKube {
   readonly #objects = new Map<string, Map<string, FakeObject>>();
   readonly #history: WatchEvent[] = [];
   readonly #watches = new Set<Watch>();
+  readonly #muted = new Set<Watch>();
+  readonly #lists = new Map<string, { version: number; objects: FakeObject[] }>();
   readonly #server = createServer((request, response) => {
     this.#serve(request, response).catch(() => response.destroy());
   });
@@ -67,8 +69,7 @@ export class FakeKube {
   intercept: ((request: Request) => FakeAnswer | 'hang' | 'drop' | undefined) | undefined;
   /** Sees every event of a watch on its way; what it returns is sent instead. */
   shape: ((event: WatchEvent) => readonly WatchEvent[]) | undefined;
-  /** While set, watches stay open and say nothing. */
-  silent = false;
+  #silent = false;
   readonly requests: { method: string; path: string; watch: boolean }[] = [];
 
   static async start(): Promise<FakeKube> {
@@ -82,7 +83,22 @@ export class FakeKube {
   }
 
   get openWatches(): number {
-    return this.#watches.size;
+    return this.#watches.size + this.#muted.size;
+  }
+
+  /**
+   * While set, watches stay open and say nothing. One that was silent stays so for good: what it did not tell it
+   * cannot tell later, and no server goes on with what comes after it.
+   */
+  set silent(silent: boolean) {
+    this.#silent = silent;
+    if (!silent) return;
+    for (const watch of this.#watches) this.#muted.add(watch);
+    this.#watches.clear();
+  }
+
+  get silent(): boolean {
+    return this.#silent;
   }
 
   async close(): Promise<void> {
@@ -136,20 +152,22 @@ export class FakeKube {
   /** Tells every watch that its version is gone. */
   expireWatches(): void {
     const status = { kind: 'Status', code: 410, reason: 'Expired', message: 'too old' };
-    for (const watch of this.#watches) {
+    for (const watch of [...this.#watches, ...this.#muted]) {
       watch.response.write(`${JSON.stringify({ type: 'ERROR', object: status })}\n`);
       watch.response.end();
     }
     this.#watches.clear();
+    this.#muted.clear();
   }
 
   /** Cuts every watch in the middle of a line. */
   dropWatches(): void {
-    for (const { response } of this.#watches) {
+    for (const { response } of [...this.#watches, ...this.#muted]) {
       response.write('{"type":"MODI');
       response.destroy();
     }
     this.#watches.clear();
+    this.#muted.clear();
   }
 
   /** Goes back to smaller versions, as an API server restored from a backup does. */
@@ -182,7 +200,6 @@ export class FakeKube {
   #record(collection: string, type: WatchEvent['type'], object: FakeObject): void {
     const event = { version: this.#version, collection, type, object };
     this.#history.push(event);
-    if (this.silent) return;
     for (const shaped of this.shape?.(event) ?? [event]) {
       for (const watch of this.#watches) send(watch, shaped);
     }
@@ -259,27 +276,24 @@ export class FakeKube {
   }
 
   #list(target: Target, url: URL): FakeAnswer {
-    const matches = selectorOf(target, url);
-    const all = this.list(target.collection).filter(matches);
-    const [version = String(this.#version), start = '0'] = (url.searchParams.get('continue') ?? '')
-      .split(':')
-      .filter((part) => part !== '');
-    if (Number(version) < this.#oldestVersion) return failure(410, 'Expired');
     const limit = Number(url.searchParams.get('limit') ?? '0');
-    const from = Number(start);
-    const items = limit > 0 ? all.slice(from, from + limit) : all.slice(from);
-    const more = from + items.length < all.length;
-    return {
-      status: 200,
-      body: {
-        kind: 'List',
-        metadata: {
-          resourceVersion: version,
-          ...(more ? { continue: `${version}:${from + items.length}` } : {}),
-        },
-        items,
-      },
+    const token = url.searchParams.get('continue') ?? '';
+    const [page = '', start = '0'] = token.split(':');
+    // All pages of a list show one moment, as the real server's do.
+    const whole = this.#lists.get(page) ?? {
+      version: this.#version,
+      objects: this.list(target.collection).filter(selectorOf(target, url)),
     };
+    if (whole.version < this.#oldestVersion) return failure(410, 'Expired');
+    const from = Number(start);
+    const items = whole.objects.slice(from, limit > 0 ? from + limit : undefined);
+    const more = from + items.length < whole.objects.length;
+    const id = page === '' ? randomUUID() : page;
+    if (more) this.#lists.set(id, whole);
+    else this.#lists.delete(id);
+    const next = more ? { continue: `${id}:${from + items.length}` } : {};
+    const metadata = { resourceVersion: String(whole.version), ...next };
+    return { status: 200, body: { kind: 'List', metadata, items } };
   }
 
   #watch(target: Target, url: URL, response: ServerResponse): void {
@@ -291,9 +305,13 @@ export class FakeKube {
     response.writeHead(200, { 'content-type': 'application/json' });
     response.flushHeaders();
     const watch = { collection: target.collection, matches: selectorOf(target, url), response };
-    this.#watches.add(watch);
-    response.on('close', () => this.#watches.delete(watch));
-    if (this.silent) return;
+    const open = this.#silent ? this.#muted : this.#watches;
+    open.add(watch);
+    response.on('close', () => {
+      this.#watches.delete(watch);
+      this.#muted.delete(watch);
+    });
+    if (this.#silent) return;
     for (const event of this.#history) if (event.version > since) send(watch, event);
   }
 }

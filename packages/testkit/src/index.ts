@@ -1,2 +1,4 @@
 export type { FakeAnswer, FakeObject } from './fake-kube.ts';
 export { FakeKube } from './fake-kube.ts';
+export type { IssueOptions, TestCa } from './test-ca.ts';
+export { makeTestCa } from './test-ca.ts';

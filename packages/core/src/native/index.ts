@@ -7,6 +7,7 @@ export {
   fdOf,
   listenSocket,
   originalDestination,
+  resetOnClose,
 } from './sockets.ts';
 export type { ConnectSocketOptions, ListenSocketOptions } from './sockets.ts';
 export { capturePackets } from './packets.ts';

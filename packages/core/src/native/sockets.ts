@@ -11,6 +11,7 @@ const SOCK_NONBLOCK = 0o4000;
 const SOCK_CLOEXEC = 0o2000000;
 const SOL_SOCKET = 1;
 const SO_REUSEADDR = 2;
+const SO_LINGER = 13;
 const SO_REUSEPORT = 15;
 const SO_MARK = 36;
 const SOL_IP = 0;
@@ -109,6 +110,15 @@ export function originalDestination(accepted: Socket): SocketAddress | undefined
   const v4 = getsockopt(fd, SOL_IP, SO_ORIGINAL_DST, bytes, [16]) === 0;
   if (!v4 && getsockopt(fd, SOL_IPV6, SO_ORIGINAL_DST, bytes, [28]) !== 0) return undefined;
   return decodeSocketAddress(bytes);
+}
+
+/** Makes the coming close of a socket a reset, for the other side to see that it was no orderly end. */
+export function resetOnClose(owner: Socket): void {
+  const fd = fdOf(owner);
+  if (fd === undefined) return;
+  const linger = Buffer.alloc(8);
+  linger.writeInt32LE(1, 0);
+  setsockopt(fd, SOL_SOCKET, SO_LINGER, linger, linger.length);
 }
 
 /** The descriptor behind a socket; an internal of Node, pinned by a test. */

@@ -1,1 +1,4 @@
 export type { ByteSink, ByteStream } from './byte-stream.ts';
+export type { Copy, CopyOptions, CopyOutcome } from './copy.ts';
+export { copyBothWays } from './copy.ts';
+export { socketStream } from './socket-stream.ts';

@@ -1,0 +1,179 @@
+import type { Socket } from 'node:net';
+import type { TLSSocket } from 'node:tls';
+import { connect as tlsConnect } from 'node:tls';
+import type { SpiffeIdentity } from '@ambit/api';
+import type { ExpectedPeer, WorkloadCertificate } from '../tls/index.ts';
+import { hboneAlpn, secureContextOf, verifyPeer } from '../tls/index.ts';
+import type { Authority } from './authority.ts';
+import { formatAuthority } from './authority.ts';
+import { HboneError } from './errors.ts';
+import { errorCode } from './frames.ts';
+import type { HeaderField } from './hpack.ts';
+import type { SessionLimits } from './limits.ts';
+import { defaultLimits } from './limits.ts';
+import { Session } from './session.ts';
+import type { HboneStream } from './stream.ts';
+
+export interface TunnelOptions {
+  readonly authority: Authority;
+  readonly headers: readonly HeaderField[];
+  readonly timeoutMs: number;
+}
+
+/** An open tunnel and what the other side said of itself. */
+export interface Tunnel {
+  readonly stream: HboneStream;
+  readonly headers: ReadonlyMap<string, string>;
+}
+
+/** The other side's answer was no: 400, 401, 503 … The session goes on. */
+export class TunnelRefused extends HboneError {
+  readonly status: number;
+
+  constructor(status: number) {
+    super('hbone/refused', `the other side refused the tunnel with status ${status}`);
+    this.status = status;
+  }
+}
+
+interface Asked {
+  readonly stream: HboneStream;
+  readonly settle: (outcome: Tunnel | HboneError) => void;
+}
+
+/** The client's end of one session; it may carry tunnels to any authority behind the peer. */
+export class ClientSession {
+  readonly peer: SpiffeIdentity;
+  readonly session: Session;
+  readonly keyExchange: string;
+  readonly #asked = new Map<number, Asked>();
+
+  constructor(
+    socket: TLSSocket,
+    peer: SpiffeIdentity,
+    limits: SessionLimits,
+    onClosed: () => void,
+  ) {
+    this.peer = peer;
+    this.keyExchange = keyExchangeOf(socket);
+    this.session = new Session('client', socket, limits, {
+      headers: (_session, id, fields) => this.#answered(id, fields),
+      streamClosed: (_session, id, error) => {
+        this.#asked
+          .get(id)
+          ?.settle(
+            error ?? new HboneError('hbone/reset', 'the tunnel was closed before it opened'),
+          );
+      },
+      goaway: () => undefined,
+      closed: (_session, error) => {
+        for (const asked of [...this.#asked.values()]) {
+          asked.settle(error ?? new HboneError('hbone/connection-lost', 'the session was closed'));
+        }
+        onClosed();
+      },
+    });
+  }
+
+  openTunnel({ authority, headers, timeoutMs }: TunnelOptions): Promise<Tunnel> {
+    return new Promise((resolve, reject) => {
+      const fields: HeaderField[] = [
+        [':method', 'CONNECT'],
+        [':authority', formatAuthority(authority)],
+        ...headers,
+      ];
+      const stream = this.session.request(fields);
+      const timer = setTimeout(() => {
+        settle(new HboneError('hbone/timeout', `no answer to CONNECT in ${timeoutMs} ms`));
+      }, timeoutMs);
+      const settle = (outcome: Tunnel | HboneError): void => {
+        if (!this.#asked.delete(stream.id)) return;
+        clearTimeout(timer);
+        if (!(outcome instanceof HboneError)) {
+          resolve(outcome);
+          return;
+        }
+        stream.abort(outcome);
+        reject(outcome);
+      };
+      this.#asked.set(stream.id, { stream, settle });
+    });
+  }
+
+  #answered(id: number, fields: readonly HeaderField[]): void {
+    const asked = this.#asked.get(id);
+    if (asked === undefined) {
+      this.session.fail(errorCode.protocol, 'a second header block on a CONNECT stream');
+      return;
+    }
+    const headers = new Map(fields);
+    const status = Number(headers.get(':status'));
+    if (status >= 100 && status < 200) return;
+    asked.settle(status === 200 ? { stream: asked.stream, headers } : new TunnelRefused(status));
+  }
+}
+
+export interface ConnectSessionOptions {
+  /** A raw socket, connected or connecting. */
+  readonly socket: Socket;
+  readonly certificate: WorkloadCertificate;
+  readonly expected: ExpectedPeer;
+  readonly limits?: SessionLimits;
+  readonly handshakeTimeoutMs?: number;
+  readonly onClosed?: () => void;
+}
+
+const defaultHandshakeTimeoutMs = 5_000;
+
+/** Shakes hands over a raw socket and verifies who answered. Rejects with an error whose code says what failed. */
+export function connectSession(options: ConnectSessionOptions): Promise<ClientSession> {
+  const { socket, certificate, expected, limits = defaultLimits } = options;
+  const timeoutMs = options.handshakeTimeoutMs ?? defaultHandshakeTimeoutMs;
+  return new Promise((resolve, reject) => {
+    const secured = tlsConnect({
+      socket,
+      secureContext: secureContextOf(certificate),
+      ALPNProtocols: [...hboneAlpn],
+      // The peer is judged by its SPIFFE identity below; names mean nothing in HBONE, and none is sent.
+      checkServerIdentity: () => undefined,
+    });
+    const failed = (code: string, message: string, cause?: unknown): void => {
+      clearTimeout(timer);
+      secured.destroy();
+      socket.destroy();
+      reject(new HboneError(code, message, { cause }));
+    };
+    const onError = (error: NodeJS.ErrnoException): void => {
+      const refused = error.syscall === 'connect';
+      failed(refused ? 'hbone/connect-failed' : 'hbone/tls-failed', error.message, error);
+    };
+    const onClose = (): void =>
+      failed('hbone/tls-failed', 'the connection was closed during the handshake');
+    const timer = setTimeout(
+      () => failed('hbone/timeout', `no TLS handshake in ${timeoutMs} ms`),
+      timeoutMs,
+    );
+    socket.on('error', onError);
+    secured.on('error', onError);
+    secured.once('close', onClose);
+    secured.once('secureConnect', () => {
+      clearTimeout(timer);
+      secured.off('close', onClose);
+      secured.off('error', onError);
+      const peer = verifyPeer(secured, 'server', expected);
+      if (!peer.ok) {
+        failed(peer.error.code, peer.error.message);
+        secured.on('error', () => undefined);
+        return;
+      }
+      resolve(
+        new ClientSession(secured, peer.value, limits, options.onClosed ?? (() => undefined)),
+      );
+    });
+  });
+}
+
+function keyExchangeOf(socket: TLSSocket): string {
+  const info = socket.getEphemeralKeyInfo() as { name?: string; type?: string } | null;
+  return info?.name ?? info?.type ?? 'unknown';
+}

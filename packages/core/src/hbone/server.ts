@@ -1,0 +1,170 @@
+import type { Socket } from 'node:net';
+import type { Server as TlsServer, TLSSocket } from 'node:tls';
+import { createServer as createTlsServer } from 'node:tls';
+import type { SpiffeIdentity, TrustDomain } from '@ambit/api';
+import type { WorkloadCertificate } from '../tls/index.ts';
+import { resetOnClose } from '../native/index.ts';
+import { hboneAlpn, secureContextOptions, verifyPeer } from '../tls/index.ts';
+import type { HboneError } from './errors.ts';
+import type { HeaderField } from './hpack.ts';
+import type { SessionLimits } from './limits.ts';
+import { defaultLimits } from './limits.ts';
+import { Session } from './session.ts';
+import type { HboneStream } from './stream.ts';
+
+/** A CONNECT of a verified peer, waiting for an answer. */
+export interface TunnelRequest {
+  readonly peer: SpiffeIdentity;
+  readonly socket: TLSSocket;
+  readonly authority: string;
+  readonly headers: ReadonlyMap<string, string>;
+  /** True once the stream is over, for whatever reason. */
+  readonly closed: boolean;
+  accept(headers: readonly HeaderField[]): HboneStream | undefined;
+  refuse(status: number): void;
+}
+
+export interface HboneServerOptions<C> {
+  readonly trustDomains: () => ReadonlySet<TrustDomain>;
+  readonly onTunnel: (request: TunnelRequest, context: C) => void;
+  /** A peer that did not get as far as a request. */
+  readonly onRejected: (code: string, message: string, context: C) => void;
+  readonly limits?: SessionLimits;
+  readonly handshakeTimeoutMs?: number;
+}
+
+/** Takes accepted sockets and serves HBONE on them, each with the certificate of the workload it is for. */
+export interface HboneServer<C> {
+  accept(socket: Socket, certificate: WorkloadCertificate, context: C): void;
+  /** Ends sessions whose context matches: at once, or when their streams are over. */
+  end(which: (context: C) => boolean, mode: 'drain' | 'destroy'): void;
+  readonly sessions: number;
+}
+
+const defaultHandshakeTimeoutMs = 5_000;
+
+export function createHboneServer<C>(options: HboneServerOptions<C>): HboneServer<C> {
+  return new Server(options);
+}
+
+class Server<C> implements HboneServer<C> {
+  readonly #options: HboneServerOptions<C>;
+  readonly #acceptors = new WeakMap<WorkloadCertificate, TlsServer>();
+  readonly #contexts = new WeakMap<Socket, C>();
+  readonly #sessions = new Map<Session, C>();
+
+  constructor(options: HboneServerOptions<C>) {
+    this.#options = options;
+  }
+
+  get sessions(): number {
+    return this.#sessions.size;
+  }
+
+  accept(socket: Socket, certificate: WorkloadCertificate, context: C): void {
+    this.#contexts.set(socket, context);
+    socket.on('error', () => socket.destroy());
+    this.#acceptorOf(certificate).emit('connection', socket);
+  }
+
+  end(which: (context: C) => boolean, mode: 'drain' | 'destroy'): void {
+    for (const [session, context] of [...this.#sessions]) {
+      if (!which(context)) continue;
+      if (mode === 'drain') session.drain();
+      else session.destroy();
+    }
+  }
+
+  #acceptorOf(certificate: WorkloadCertificate): TlsServer {
+    let acceptor = this.#acceptors.get(certificate);
+    if (acceptor !== undefined) return acceptor;
+    acceptor = createTlsServer({
+      ...secureContextOptions(certificate),
+      ALPNProtocols: [...hboneAlpn],
+      requestCert: true,
+      rejectUnauthorized: true,
+      handshakeTimeout: this.#options.handshakeTimeoutMs ?? defaultHandshakeTimeoutMs,
+    });
+    acceptor.on('secureConnection', (socket) => this.#secured(socket));
+    acceptor.on('tlsClientError', (error: NodeJS.ErrnoException, socket) => {
+      const context = this.#contextOf(socket);
+      if (context !== undefined)
+        this.#options.onRejected('tls/handshake-failed', error.message, context);
+      socket.destroy();
+    });
+    this.#acceptors.set(certificate, acceptor);
+    return acceptor;
+  }
+
+  #contextOf(socket: TLSSocket): C | undefined {
+    const raw = rawSocketOf(socket);
+    return raw === undefined ? undefined : this.#contexts.get(raw);
+  }
+
+  #secured(socket: TLSSocket): void {
+    const context = this.#contextOf(socket);
+    if (context === undefined) {
+      socket.destroy();
+      return;
+    }
+    const trustDomains = this.#options.trustDomains();
+    const peer = verifyPeer(socket, 'client', { kind: 'trust-domains', trustDomains });
+    if (!peer.ok) {
+      this.#options.onRejected(peer.error.code, peer.error.message, context);
+      socket.on('error', () => undefined);
+      const raw = rawSocketOf(socket);
+      if (raw !== undefined) resetOnClose(raw);
+      socket.destroy();
+      return;
+    }
+    const session = new Session('server', socket, this.#options.limits ?? defaultLimits, {
+      headers: (from, id, fields) => this.#requested(from, id, fields, peer.value, context),
+      streamClosed: () => undefined,
+      goaway: () => undefined,
+      closed: (from: Session, error: HboneError | undefined) => {
+        this.#sessions.delete(from);
+        if (error?.code === 'hbone/protocol')
+          this.#options.onRejected(error.code, error.message, context);
+      },
+    });
+    this.#sessions.set(session, context);
+  }
+
+  #requested(
+    session: Session,
+    id: number,
+    fields: readonly HeaderField[],
+    peer: SpiffeIdentity,
+    context: C,
+  ): void {
+    const headers = new Map(fields);
+    const pseudo = fields.filter(([name]) => name.startsWith(':')).map(([name]) => name);
+    const authority = headers.get(':authority');
+    const connects =
+      headers.get(':method') === 'CONNECT' && pseudo.length === 2 && authority !== undefined;
+    if (!connects) {
+      session.refuse(id, [[':status', headers.get(':method') === 'CONNECT' ? '400' : '405']]);
+      return;
+    }
+    const stream = session.streams.get(id);
+    this.#options.onTunnel(
+      {
+        peer,
+        socket: session.socket,
+        authority,
+        headers,
+        get closed() {
+          return stream === undefined || stream.closed;
+        },
+        accept: (answer) => session.respond(id, [[':status', '200'], ...answer]),
+        refuse: (status) => session.refuse(id, [[':status', String(status)]]),
+      },
+      context,
+    );
+  }
+}
+
+/** The socket under a TLS socket; an internal of Node, held by the tests of this file. */
+function rawSocketOf(socket: TLSSocket): Socket | undefined {
+  return (socket as unknown as { _parent?: Socket })._parent;
+}

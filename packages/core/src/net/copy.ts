@@ -1,0 +1,86 @@
+import type { ByteSink, ByteStream } from './byte-stream.ts';
+
+/** How a two-way copy ended. */
+export interface CopyOutcome {
+  /** Bytes that went from `downstream` to `upstream`. */
+  readonly sent: number;
+  /** Bytes that came back. */
+  readonly received: number;
+  /** Absent when both sides ended in order; otherwise the side that broke first, and how. */
+  readonly broken?: { readonly side: 'downstream' | 'upstream'; readonly error: Error };
+}
+
+export interface Copy {
+  readonly done: Promise<CopyOutcome>;
+  readonly counts: { readonly sent: number; readonly received: number };
+  /** Cuts both sides; they see a reset. */
+  abort(reason: Error): void;
+}
+
+export interface CopyOptions {
+  /** How long one direction may stay open in silence after the other has ended. */
+  readonly halfClosedTimeoutMs?: number;
+  readonly onBytes?: (direction: 'sent' | 'received', bytes: number) => void;
+}
+
+const defaultHalfClosedTimeoutMs = 10 * 60_000;
+
+/**
+ * Copies both ways until both sides have ended. An end is passed on as an end and a break as a reset, so a cut
+ * transfer is never taken for a whole one; a side that does not read stops the other from sending.
+ */
+export function copyBothWays(
+  downstream: ByteStream,
+  upstream: ByteStream,
+  options: CopyOptions = {},
+): Copy {
+  const counts = { sent: 0, received: 0 };
+  const ended = { downstream: false, upstream: false };
+  const closed = { downstream: false, upstream: false };
+  let broken: CopyOutcome['broken'];
+  let halfClosed: NodeJS.Timeout | undefined;
+  let finish: (outcome: CopyOutcome) => void;
+  const done = new Promise<CopyOutcome>((resolve) => (finish = resolve));
+
+  const breakOff = (side: 'downstream' | 'upstream', error: Error): void => {
+    if (broken !== undefined) return;
+    broken = { side, error };
+    downstream.abort(error);
+    upstream.abort(error);
+  };
+  const watchHalfClosed = (): void => {
+    clearTimeout(halfClosed);
+    if (ended.downstream === ended.upstream) return;
+    halfClosed = setTimeout(() => {
+      breakOff(ended.downstream ? 'downstream' : 'upstream', new Error('half-closed for too long'));
+    }, options.halfClosedTimeoutMs ?? defaultHalfClosedTimeoutMs);
+  };
+  const sink = (side: 'downstream' | 'upstream', from: ByteStream, to: ByteStream): ByteSink => ({
+    data(chunk) {
+      const direction = side === 'downstream' ? 'sent' : 'received';
+      counts[direction] += chunk.length;
+      options.onBytes?.(direction, chunk.length);
+      if (!to.write(chunk)) from.pause();
+      if (halfClosed !== undefined) watchHalfClosed();
+    },
+    end() {
+      ended[side] = true;
+      to.end();
+      watchHalfClosed();
+    },
+    drain() {
+      // This side can be written to again, so the other may go on sending.
+      to.resume();
+    },
+    close(error) {
+      closed[side] = true;
+      if (error !== undefined) breakOff(side, error);
+      if (!closed.downstream || !closed.upstream) return;
+      clearTimeout(halfClosed);
+      finish({ ...counts, ...(broken === undefined ? {} : { broken }) });
+    },
+  });
+  downstream.attach(sink('downstream', downstream, upstream));
+  upstream.attach(sink('upstream', upstream, downstream));
+  return { done, counts, abort: (reason) => breakOff('downstream', reason) };
+}

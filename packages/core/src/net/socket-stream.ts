@@ -1,0 +1,58 @@
+import type { Socket } from 'node:net';
+import type { ByteSink, ByteStream } from './byte-stream.ts';
+
+/** A TCP socket as a `ByteStream`. The socket must allow half-open; an abort leaves as RST. */
+export function socketStream(socket: Socket): ByteStream {
+  return new SocketStream(socket);
+}
+
+class SocketStream implements ByteStream {
+  readonly #socket: Socket;
+  #error: Error | undefined;
+
+  constructor(socket: Socket) {
+    this.#socket = socket;
+    // Until somebody attaches, an error must not end the process; it is told on close.
+    socket.on('error', (error) => (this.#error = error));
+  }
+
+  attach(sink: ByteSink): void {
+    const socket = this.#socket;
+    if (socket.destroyed) {
+      sink.close(this.#error ?? new Error('the connection is closed'));
+      return;
+    }
+    let ended = false;
+    socket.on('data', (chunk: Buffer) => sink.data(chunk));
+    socket.on('end', () => {
+      ended = true;
+      sink.end();
+    });
+    socket.on('drain', () => sink.drain());
+    socket.on('close', () => {
+      const inOrder = this.#error === undefined && ended && socket.writableFinished;
+      sink.close(inOrder ? undefined : (this.#error ?? new Error('the connection was cut')));
+    });
+  }
+
+  write(chunk: Buffer): boolean {
+    return this.#socket.destroyed || this.#socket.write(chunk);
+  }
+
+  end(): void {
+    if (!this.#socket.destroyed) this.#socket.end();
+  }
+
+  abort(reason: Error): void {
+    this.#error ??= reason;
+    if (!this.#socket.destroyed) this.#socket.resetAndDestroy();
+  }
+
+  pause(): void {
+    this.#socket.pause();
+  }
+
+  resume(): void {
+    this.#socket.resume();
+  }
+}

@@ -1,0 +1,106 @@
+import 'reflect-metadata';
+import { webcrypto } from 'node:crypto';
+import * as x509 from '@peculiar/x509';
+import type { WorkloadCertificate } from '@ambit/core';
+import { parseWorkloadCertificate } from '@ambit/core';
+
+const algorithm = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' } as const;
+
+export interface IssueOptions {
+  /** URIs of the leaf; exactly the identity by default. */
+  readonly uris?: readonly string[];
+  readonly notBefore?: Date;
+  readonly notAfter?: Date;
+  readonly isCa?: boolean;
+  readonly usages?: readonly string[];
+}
+
+/** A certificate authority for tests, made anew each time. */
+export interface TestCa {
+  readonly rootPem: string;
+  /** PEM chain and key of a leaf. */
+  issue(uri: string, options?: IssueOptions): Promise<{ chain: string[]; privateKey: string }>;
+  /** Signs the public key of a request; returns the chain. */
+  sign(uri: string, csrPem: string, options?: IssueOptions): Promise<string[]>;
+  /** A whole certificate that trusts this authority (and others, if given). */
+  certificate(
+    uri: string,
+    options?: IssueOptions & { readonly roots?: readonly string[] },
+  ): Promise<WorkloadCertificate>;
+}
+
+export async function makeTestCa(): Promise<TestCa> {
+  const keys = await generate();
+  const root = await x509.X509CertificateGenerator.createSelfSigned({
+    name: 'O=cluster.local',
+    serialNumber: '01',
+    keys,
+    signingAlgorithm: algorithm,
+    notBefore: new Date(Date.now() - 3_600_000),
+    notAfter: new Date(Date.now() + 24 * 3_600_000),
+    extensions: [
+      new x509.BasicConstraintsExtension(true, undefined, true),
+      new x509.KeyUsagesExtension(
+        x509.KeyUsageFlags.keyCertSign | x509.KeyUsageFlags.cRLSign,
+        true,
+      ),
+    ],
+  });
+  let serial = 1;
+  const sign = async (
+    uri: string,
+    publicKey: x509.PublicKeyType,
+    options: IssueOptions,
+  ): Promise<string> => {
+    serial += 1;
+    const leaf = await x509.X509CertificateGenerator.create({
+      subject: '',
+      issuer: root.subject,
+      serialNumber: serial.toString(16).padStart(4, '0'),
+      publicKey,
+      signingKey: keys.privateKey,
+      signingAlgorithm: algorithm,
+      notBefore: options.notBefore ?? new Date(Date.now() - 120_000),
+      notAfter: options.notAfter ?? new Date(Date.now() + 3_600_000),
+      extensions: [
+        new x509.BasicConstraintsExtension(options.isCa ?? false, undefined, true),
+        new x509.KeyUsagesExtension(x509.KeyUsageFlags.digitalSignature, true),
+        new x509.ExtendedKeyUsageExtension([
+          ...(options.usages ?? [
+            x509.ExtendedKeyUsage.clientAuth,
+            x509.ExtendedKeyUsage.serverAuth,
+          ]),
+        ]),
+        new x509.SubjectAlternativeNameExtension(
+          (options.uris ?? [uri]).map((value) => ({ type: 'url', value }) as const),
+          true,
+        ),
+      ],
+    });
+    return leaf.toString('pem');
+  };
+  const issue: TestCa['issue'] = async (uri, options = {}) => {
+    const leafKeys = await generate();
+    const der = Buffer.from(await webcrypto.subtle.exportKey('pkcs8', leafKeys.privateKey));
+    const privateKey = `-----BEGIN PRIVATE KEY-----\n${der.toString('base64')}\n-----END PRIVATE KEY-----\n`;
+    return { chain: [await sign(uri, leafKeys.publicKey, options)], privateKey };
+  };
+  const rootPem = root.toString('pem');
+  return {
+    rootPem,
+    issue,
+    async sign(uri, csrPem, options = {}) {
+      return [await sign(uri, new x509.Pkcs10CertificateRequest(csrPem).publicKey, options)];
+    },
+    async certificate(uri, options = {}) {
+      const parts = await issue(uri, options);
+      const parsed = parseWorkloadCertificate({ ...parts, roots: options.roots ?? [rootPem] });
+      if (!parsed.ok) throw new Error(parsed.error.message);
+      return parsed.value;
+    },
+  };
+}
+
+async function generate(): Promise<webcrypto.CryptoKeyPair> {
+  return webcrypto.subtle.generateKey(algorithm, true, ['sign', 'verify']);
+}
