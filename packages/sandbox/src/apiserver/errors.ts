@@ -65,10 +65,7 @@ export function conflict(key: ResourceKey, name: string, why: string, causes?: r
 export const modifiedMessage =
   'the object has been modified; please apply your changes to the latest version and try again';
 
-export function applyConflict(causes: readonly StatusCause[]): ApiError {
-  const lines = causes.map((cause) => `${cause.message}: ${cause.field ?? ''}`);
-  const count = causes.length === 1 ? '1 conflict' : `${causes.length} conflicts`;
-  const message = `Apply failed with ${count}: ${lines.join('\n')}`;
+export function applyConflict(message: string, causes: readonly StatusCause[]): ApiError {
   return new ApiError(409, 'Conflict', message, { causes });
 }
 

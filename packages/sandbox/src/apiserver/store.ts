@@ -8,7 +8,7 @@ import type { Selector } from './selectors.ts';
 import type { Storage, StoredEvent } from './storage.ts';
 import type { Strategy } from './strategies.ts';
 import { strategyOf } from './strategies.ts';
-import { validateMetadata } from './validate-metadata.ts';
+import { validateMetadata } from '../schema/index.ts';
 
 export interface WatchEvent {
   readonly type: 'ADDED' | 'MODIFIED' | 'DELETED';
@@ -63,6 +63,9 @@ export interface ResourceStore {
   observe(key: ResourceKey, listener: (event: WatchEvent) => void): { close(): void };
 }
 
+const namespaces: ResourceKey = { group: '', resource: 'namespaces' };
+
+/** The store over one `Storage`: identities, versions, defaults, deletion in its stages. */
 export class ObjectStore implements ResourceStore {
   readonly storage: Storage;
   readonly registry: Registry;
@@ -200,6 +203,14 @@ export class ObjectStore implements ResourceStore {
     return this.watch(key, {}, listener);
   }
 
+  /** Lets a namespace go whose contents are gone. */
+  finalizeNamespace(name: string): void {
+    const definition = this.registry.get(namespaces);
+    const namespace = this.storage.find(namespaces, name);
+    if (namespace === undefined) return;
+    this.#settle(definition, name, { ...structuredClone(namespace), spec: { finalizers: [] } });
+  }
+
   /** Removes an object whose last hold is gone, or keeps its new state. */
   #settle(definition: ResourceDefinition, path: string, object: KubeObject): KubeObject {
     const { deletionTimestamp, deletionGracePeriodSeconds = 0, finalizers = [] } = object.metadata;
@@ -233,7 +244,6 @@ export class ObjectStore implements ResourceStore {
   }
 
   #requireOpenNamespace(key: ResourceKey, namespace: string, name: string): void {
-    const namespaces = { group: '', resource: 'namespaces' };
     const found = this.storage.find(namespaces, namespace);
     if (found === undefined) throw notFound(namespaces, namespace);
     if (found.metadata.deletionTimestamp === undefined) return;
@@ -248,7 +258,7 @@ export class ObjectStore implements ResourceStore {
 
   #check(definition: ResourceDefinition, strategy: Strategy, object: KubeObject, before?: KubeObject): void {
     const problems = [
-      ...validateMetadata(object, definition.key),
+      ...validateMetadata(object, { kind: definition.kind, group: definition.key.group, namespaced: definition.namespaced }),
       ...(strategy.validate?.(object, before, this) ?? []),
     ];
     if (problems.length > 0) {
@@ -366,6 +376,6 @@ function randomSuffix(): string {
 
 /** True where a namespace is there and is not on its way out. */
 export function isOpenNamespace(store: ResourceStore, name: string): boolean {
-  const found = store.get({ group: '', resource: 'namespaces' }, undefined, name);
+  const found = store.get(namespaces, undefined, name);
   return found !== undefined && stringAt(found, 'metadata', 'deletionTimestamp') === undefined;
 }

@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { prepareCrd } from './prepare-crd.ts';
 import { defaultService, defaultWorkload } from './defaults.ts';
 import type { FieldProblem } from './errors.ts';
 import { forbiddenField, invalidValue, required } from './errors.ts';
@@ -213,7 +214,17 @@ const bindings: Strategy = {
   ],
 };
 
+const customResourceDefinitions: Strategy = {
+  prepare: prepareCrd,
+  validate: (crd, before) => [
+    ...immutable(crd, before, ['spec', 'scope']),
+    ...immutable(crd, before, ['spec', 'group']),
+    ...immutable(crd, before, ['spec', 'names', 'plural']),
+  ],
+};
+
 const strategies = new Map<string, Strategy>([
+  ['customresourcedefinitions.apiextensions.k8s.io', customResourceDefinitions],
   ['pods', pods],
   ['services', services],
   ['namespaces', namespaces],

@@ -1,0 +1,218 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Duplex } from 'node:stream';
+import type { Attributes } from './authorize.ts';
+import { isAllowed, refuse } from './authorize.ts';
+import type { ApiContext, ResourceCall } from './context.ts';
+import { ApiError, isApiError, methodNotAllowed, pathNotFound, unauthorized } from './errors.ts';
+import { readBody, sendJson, sendText } from './http.ts';
+import { answerPath, openPaths } from './paths.ts';
+import { list, requireObject, sendObject } from './read.ts';
+import type { ResourceDefinition } from './registry.ts';
+import { review } from './reviews.ts';
+import type { ApiRoute } from './route.ts';
+import { parseRoute, verbOf } from './route.ts';
+import { evict, finalize, podStreamOf, requestToken, scale, streamPod } from './subresources.ts';
+import type { User } from './tokens.ts';
+import { watch } from './watch.ts';
+import { create, patch, remove, removeCollection, update } from './write.ts';
+
+interface Target {
+  readonly path: string;
+  readonly query: URLSearchParams;
+  readonly route: ApiRoute | undefined;
+}
+
+/** Answers one request; every refusal is a Status. */
+export async function handleRequest(
+  context: ApiContext,
+  request: IncomingMessage,
+  response: ServerResponse,
+  onError: (error: unknown) => void,
+): Promise<void> {
+  try {
+    await dispatch(context, request, response);
+  } catch (error) {
+    if (isApiError(error)) {
+      if (error.status.code === 401) response.setHeader('www-authenticate', 'Bearer');
+      sendJson(response, error.status.code, error.status);
+      return;
+    }
+    if ((error as { code?: string }).code === 'ECONNRESET') return;
+    onError(error);
+    const failure = new ApiError(500, 'InternalError', 'an error on the server has prevented the request from succeeding');
+    sendJson(response, 500, failure.status);
+  }
+}
+
+async function dispatch(context: ApiContext, request: IncomingMessage, response: ServerResponse): Promise<void> {
+  const { path, query, route } = targetOf(request);
+  const method = request.method ?? 'GET';
+  if (openPaths.has(path) && method === 'GET') {
+    answer(context, path, request, response);
+    return;
+  }
+  const user = authenticate(context, request);
+  if (route === undefined) {
+    authorizePath(context, user, path, method);
+    if (method !== 'GET') throw methodNotAllowed();
+    answer(context, path, request, response);
+    return;
+  }
+  const definition = servedDefinition(context, route);
+  const watching = query.get('watch') === 'true' || query.get('watch') === '1';
+  authorizeRoute(context, user, route, verbOf(method, route, watching));
+  const body = method === 'GET' ? Buffer.alloc(0) : await readBody(request);
+  const contentType = (request.headers['content-type'] ?? 'application/json').toLowerCase();
+  const call: ResourceCall = {
+    method, route, definition, query, user, request, response, body, contentType,
+  }; // prettier-ignore
+  if (route.subresource !== undefined) await serveSubresource(context, call);
+  else if (route.name === undefined) serveCollection(context, call, watching);
+  else serveObject(context, call, watching);
+}
+
+function targetOf(request: IncomingMessage): Target {
+  const url = new URL(request.url ?? '/', 'https://kubernetes');
+  let segments: readonly string[];
+  try {
+    segments = url.pathname.split('/').slice(1).map(decodeURIComponent);
+  } catch {
+    throw pathNotFound();
+  }
+  const trimmed = segments.at(-1) === '' ? segments.slice(0, -1) : segments;
+  return { path: url.pathname, query: url.searchParams, route: parseRoute(trimmed) };
+}
+
+function answer(context: ApiContext, path: string, request: IncomingMessage, response: ServerResponse): void {
+  const { body, contentType, text } = answerPath(context, path, request.headers.accept);
+  if (text === true) sendText(response, 200, String(body));
+  else sendJson(response, 200, body, contentType);
+}
+
+function authenticate({ tokens }: ApiContext, request: IncomingMessage): User {
+  const match = /^Bearer\s+(\S+)$/i.exec(request.headers.authorization ?? '');
+  const token = match?.[1] ?? webSocketToken(request);
+  if (token === undefined) throw unauthorized();
+  const checked = tokens.verify(token);
+  if (!checked.ok) throw unauthorized();
+  return checked.user;
+}
+
+/** Browsers cannot set headers on a WebSocket: the token may come as a subprotocol, as in the real API server. */
+function webSocketToken(request: IncomingMessage): string | undefined {
+  const prefix = 'base64url.bearer.authorization.k8s.io.';
+  const protocols = (request.headers['sec-websocket-protocol'] ?? '').split(',').map((one) => one.trim());
+  const found = protocols.find((one) => one.startsWith(prefix));
+  return found === undefined ? undefined : Buffer.from(found.slice(prefix.length), 'base64url').toString('utf8');
+}
+
+function authorizePath({ store }: ApiContext, user: User, path: string, method: string): void {
+  const asked: Attributes = { kind: 'path', verb: method.toLowerCase(), path };
+  if (!isAllowed(store, user, asked)) throw refuse(user, asked);
+}
+
+function authorizeRoute({ store }: ApiContext, user: User, route: ApiRoute, verb: string): void {
+  const { key, namespace, name, subresource } = route;
+  const asked: Attributes = { kind: 'resource', verb, ...key, namespace, name, subresource };
+  if (!isAllowed(store, user, asked)) throw refuse(user, asked);
+}
+
+function servedDefinition({ store }: ApiContext, route: ApiRoute): ResourceDefinition {
+  const definition = store.registry.get(route.key);
+  const version = definition.versions.find(({ name }) => name === route.version);
+  if (version?.served !== true) throw pathNotFound();
+  if (!definition.namespaced && route.namespace !== undefined && route.key.resource !== 'namespaces') {
+    throw pathNotFound();
+  }
+  return definition;
+}
+
+function serveCollection(context: ApiContext, call: ResourceCall, watching: boolean): void {
+  const { verbs } = call.definition;
+  const stored = verbs.includes('list');
+  if (call.method === 'POST') {
+    if (stored) create(context, withNamespace(call));
+    else review(context, call);
+    return;
+  }
+  if (!stored) throw methodNotAllowed();
+  switch (call.method) {
+    case 'GET':
+      if (watching) watch(context, call);
+      else list(context, call);
+      return;
+    case 'DELETE':
+      removeCollection(context, call);
+      return;
+    default:
+      throw methodNotAllowed();
+  }
+}
+
+/** An object of a namespace is created at its namespace's path. */
+function withNamespace(call: ResourceCall): ResourceCall {
+  if (!call.definition.namespaced || call.route.namespace !== undefined) return call;
+  throw methodNotAllowed();
+}
+
+function serveObject(context: ApiContext, call: ResourceCall, watching: boolean): void {
+  if (!call.definition.verbs.includes('get')) throw methodNotAllowed();
+  switch (call.method) {
+    case 'GET':
+      if (watching) watch(context, call);
+      else sendObject(context, call, requireObject(context, call));
+      return;
+    case 'PUT':
+      update(context, call);
+      return;
+    case 'PATCH':
+      patch(context, call);
+      return;
+    case 'DELETE':
+      remove(context, call);
+      return;
+    default:
+      throw methodNotAllowed();
+  }
+}
+
+async function serveSubresource(context: ApiContext, call: ResourceCall): Promise<void> {
+  const { definition, route, method, request, response, query } = call;
+  const version = definition.versions.find(({ name }) => name === route.version);
+  const stream = route.key.group === '' && route.key.resource === 'pods' ? podStreamOf(route.subresource) : undefined;
+  if (stream !== undefined) {
+    streamPod(context, { pod: requireObject(context, call), subresource: stream, query, request, response });
+    return;
+  }
+  const isNamed = (name: string): boolean => definition.subresources.some((one) => one.name === name);
+  if (route.subresource === 'scale') scale(context, call);
+  else if (route.subresource === 'token' && isNamed('token') && method === 'POST') requestToken(context, call);
+  else if (route.subresource === 'eviction' && isNamed('eviction') && method === 'POST') evict(context, call);
+  else if (route.subresource === 'finalize' && route.key.resource === 'namespaces' && method === 'PUT') finalize(context, call);
+  else if (route.subresource === 'status' && version?.status === true && ['GET', 'PUT', 'PATCH'].includes(method)) {
+    serveObject(context, call, false);
+  } else throw pathNotFound();
+  await Promise.resolve();
+}
+
+/** Hands an upgrade for a pod's stream on; anything else is refused and closed. */
+export function handleUpgrade(context: ApiContext, request: IncomingMessage, socket: Duplex, head: Buffer): void {
+  try {
+    const { route, query } = targetOf(request);
+    const user = authenticate(context, request);
+    const stream = route?.key.resource === 'pods' && route.key.group === '' ? podStreamOf(route.subresource) : undefined;
+    if (route === undefined || stream === undefined) throw pathNotFound();
+    // The real one asks for `create` whatever the method, and newer ones for both.
+    authorizeRoute(context, user, route, stream === 'log' ? 'get' : 'create');
+    const { namespace, name = '', key } = route;
+    const pod = context.store.get(key, namespace, name);
+    if (pod === undefined) throw new ApiError(404, 'NotFound', `pods "${name}" not found`);
+    streamPod(context, { pod, subresource: stream, query, request, upgrade: { socket, head } });
+  } catch (error) {
+    const status = isApiError(error) ? error.status : new ApiError(500, 'InternalError', 'the upgrade failed').status;
+    const body = `${JSON.stringify(status)}\n`;
+    socket.end(
+      `HTTP/1.1 ${status.code} ${status.reason}\r\ncontent-type: application/json\r\ncontent-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`,
+    );
+  }
+}
