@@ -10,7 +10,8 @@ import { systemPath } from '../kubelet/process.ts';
 import { startKubelet, type Kubelet } from '../kubelet/kubelet.ts';
 import type { NodeContext } from '../kubelet/node-context.ts';
 import { registerNode, startNodeStatus, type NodeIdentity } from '../kubelet/node-status.ts';
-import { createKubeletProxy, type KubeletProxy } from '../kubelet/streaming/proxy.ts';
+import type { KubeletProxy } from '../apiserver/index.ts';
+import { createKubeletProxy } from '../kubelet/streaming/proxy.ts';
 import type { TokenIssuer } from '../kubelet/volumes.ts';
 import { run, runToEnd } from '../net/command.ts';
 import { dial, dialFrom } from '../net/dial.ts';
@@ -159,11 +160,10 @@ async function startNode(
     addresses: node.addresses,
     ipv6: clusterNetwork.ipv6,
   };
-  const uid = await registerNode(store, identity);
+  await registerNode(store, identity);
   const netns = openNetns(node.netns);
   const context: NodeContext = {
     name: node.name,
-    uid,
     root,
     netns: node.netns,
     ips: [node.addresses.v4, ...(clusterNetwork.ipv6 ? [node.addresses.v6] : [])],
@@ -233,8 +233,7 @@ export function samplesImage(root: string): ImageEntry {
 }
 
 export { adaptStore } from './adapt-store.ts';
-export type { KubeletProxy, PodSubresource } from '../kubelet/streaming/proxy.ts';
 export type { ClusterStore } from './store.ts';
 export type { ClusterLogger } from './work-queue.ts';
 export type { ImageCatalogue, ImageEntry } from '../kubelet/images.ts';
-export type { TokenIssuer, TokenRequest } from '../kubelet/volumes.ts';
+export type { PodTokenRequest, TokenIssuer } from '../kubelet/volumes.ts';

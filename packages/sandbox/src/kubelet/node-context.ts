@@ -9,8 +9,6 @@ import type { TokenIssuer } from './volumes.ts';
 /** What everything on one node shares. */
 export interface NodeContext {
   readonly name: string;
-  /** UID of the Node object, which tokens are bound to. */
-  readonly uid: string;
   /** Directory of the machine that is the node's `/`. */
   readonly root: string;
   /** File of the node's network namespace. */

@@ -18,8 +18,8 @@ const leaseSeconds = 40;
 const renewEveryMs = 10_000;
 const checkEveryMs = 250;
 
-/** Creates or updates the Node object and returns its UID. */
-export async function registerNode(store: ClusterStore, identity: NodeIdentity): Promise<string> {
+/** Creates or updates the Node object. */
+export async function registerNode(store: ClusterStore, identity: NodeIdentity): Promise<void> {
   const { name, zone, region, addresses, ipv6 } = identity;
   const labels = {
     'kubernetes.io/hostname': name,
@@ -37,15 +37,13 @@ export async function registerNode(store: ClusterStore, identity: NodeIdentity):
     node.spec = { ...node.spec, ...spec };
     return true;
   });
-  const node =
-    known ??
-    (await store.create(resources.nodes, {
-      apiVersion: 'v1',
-      kind: 'Node',
-      metadata: { name, labels },
-      spec,
-    }));
-  return node.metadata.uid ?? '';
+  if (known !== undefined) return;
+  await store.create(resources.nodes, {
+    apiVersion: 'v1',
+    kind: 'Node',
+    metadata: { name, labels },
+    spec,
+  });
 }
 
 /** Keeps the Node's status and lease: Ready while a network configuration exists. */

@@ -53,7 +53,6 @@ export function startPodWorker(node: NodeContext, initial: Pod): PodWorker {
       store: node.store,
       tokens: node.tokens,
       nodeRoot: node.root,
-      node: { name: node.name, uid: node.uid },
       directory: join(directory, 'volumes'),
       addresses: () => ({ podIps: ips, hostIps: node.ips }),
     },

@@ -14,19 +14,18 @@ import { resources, type ClusterStore } from '../cluster/store.ts';
 import { fieldOf, resourceOf } from './environment.ts';
 import { writeFilesAtomically } from './files.ts';
 
-export interface TokenRequest {
+export interface PodTokenRequest {
   readonly namespace: string;
   readonly serviceAccount: string;
-  /** Empty means the API's own audience. */
-  readonly audiences: readonly string[];
+  /** Absent means the API's own audience. */
+  readonly audiences?: readonly string[];
   readonly expirationSeconds: number;
-  readonly pod: { readonly name: string; readonly uid: string };
-  readonly node: { readonly name: string; readonly uid: string };
+  readonly boundPod: { readonly name: string; readonly uid: string };
 }
 
 /** Signs service-account tokens, as the API's TokenRequest does. */
 export interface TokenIssuer {
-  issueToken(request: TokenRequest): Promise<{ token: string; expiresAtMs: number }>;
+  mint(request: PodTokenRequest): { readonly token: string; readonly expiresAtMs: number };
 }
 
 export interface VolumeContext {
@@ -34,7 +33,6 @@ export interface VolumeContext {
   readonly tokens: TokenIssuer;
   /** Root of the node's own files: hostPath volumes are below it. */
   readonly nodeRoot: string;
-  readonly node: { readonly name: string; readonly uid: string };
   /** Where this pod's volumes are made. */
   readonly directory: string;
   readonly addresses: () => { podIps: readonly string[]; hostIps: readonly string[] };
@@ -147,25 +145,24 @@ async function filesOf(
   const current = held.tokens.get(key);
   if (current !== undefined && Date.now() < current.refreshAtMs)
     return new Map([[path, current.token]]);
-  const token = await issue(context, pod, audience, expirationSeconds ?? 3600);
+  const token = issue(context, pod, audience, expirationSeconds ?? 3600);
   held.tokens.set(key, token);
   return new Map([[path, token.token]]);
 }
 
-async function issue(
+function issue(
   context: VolumeContext,
   pod: Pod,
   audience: string | undefined,
   expirationSeconds: number,
-): Promise<HeldToken> {
+): HeldToken {
   const now = Date.now();
-  const { token, expiresAtMs } = await context.tokens.issueToken({
+  const { token, expiresAtMs } = context.tokens.mint({
     namespace: pod.metadata.namespace ?? '',
     serviceAccount: pod.spec.serviceAccountName ?? 'default',
-    audiences: audience === undefined ? [] : [audience],
+    ...(audience === undefined ? {} : { audiences: [audience] }),
     expirationSeconds,
-    pod: { name: pod.metadata.name, uid: pod.metadata.uid ?? '' },
-    node: context.node,
+    boundPod: { name: pod.metadata.name, uid: pod.metadata.uid ?? '' },
   });
   // Kubelets refresh at 80 % of a token's life.
   return { token, refreshAtMs: now + (expiresAtMs - now) * 0.8 };
