@@ -269,7 +269,9 @@ describe('a session', () => {
     stream.write(Buffer.from('still here'));
     expect(await answer).toBe('still here');
     stream.end();
-    await new Promise((resolve) => setTimeout(resolve, 100));
+    for (let wait = 0; wait < 100 && server.sessions > 0; wait += 1) {
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
     expect(server.sessions).toBe(0);
   });
 });
@@ -394,7 +396,7 @@ describe('a hostile peer', () => {
     socket.resume();
     if (socket.destroyed) return true;
     return Promise.race([
-      once(socket, 'close').then(() => true),
+      new Promise<boolean>((resolve) => socket.once('close', () => resolve(true))),
       new Promise<boolean>((resolve) => setTimeout(() => resolve(false), deadlineMs)),
     ]);
   }
