@@ -1,0 +1,63 @@
+import type { TrustDomain } from '@ambit/api';
+import {
+  adminPort,
+  agentSocketName,
+  metricsPort,
+  parseTrustDomain,
+  readinessPort,
+} from '@ambit/api';
+import type { EnvSource, HostPort, LogFormat, LogLevel } from '@ambit/core';
+import { EnvReader, logLevels } from '@ambit/core';
+
+export interface ZtunnelConfig {
+  readonly node: string;
+  readonly instance: string;
+  readonly clusterId: string;
+  readonly trustDomain: TrustDomain;
+  readonly controller: HostPort;
+  readonly tokenFile: string;
+  readonly rootsFile: string;
+  readonly agentSocket: string;
+  readonly adminPort: number;
+  readonly metricsPort: number;
+  readonly readinessPort: number;
+  readonly logLevel: LogLevel;
+  readonly logFormat: LogFormat;
+  /** How long open connections may go on after SIGTERM. */
+  readonly drainMs: number;
+  readonly connectTimeoutMs: number;
+  /** How long a connection waits for state or a certificate that has not arrived. */
+  readonly waitMs: number;
+  /** Connections that one pod may have open at once. */
+  readonly maxConnectionsPerPod: number;
+}
+
+export function parseConfig(source: EnvSource): ZtunnelConfig {
+  const env = new EnvReader(source);
+  const trustDomain = parseTrustDomain(env.string('TRUST_DOMAIN', 'cluster.local'));
+  if (!trustDomain.ok) env.problem('TRUST_DOMAIN', trustDomain.error.message);
+  const config = {
+    node: env.string('NODE_NAME'),
+    instance: env.string('POD_NAME', 'ztunnel'),
+    clusterId: env.string('CLUSTER_ID', 'Kubernetes'),
+    trustDomain: (trustDomain.ok ? trustDomain.value : '') as TrustDomain,
+    controller: env.hostPort('CONTROLLER_ADDRESS', 'ambit-controller.istio-system.svc:15012'),
+    tokenFile: env.string('TOKEN_FILE', '/var/run/secrets/tokens/istio-token'),
+    rootsFile: env.string('ROOTS_FILE', '/var/run/secrets/istio/root-cert.pem'),
+    agentSocket: env.string('ZTUNNEL_AGENT_SOCKET', `/var/run/ztunnel/${agentSocketName}`),
+    adminPort: env.port('ADMIN_PORT', adminPort),
+    metricsPort: env.port('METRICS_PORT', metricsPort),
+    readinessPort: env.port('READINESS_PORT', readinessPort),
+    logLevel: env.oneOf('LOG_LEVEL', logLevels, 'info'),
+    logFormat: env.oneOf('LOG_FORMAT', ['text', 'json'], 'text'),
+    drainMs: env.durationMs('TERMINATION_DRAIN', 20_000),
+    connectTimeoutMs: env.durationMs('CONNECT_TIMEOUT', 5_000),
+    waitMs: env.durationMs('WAIT_TIMEOUT', 10_000),
+    maxConnectionsPerPod: env.integer('MAX_CONNECTIONS_PER_POD', 20_000, {
+      min: 1,
+      max: 1_000_000,
+    }),
+  };
+  env.finish();
+  return config;
+}

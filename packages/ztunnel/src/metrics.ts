@@ -1,0 +1,153 @@
+import type { Service, Workload } from '@ambit/api';
+import type { BoundedCounter, Metrics } from '@ambit/core';
+
+/** Labels of the TCP metrics, exactly those of Istio (contracts.md §8). */
+export const tcpLabels = [
+  'reporter',
+  'source_workload',
+  'source_canonical_service',
+  'source_canonical_revision',
+  'source_workload_namespace',
+  'source_principal',
+  'source_app',
+  'source_version',
+  'source_cluster',
+  'source_region',
+  'source_zone',
+  'destination_service',
+  'destination_service_namespace',
+  'destination_service_name',
+  'destination_workload',
+  'destination_canonical_service',
+  'destination_canonical_revision',
+  'destination_workload_namespace',
+  'destination_principal',
+  'destination_app',
+  'destination_version',
+  'destination_cluster',
+  'destination_region',
+  'destination_zone',
+  'request_protocol',
+  'response_flags',
+  'connection_security_policy',
+] as const;
+export type TcpLabel = (typeof tcpLabels)[number];
+export type TcpLabels = Readonly<Record<TcpLabel, string>>;
+
+export type ResponseFlags =
+  '-' | 'DENY' | 'CONNECT' | 'TLS_FAILURE' | 'H2_HANDSHAKE_FAILURE' | 'IDENTITY_ERROR';
+
+export interface ZtunnelMetrics {
+  readonly opened: BoundedCounter<TcpLabel>;
+  readonly closed: BoundedCounter<TcpLabel>;
+  readonly received: BoundedCounter<TcpLabel>;
+  readonly sent: BoundedCounter<TcpLabel>;
+  readonly failed: BoundedCounter<TcpLabel>;
+  /** Peers that were turned away before they could ask for anything, and calls to the mesh's own ports. */
+  readonly rejected: BoundedCounter<'reason'>;
+  readonly proxiesStarted: BoundedCounter<never>;
+  readonly proxiesStopped: BoundedCounter<never>;
+  readonly terminations: BoundedCounter<'reason'>;
+}
+
+export function createZtunnelMetrics(
+  metrics: Metrics,
+  version: string,
+  activeProxies: () => number,
+): ZtunnelMetrics {
+  metrics
+    .gauge('istio_build', 'Version of this program.', ['component', 'tag'])
+    .set({ component: 'ztunnel', tag: version }, 1);
+  const active = metrics.gauge(
+    'istio_active_proxy_count_total',
+    'Pods whose traffic is taken now.',
+    [],
+  );
+  // Read when asked for, so that no path has to keep a gauge in step.
+  Object.assign(active, { collect: () => active.set(activeProxies()) });
+  const tcp = (name: string, help: string): BoundedCounter<TcpLabel> =>
+    metrics.counter(name, help, tcpLabels);
+  return {
+    opened: tcp('istio_tcp_connections_opened_total', 'TCP connections opened.'),
+    closed: tcp('istio_tcp_connections_closed_total', 'TCP connections closed.'),
+    received: tcp(
+      'istio_tcp_received_bytes_total',
+      'Bytes received by the server of a connection.',
+    ),
+    sent: tcp('istio_tcp_sent_bytes_total', 'Bytes sent by the server of a connection.'),
+    failed: tcp(
+      'istio_tcp_connections_failed_total',
+      'TCP connections that were refused or could not be made.',
+    ),
+    rejected: metrics.counter(
+      'ambit_rejected_total',
+      'Calls refused before they were a connection of the mesh.',
+      ['reason'],
+    ),
+    proxiesStarted: metrics.counter(
+      'istio_proxies_started_total',
+      'Pods whose traffic was taken.',
+      [],
+    ),
+    proxiesStopped: metrics.counter(
+      'istio_proxies_stopped_total',
+      'Pods whose traffic is no longer taken.',
+      [],
+    ),
+    terminations: metrics.counter(
+      'istio_xds_connection_terminations_total',
+      'Lost connections to the controller.',
+      ['reason'],
+    ),
+  };
+}
+
+export interface TcpFacts {
+  readonly reporter: 'source' | 'destination';
+  readonly source?: Workload | undefined;
+  readonly sourcePrincipal?: string | undefined;
+  readonly destination?: Workload | undefined;
+  readonly destinationPrincipal?: string | undefined;
+  readonly service?: Service | undefined;
+  readonly mutualTls: boolean;
+  readonly flags: ResponseFlags;
+}
+
+const unknown = 'unknown';
+
+export function tcpLabelsOf(facts: TcpFacts): TcpLabels {
+  const { source, destination, service } = facts;
+  return {
+    reporter: facts.reporter,
+    source_workload: source?.workloadName ?? unknown,
+    source_canonical_service: source?.canonicalName ?? unknown,
+    source_canonical_revision: source?.canonicalRevision ?? unknown,
+    source_workload_namespace: source?.namespace ?? unknown,
+    source_principal: facts.sourcePrincipal ?? unknown,
+    source_app: source?.canonicalName ?? unknown,
+    source_version: source?.canonicalRevision ?? unknown,
+    source_cluster: source?.clusterId ?? unknown,
+    source_region: text(source?.locality.region),
+    source_zone: text(source?.locality.zone),
+    destination_service: service?.hostname ?? unknown,
+    destination_service_namespace: service?.namespace ?? unknown,
+    destination_service_name: service?.name ?? unknown,
+    destination_workload: destination?.workloadName ?? unknown,
+    destination_canonical_service: destination?.canonicalName ?? unknown,
+    destination_canonical_revision: destination?.canonicalRevision ?? unknown,
+    destination_workload_namespace: destination?.namespace ?? unknown,
+    destination_principal: facts.destinationPrincipal ?? unknown,
+    destination_app: destination?.canonicalName ?? unknown,
+    destination_version: destination?.canonicalRevision ?? unknown,
+    destination_cluster: destination?.clusterId ?? unknown,
+    destination_region: text(destination?.locality.region),
+    destination_zone: text(destination?.locality.zone),
+    request_protocol: 'tcp',
+    response_flags: facts.flags,
+    connection_security_policy: facts.mutualTls ? 'mutual_tls' : unknown,
+  };
+}
+
+function text(value: string | undefined): string {
+  return value === undefined || value === '' ? unknown : value;
+}
