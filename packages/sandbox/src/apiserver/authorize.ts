@@ -22,15 +22,22 @@ const rbac = 'rbac.authorization.k8s.io';
 /** True where a stored binding, or membership of `system:masters`, grants it. There is nothing that denies. */
 export function isAllowed(store: ResourceStore, user: User, asked: Attributes): boolean {
   if (user.groups.includes('system:masters')) return true;
-  return rulesOf(store, user, asked.kind === 'resource' ? asked.namespace : undefined).some((rule) =>
-    ruleGrants(rule, asked),
+  return rulesOf(store, user, asked.kind === 'resource' ? asked.namespace : undefined).some(
+    (rule) => ruleGrants(rule, asked),
   );
 }
 
 /** The rules that hold for a user in a namespace and cluster-wide. */
-export function rulesOf(store: ResourceStore, user: User, namespace: string | undefined): readonly JsonObject[] {
+export function rulesOf(
+  store: ResourceStore,
+  user: User,
+  namespace: string | undefined,
+): readonly JsonObject[] {
   const clusterBindings = store.list({ group: rbac, resource: 'clusterrolebindings' }).items;
-  const bindings = namespace === undefined ? [] : store.list({ group: rbac, resource: 'rolebindings' }, namespace).items;
+  const bindings =
+    namespace === undefined
+      ? []
+      : store.list({ group: rbac, resource: 'rolebindings' }, namespace).items;
   return [...clusterBindings, ...bindings].flatMap((binding) => {
     const bound = objectsAt(binding, 'subjects').some((subject) =>
       isSubject(user, subject, binding.metadata.namespace),
@@ -54,7 +61,10 @@ function isSubject(user: User, subject: JsonObject, bindingNamespace: string | u
     case 'Group':
       return user.groups.includes(name);
     case 'ServiceAccount':
-      return user.username === `system:serviceaccount:${stringAt(subject, 'namespace') ?? bindingNamespace ?? ''}:${name}`;
+      return (
+        user.username ===
+        `system:serviceaccount:${stringAt(subject, 'namespace') ?? bindingNamespace ?? ''}:${name}`
+      );
     default:
       return false;
   }
@@ -71,8 +81,11 @@ function ruleGrants(rule: JsonObject, asked: Attributes): boolean {
       (url) => url === asked.path || (url.endsWith('*') && asked.path.startsWith(url.slice(0, -1))),
     );
   }
-  const resource = asked.subresource === undefined ? asked.resource : `${asked.resource}/${asked.subresource}`;
-  const anyOfSub = asked.subresource !== undefined && stringsAt(rule, 'resources').includes(`*/${asked.subresource}`);
+  const resource =
+    asked.subresource === undefined ? asked.resource : `${asked.resource}/${asked.subresource}`;
+  const anyOfSub =
+    asked.subresource !== undefined &&
+    stringsAt(rule, 'resources').includes(`*/${asked.subresource}`);
   const names = stringsAt(rule, 'resourceNames');
   return (
     has('apiGroups', asked.group) &&
@@ -88,9 +101,11 @@ export function refuse(user: User, asked: Attributes): ApiError {
     return new ApiError(403, 'Forbidden', `forbidden: ${who} path "${asked.path}"`, {});
   }
   const { group, name = '', namespace } = asked;
-  const resource = asked.subresource === undefined ? asked.resource : `${asked.resource}/${asked.subresource}`;
+  const resource =
+    asked.subresource === undefined ? asked.resource : `${asked.resource}/${asked.subresource}`;
   const object = `${asked.resource}${group === '' ? '' : `.${group}`}${name === '' ? '' : ` "${name}"`}`;
-  const where = namespace === undefined ? 'at the cluster scope' : `in the namespace "${namespace}"`;
+  const where =
+    namespace === undefined ? 'at the cluster scope' : `in the namespace "${namespace}"`;
   return new ApiError(
     403,
     'Forbidden',

@@ -38,11 +38,31 @@ const edit = [
 ];
 const admin = [
   ...edit,
-  { apiGroups: [group], resources: ['roles', 'rolebindings'], verbs: [...readVerbs, ...writeVerbs] },
-  { apiGroups: ['authorization.k8s.io'], resources: ['localsubjectaccessreviews'], verbs: ['create'] },
+  {
+    apiGroups: [group],
+    resources: ['roles', 'rolebindings'],
+    verbs: [...readVerbs, ...writeVerbs],
+  },
+  {
+    apiGroups: ['authorization.k8s.io'],
+    resources: ['localsubjectaccessreviews'],
+    verbs: ['create'],
+  },
 ];
 
-const discoveryPaths = ['/api', '/api/*', '/apis', '/apis/*', '/healthz', '/livez', '/openapi', '/openapi/*', '/readyz', '/version', '/version/'];
+const discoveryPaths = [
+  '/api',
+  '/api/*',
+  '/apis',
+  '/apis/*',
+  '/healthz',
+  '/livez',
+  '/openapi',
+  '/openapi/*',
+  '/readyz',
+  '/version',
+  '/version/',
+];
 
 const roles: Readonly<Record<string, readonly JsonObject[]>> = {
   'cluster-admin': [
@@ -61,9 +81,14 @@ const roles: Readonly<Record<string, readonly JsonObject[]>> = {
     },
     { apiGroups: ['authentication.k8s.io'], resources: ['selfsubjectreviews'], verbs: ['create'] },
   ],
-  'system:public-info-viewer': [{ nonResourceURLs: ['/healthz', '/livez', '/readyz', '/version'], verbs: ['get'] }],
+  'system:public-info-viewer': [
+    { nonResourceURLs: ['/healthz', '/livez', '/readyz', '/version'], verbs: ['get'] },
+  ],
   'system:service-account-issuer-discovery': [
-    { nonResourceURLs: ['/.well-known/openid-configuration', '/openid/v1/jwks', '/openid/v1/jwks/'], verbs: ['get'] },
+    {
+      nonResourceURLs: ['/.well-known/openid-configuration', '/openid/v1/jwks', '/openid/v1/jwks/'],
+      verbs: ['get'],
+    },
   ],
   'system:auth-delegator': [
     { apiGroups: ['authentication.k8s.io'], resources: ['tokenreviews'], verbs: ['create'] },
@@ -84,10 +109,16 @@ export function ensureBootstrapRoles(store: ResourceStore): void {
   const labels = { 'kubernetes.io/bootstrapping': 'rbac-defaults' };
   const ensure = (resource: string, kind: string, name: string, content: JsonObject): void => {
     if (store.get({ group, resource }, undefined, name) !== undefined) return;
-    const object: KubeObject = { apiVersion: `${group}/v1`, kind, metadata: { name, labels }, ...content };
+    const object: KubeObject = {
+      apiVersion: `${group}/v1`,
+      kind,
+      metadata: { name, labels },
+      ...content,
+    };
     store.create({ group, resource }, object);
   };
-  for (const [name, rules] of Object.entries(roles)) ensure('clusterroles', 'ClusterRole', name, { rules });
+  for (const [name, rules] of Object.entries(roles))
+    ensure('clusterroles', 'ClusterRole', name, { rules });
   for (const [name, subject] of Object.entries(boundGroups)) {
     ensure('clusterrolebindings', 'ClusterRoleBinding', name, {
       roleRef: { apiGroup: group, kind: 'ClusterRole', name },

@@ -12,7 +12,11 @@ interface Row {
   readonly sub?: ResourceDefinition['subresources'];
 }
 
-const scalePaths = { spec: '.spec.replicas', status: '.status.replicas', selector: '.spec.selector' };
+const scalePaths = {
+  spec: '.spec.replicas',
+  status: '.status.replicas',
+  selector: '.spec.selector',
+};
 
 const podSubresources = [
   { name: 'attach', kind: 'PodAttachOptions', verbs: ['create', 'get'] },
@@ -24,7 +28,11 @@ const podSubresources = [
 
 const tokenSubresource = [{ name: 'token', kind: 'TokenRequest', verbs: ['create'] }];
 
-function group(name: string, version: string, rows: readonly [string, string, Row?][]): ResourceDefinition[] {
+function group(
+  name: string,
+  version: string,
+  rows: readonly [string, string, Row?][],
+): ResourceDefinition[] {
   return rows.map(([resource, kind, row = {}]) => ({
     key: { group: name, resource },
     kind,
@@ -79,7 +87,11 @@ export const builtinResources: readonly ResourceDefinition[] = [
     ['jobs', 'Job', { all: true, status: true }],
   ]),
   ...group('autoscaling', 'v2', [
-    ['horizontalpodautoscalers', 'HorizontalPodAutoscaler', { short: ['hpa'], all: true, status: true }],
+    [
+      'horizontalpodautoscalers',
+      'HorizontalPodAutoscaler',
+      { short: ['hpa'], all: true, status: true },
+    ],
   ]),
   ...group('policy', 'v1', [
     ['poddisruptionbudgets', 'PodDisruptionBudget', { short: ['pdb'], status: true }],
@@ -99,7 +111,11 @@ export const builtinResources: readonly ResourceDefinition[] = [
     ['roles', 'Role'],
   ]),
   ...group('apiextensions.k8s.io', 'v1', [
-    ['customresourcedefinitions', 'CustomResourceDefinition', { short: ['crd', 'crds'], cluster: true, status: true }],
+    [
+      'customresourcedefinitions',
+      'CustomResourceDefinition',
+      { short: ['crd', 'crds'], cluster: true, status: true },
+    ],
   ]),
   ...group('admissionregistration.k8s.io', 'v1', [
     ['mutatingwebhookconfigurations', 'MutatingWebhookConfiguration', { cluster: true }],

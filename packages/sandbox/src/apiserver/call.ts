@@ -24,7 +24,8 @@ function fieldValidation(given: string | null): FieldValidation {
 
 export function isDryRun({ query }: ResourceCall): boolean {
   const values = query.getAll('dryRun').filter((value) => value !== '');
-  if (values.some((value) => value !== 'All')) throw badRequest(`dryRun must be All, not ${values.join(', ')}`);
+  if (values.some((value) => value !== 'All'))
+    throw badRequest(`dryRun must be All, not ${values.join(', ')}`);
   return values.length > 0;
 }
 

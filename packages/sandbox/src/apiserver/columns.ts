@@ -13,7 +13,12 @@ export interface Column {
 
 type Read = (object: KubeObject, nowMs: number) => Cell;
 
-function column(name: string, cell: Read, priority: 0 | 1 = 0, type: Column['type'] = 'string'): Column {
+function column(
+  name: string,
+  cell: Read,
+  priority: 0 | 1 = 0,
+  type: Column['type'] = 'string',
+): Column {
   return { name, type, priority, cell };
 }
 
@@ -33,7 +38,11 @@ export function age(since: string | undefined, nowMs: number): string {
   if (since === undefined) return '<unknown>';
   const seconds = Math.max(0, Math.floor((nowMs - Date.parse(since)) / 1000));
   if (Number.isNaN(seconds)) return '<unknown>';
-  const [minutes, hours, days] = [60, 3600, 86_400].map((unit) => Math.floor(seconds / unit)) as [number, number, number];
+  const [minutes, hours, days] = [60, 3600, 86_400].map((unit) => Math.floor(seconds / unit)) as [
+    number,
+    number,
+    number,
+  ];
   const two = (big: number, unit: string, small: number, smallUnit: string): string =>
     small === 0 ? `${big}${unit}` : `${big}${unit}${small}${smallUnit}`;
   if (seconds < 120) return `${seconds}s`;
@@ -54,7 +63,9 @@ function podStatus(pod: KubeObject): string {
     if (why !== undefined) return [why];
     return terminated === undefined ? [] : [`ExitCode:${numberAt(terminated, 'exitCode') ?? 0}`];
   });
-  const running = containers.some((status) => status['ready'] === true && objectAt(status, 'state')['running'] !== undefined);
+  const running = containers.some(
+    (status) => status['ready'] === true && objectAt(status, 'state')['running'] !== undefined,
+  );
   const init = initStatus(pod);
   if (pod.metadata.deletionTimestamp !== undefined) return 'Terminating';
   if (init !== undefined) return init;
@@ -70,13 +81,17 @@ function initStatus(pod: KubeObject): string | undefined {
     if (terminated !== undefined && numberAt(terminated, 'exitCode') === 0) continue;
     if (specs[index]?.['restartPolicy'] === 'Always' && status['started'] === true) continue;
     const why = stringAt(terminated, 'reason') ?? stringAt(waiting, 'reason');
-    return why === undefined || why === 'PodInitializing' ? `Init:${index}/${specs.length}` : `Init:${why}`;
+    return why === undefined || why === 'PodInitializing'
+      ? `Init:${index}/${specs.length}`
+      : `Init:${why}`;
   }
   return undefined;
 }
 
 function podReady(pod: KubeObject): string {
-  const ready = objectsAt(pod, 'status', 'containerStatuses').filter((status) => status['ready'] === true);
+  const ready = objectsAt(pod, 'status', 'containerStatuses').filter(
+    (status) => status['ready'] === true,
+  );
   return `${ready.length}/${listAt(pod, 'spec', 'containers').length}`;
 }
 
@@ -87,7 +102,9 @@ function podRestarts(pod: KubeObject, nowMs: number): string {
     .map((status) => stringAt(status, 'lastState', 'terminated', 'finishedAt'))
     .filter((time) => time !== undefined)
     .sort();
-  return total === 0 || ended.length === 0 ? String(total) : `${total} (${age(ended.at(-1), nowMs)} ago)`;
+  return total === 0 || ended.length === 0
+    ? String(total)
+    : `${total} (${age(ended.at(-1), nowMs)} ago)`;
 }
 
 function podGates(pod: KubeObject): string {
@@ -113,13 +130,17 @@ const number =
 const size =
   (field: string): Read =>
   (object) =>
-    Object.keys(objectAt(object, field)).length + (field === 'data' ? Object.keys(objectAt(object, 'binaryData')).length : 0);
+    Object.keys(objectAt(object, field)).length +
+    (field === 'data' ? Object.keys(objectAt(object, 'binaryData')).length : 0);
 
 function selectorText(selector: JsonObject): string {
   const expressions = objectsAt(selector, 'matchExpressions').map(
-    (one) => `${String(one['key'])} ${String(one['operator']).toLowerCase()} (${stringsAt(one, 'values').join(',')})`,
+    (one) =>
+      `${String(one['key'])} ${String(one['operator']).toLowerCase()} (${stringsAt(one, 'values').join(',')})`,
   );
-  const pairs = Object.entries(objectAt(selector, 'matchLabels')).map(([key, value]) => `${key}=${String(value)}`);
+  const pairs = Object.entries(objectAt(selector, 'matchLabels')).map(
+    ([key, value]) => `${key}=${String(value)}`,
+  );
   return [...pairs, ...expressions].join(',') || '<none>';
 }
 
@@ -137,7 +158,8 @@ function containers(object: KubeObject, field: string): string {
 
 function servicePorts(service: KubeObject): string {
   const ports = objectsAt(service, 'spec', 'ports').map((port) => {
-    const node = port['nodePort'] === undefined ? '' : `:${String(port['nodePort'])}`;
+    const node =
+      numberAt(port, 'nodePort') === undefined ? '' : `:${String(numberAt(port, 'nodePort'))}`;
     return `${String(port['port'])}${node}/${String(port['protocol'])}`;
   });
   return ports.join(',') || '<none>';
@@ -162,7 +184,12 @@ function nodeStatus(node: KubeObject): string {
 function nodeRoles(node: KubeObject): string {
   const prefix = 'node-role.kubernetes.io/';
   const roles = Object.keys(node.metadata.labels ?? {}).filter((key) => key.startsWith(prefix));
-  return roles.map((key) => key.slice(prefix.length)).sort().join(',') || '<none>';
+  return (
+    roles
+      .map((key) => key.slice(prefix.length))
+      .sort()
+      .join(',') || '<none>'
+  );
 }
 
 function nodeAddress(type: string): Read {
@@ -177,14 +204,23 @@ function eventObject(event: KubeObject): string {
   return `${String(object['kind']).toLowerCase()}/${String(object['name'])}`;
 }
 
-function eventTime(event: KubeObject, field: 'firstTimestamp' | 'lastTimestamp', nowMs: number): string {
-  return age(stringAt(event, field) ?? stringAt(event, 'eventTime') ?? event.metadata.creationTimestamp, nowMs);
+function eventTime(
+  event: KubeObject,
+  field: 'firstTimestamp' | 'lastTimestamp',
+  nowMs: number,
+): string {
+  return age(
+    stringAt(event, field) ?? stringAt(event, 'eventTime') ?? event.metadata.creationTimestamp,
+    nowMs,
+  );
 }
 
 function sliceEndpoints(slice: KubeObject): string {
   const all = objectsAt(slice, 'endpoints').flatMap((endpoint) => stringsAt(endpoint, 'addresses'));
   if (all.length === 0) return '<unset>';
-  return all.length > 3 ? `${all.slice(0, 3).join(',')} + ${all.length - 3} more...` : all.join(',');
+  return all.length > 3
+    ? `${all.slice(0, 3).join(',')} + ${all.length - 3} more...`
+    : all.join(',');
 }
 
 function endpointAddresses(endpoints: KubeObject): string {
@@ -195,18 +231,30 @@ function endpointAddresses(endpoints: KubeObject): string {
       return ports.length === 0 ? [ip] : ports.map((port) => `${ip}:${String(port['port'])}`);
     }),
   );
-  return all.length > 3 ? `${all.slice(0, 3).join(',')} + ${all.length - 3} more...` : all.join(',') || '<none>';
+  return all.length > 3
+    ? `${all.slice(0, 3).join(',')} + ${all.length - 3} more...`
+    : all.join(',') || '<none>';
 }
 
-const subjects = (kind: string): Read => (binding) =>
-  objectsAt(binding, 'subjects')
-    .filter((subject) => subject['kind'] === kind)
-    .map((subject) => (kind === 'ServiceAccount' ? `${String(subject['namespace'])}/${String(subject['name'])}` : String(subject['name'])))
-    .join(', ');
+const subjects =
+  (kind: string): Read =>
+  (binding) =>
+    objectsAt(binding, 'subjects')
+      .filter((subject) => subject['kind'] === kind)
+      .map((subject) =>
+        kind === 'ServiceAccount'
+          ? `${String(subject['namespace'])}/${String(subject['name'])}`
+          : String(subject['name']),
+      )
+      .join(', ');
 
 const bindingColumns = [
   named,
-  column('Role', (one) => `${String(valueAt(one, 'roleRef', 'kind'))}/${String(valueAt(one, 'roleRef', 'name'))}`),
+  column(
+    'Role',
+    (one) =>
+      `${String(valueAt(one, 'roleRef', 'kind'))}/${String(valueAt(one, 'roleRef', 'name'))}`,
+  ),
   aged,
   wide('Users', subjects('User')),
   wide('Groups', subjects('Group')),
@@ -247,7 +295,11 @@ export const builtinColumns: ReadonlyMap<string, readonly Column[]> = new Map([
     'deployments.apps',
     [
       named,
-      column('Ready', (one) => `${numberAt(one, 'status', 'readyReplicas') ?? 0}/${numberAt(one, 'spec', 'replicas') ?? 0}`),
+      column(
+        'Ready',
+        (one) =>
+          `${numberAt(one, 'status', 'readyReplicas') ?? 0}/${numberAt(one, 'spec', 'replicas') ?? 0}`,
+      ),
       count('Up-to-date', number('status', 'updatedReplicas')),
       count('Available', number('status', 'availableReplicas')),
       aged,
@@ -285,7 +337,11 @@ export const builtinColumns: ReadonlyMap<string, readonly Column[]> = new Map([
     'statefulsets.apps',
     [
       named,
-      column('Ready', (one) => `${numberAt(one, 'status', 'readyReplicas') ?? 0}/${numberAt(one, 'spec', 'replicas') ?? 0}`),
+      column(
+        'Ready',
+        (one) =>
+          `${numberAt(one, 'status', 'readyReplicas') ?? 0}/${numberAt(one, 'spec', 'replicas') ?? 0}`,
+      ),
       aged,
       ...templateColumns.slice(0, 2),
     ],
@@ -315,10 +371,12 @@ export const builtinColumns: ReadonlyMap<string, readonly Column[]> = new Map([
     [
       named,
       column('AddressType', text('addressType')),
-      column('Ports', (one) =>
-        objectsAt(one, 'ports')
-          .map((port) => String(port['port'] ?? '*'))
-          .join(',') || '<unset>',
+      column(
+        'Ports',
+        (one) =>
+          objectsAt(one, 'ports')
+            .map((port) => String(numberAt(port, 'port') ?? '*'))
+            .join(',') || '<unset>',
       ),
       column('Endpoints', sliceEndpoints),
       aged,
@@ -333,7 +391,11 @@ export const builtinColumns: ReadonlyMap<string, readonly Column[]> = new Map([
       column('Reason', text('reason')),
       column('Object', eventObject),
       wide('Subobject', (event) => stringAt(event, 'involvedObject', 'fieldPath') ?? ''),
-      wide('Source', (event) => stringAt(event, 'source', 'component') ?? stringAt(event, 'reportingComponent') ?? ''),
+      wide(
+        'Source',
+        (event) =>
+          stringAt(event, 'source', 'component') ?? stringAt(event, 'reportingComponent') ?? '',
+      ),
       column('Message', (event) => (stringAt(event, 'message') ?? '').trim()),
       wide('First Seen', (event, nowMs) => eventTime(event, 'firstTimestamp', nowMs)),
       { ...wide('Count', (event) => numberAt(event, 'count') ?? 1), type: 'integer' as const },

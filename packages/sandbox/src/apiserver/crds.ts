@@ -1,11 +1,23 @@
 import type { JsonObject, KubeObject, ResourceKey } from './object.ts';
-import { isObject, kubeTime, objectAt, objectsAt, sameJson, stringAt, stringsAt } from './object.ts';
+import {
+  isObject,
+  kubeTime,
+  objectAt,
+  objectsAt,
+  omit,
+  sameJson,
+  stringAt,
+  stringsAt,
+} from './object.ts';
 import { cleanupFinalizer } from './prepare-crd.ts';
 import type { PrinterColumn, ResourceDefinition, ServedVersion } from './registry.ts';
 import { storedVerbs } from './registry.ts';
 import type { ObjectStore } from './store.ts';
 
-export const crdKey: ResourceKey = { group: 'apiextensions.k8s.io', resource: 'customresourcedefinitions' };
+export const crdKey: ResourceKey = {
+  group: 'apiextensions.k8s.io',
+  resource: 'customresourcedefinitions',
+};
 
 /**
  * Serves what each CustomResourceDefinition defines from the moment it is stored, says so on its status, and deletes
@@ -38,10 +50,17 @@ export function startCustomResources(store: ObjectStore, now: () => number): { c
 }
 
 function establish(store: ObjectStore, crd: KubeObject, nowMs: number): void {
-  const { singular, listKind, plural, kind, shortNames, categories } = objectAt(crd, 'spec', 'names');
+  const { singular, listKind, plural, kind, shortNames, categories } = objectAt(
+    crd,
+    'spec',
+    'names',
+  );
   const accepted = { plural, singular, kind, listKind, shortNames, categories };
   const storage = objectsAt(crd, 'spec', 'versions').find((version) => version['storage'] === true);
-  const stored = new Set([...stringsAt(crd, 'status', 'storedVersions'), String(storage?.['name'])]);
+  const stored = new Set([
+    ...stringsAt(crd, 'status', 'storedVersions'),
+    String(storage?.['name']),
+  ]);
   const old = objectsAt(crd, 'status', 'conditions');
   const condition = (type: string, reason: string, message: string): JsonObject =>
     old.find((one) => one['type'] === type && one['status'] === 'True') ?? {
@@ -56,7 +75,9 @@ function establish(store: ObjectStore, crd: KubeObject, nowMs: number): void {
       condition('NamesAccepted', 'NoConflicts', 'no conflicts found'),
       condition('Established', 'InitialNamesAccepted', 'the initial names have been accepted'),
     ],
-    acceptedNames: Object.fromEntries(Object.entries(accepted).filter(([, value]) => value !== undefined)),
+    acceptedNames: Object.fromEntries(
+      Object.entries(accepted).filter(([, value]) => value !== undefined),
+    ),
     storedVersions: [...stored],
   };
   if (sameJson(crd['status'], status)) return;
@@ -65,7 +86,8 @@ function establish(store: ObjectStore, crd: KubeObject, nowMs: number): void {
 
 function cleanUp(store: ObjectStore, crd: KubeObject, key: ResourceKey): void {
   for (const { metadata } of store.list(key).items) {
-    if (metadata.deletionTimestamp === undefined) store.delete(key, metadata.namespace, metadata.name);
+    if (metadata.deletionTimestamp === undefined)
+      store.delete(key, metadata.namespace, metadata.name);
   }
   const finalizers = crd.metadata.finalizers ?? [];
   if (store.list(key).items.length > 0 || !finalizers.includes(cleanupFinalizer)) return;
@@ -73,13 +95,16 @@ function cleanUp(store: ObjectStore, crd: KubeObject, key: ResourceKey): void {
   const bare = withoutVersion(crd);
   store.update(crdKey, {
     ...bare,
-    metadata: { ...bare.metadata, finalizers: finalizers.filter((one) => one !== cleanupFinalizer) },
+    metadata: {
+      ...bare.metadata,
+      finalizers: finalizers.filter((one) => one !== cleanupFinalizer),
+    },
   });
 }
 
+/** A change of the sandbox's own is not refused for a version that has moved on. */
 function withoutVersion(object: KubeObject): KubeObject {
-  const { resourceVersion: _version, ...metadata } = object.metadata;
-  return { ...object, metadata };
+  return { ...object, metadata: omit(object.metadata, ['resourceVersion']) };
 }
 
 function definitionOf(crd: KubeObject): ResourceDefinition {
@@ -113,7 +138,9 @@ function versionOf(version: JsonObject): ServedVersion {
     served: version['served'] === true,
     status: isObject(status),
     columns: objectsAt(version, 'additionalPrinterColumns') as unknown as readonly PrinterColumn[],
-    selectableFields: objectsAt(version, 'selectableFields').map((one) => (stringAt(one, 'jsonPath') ?? '').replace(/^\./, '')),
+    selectableFields: objectsAt(version, 'selectableFields').map((one) =>
+      (stringAt(one, 'jsonPath') ?? '').replace(/^\./, ''),
+    ),
     ...(isObject(schema) ? { schema } : {}),
     ...(isObject(scale)
       ? {

@@ -2,12 +2,20 @@ import type { JsonObject } from './object.ts';
 import { isObject, objectsAt } from './object.ts';
 import { defaultPodSpec, fill } from './pod-defaults.ts';
 
-const rollingUpdate = { type: 'RollingUpdate', rollingUpdate: { maxSurge: '25%', maxUnavailable: '25%' } };
+const rollingUpdate = {
+  type: 'RollingUpdate',
+  rollingUpdate: { maxSurge: '25%', maxUnavailable: '25%' },
+};
 
 const workloadDefaults = new Map<string, JsonObject>([
   [
     'Deployment',
-    { replicas: 1, revisionHistoryLimit: 10, progressDeadlineSeconds: 600, strategy: rollingUpdate },
+    {
+      replicas: 1,
+      revisionHistoryLimit: 10,
+      progressDeadlineSeconds: 600,
+      strategy: rollingUpdate,
+    },
   ],
   ['ReplicaSet', { replicas: 1 }],
   [
@@ -26,7 +34,16 @@ const workloadDefaults = new Map<string, JsonObject>([
       updateStrategy: { type: 'RollingUpdate', rollingUpdate: { partition: 0 } },
     },
   ],
-  ['Job', { completions: 1, parallelism: 1, backoffLimit: 6, completionMode: 'NonIndexed', suspend: false }],
+  [
+    'Job',
+    {
+      completions: 1,
+      parallelism: 1,
+      backoffLimit: 6,
+      completionMode: 'NonIndexed',
+      suspend: false,
+    },
+  ],
 ]);
 
 /** The defaults of a workload's spec and of its pod template. */
@@ -45,6 +62,8 @@ export function defaultService(spec: JsonObject): void {
   fill(spec, { type: 'ClusterIP', sessionAffinity: 'None' });
   if (spec['type'] !== 'ExternalName') fill(spec, { internalTrafficPolicy: 'Cluster' });
   if (spec['type'] === 'LoadBalancer') fill(spec, { allocateLoadBalancerNodePorts: true });
-  if (spec['type'] === 'NodePort' || spec['type'] === 'LoadBalancer') fill(spec, { externalTrafficPolicy: 'Cluster' });
-  for (const port of objectsAt(spec, 'ports')) fill(port, { protocol: 'TCP', targetPort: port['port'] });
+  if (spec['type'] === 'NodePort' || spec['type'] === 'LoadBalancer')
+    fill(spec, { externalTrafficPolicy: 'Cluster' });
+  for (const port of objectsAt(spec, 'ports'))
+    fill(port, { protocol: 'TCP', targetPort: port['port'] });
 }

@@ -44,7 +44,11 @@ function byPriority(a: string, b: string): number {
   return index < 0 ? (a < b ? -1 : 1) : (right[index] ?? 0) - (left[index] ?? 0);
 }
 
-function servedIn(registry: Registry, group: string, version: string): [ResourceDefinition, ServedVersion][] {
+function servedIn(
+  registry: Registry,
+  group: string,
+  version: string,
+): [ResourceDefinition, ServedVersion][] {
   return registry
     .all()
     .filter(({ key }) => key.group === group)
@@ -80,12 +84,19 @@ export function groupDocument(registry: Registry, name: string): JsonObject | un
 
 function groupObject({ name, versions }: ServedGroup): JsonObject[] {
   if (name === '') return [];
-  const listed = versions.map((version) => ({ groupVersion: joinApiVersion(name, version), version }));
+  const listed = versions.map((version) => ({
+    groupVersion: joinApiVersion(name, version),
+    version,
+  }));
   return listed.length === 0 ? [] : [{ name, versions: listed, preferredVersion: listed[0] }];
 }
 
 /** `/api/v1` and `/apis/<group>/<version>`; undefined where nothing of it is served. */
-export function resourceList(registry: Registry, group: string, version: string): JsonObject | undefined {
+export function resourceList(
+  registry: Registry,
+  group: string,
+  version: string,
+): JsonObject | undefined {
   const served = servedIn(registry, group, version);
   if (served.length === 0) return undefined;
   const resources = served.flatMap(([definition, one]) => [
@@ -102,16 +113,23 @@ export function resourceList(registry: Registry, group: string, version: string)
         .digest('base64')
         .slice(0, 12),
     },
-    ...subresourcesOf(definition, one).map(({ name, kind, verbs, group: kindGroup, version: kindVersion }) => ({
-      name: `${definition.key.resource}/${name}`,
-      singularName: '',
-      namespaced: definition.namespaced,
-      ...(kindGroup === undefined ? {} : { group: kindGroup, version: kindVersion }),
-      kind,
-      verbs,
-    })),
+    ...subresourcesOf(definition, one).map(
+      ({ name, kind, verbs, group: kindGroup, version: kindVersion }) => ({
+        name: `${definition.key.resource}/${name}`,
+        singularName: '',
+        namespaced: definition.namespaced,
+        ...(kindGroup === undefined ? {} : { group: kindGroup, version: kindVersion }),
+        kind,
+        verbs,
+      }),
+    ),
   ]);
-  return { kind: 'APIResourceList', apiVersion: 'v1', groupVersion: joinApiVersion(group, version), resources };
+  return {
+    kind: 'APIResourceList',
+    apiVersion: 'v1',
+    groupVersion: joinApiVersion(group, version),
+    resources,
+  };
 }
 
 interface Subresource {
@@ -133,7 +151,9 @@ function subresourcesOf(definition: ResourceDefinition, version: ServedVersion):
     ...definition.subresources.map((one) => ({ ...one, ...foreignKinds.get(one.kind) })),
     ...(version.scale === undefined
       ? []
-      : [{ name: 'scale', kind: 'Scale', verbs: changeVerbs, group: 'autoscaling', version: 'v1' }]),
+      : [
+          { name: 'scale', kind: 'Scale', verbs: changeVerbs, group: 'autoscaling', version: 'v1' },
+        ]),
     ...(version.status ? [{ name: 'status', kind: definition.kind, verbs: changeVerbs }] : []),
   ];
 }

@@ -50,16 +50,36 @@ function details(key: ResourceKey, name: string, more: JsonObject = {}): JsonObj
 }
 
 export function notFound(key: ResourceKey, name: string): ApiError {
-  return new ApiError(404, 'NotFound', `${resourceName(key)} "${name}" not found`, details(key, name));
+  return new ApiError(
+    404,
+    'NotFound',
+    `${resourceName(key)} "${name}" not found`,
+    details(key, name),
+  );
 }
 
 export function alreadyExists(key: ResourceKey, name: string): ApiError {
-  return new ApiError(409, 'AlreadyExists', `${resourceName(key)} "${name}" already exists`, details(key, name));
+  return new ApiError(
+    409,
+    'AlreadyExists',
+    `${resourceName(key)} "${name}" already exists`,
+    details(key, name),
+  );
 }
 
-export function conflict(key: ResourceKey, name: string, why: string, causes?: readonly StatusCause[]): ApiError {
+export function conflict(
+  key: ResourceKey,
+  name: string,
+  why: string,
+  causes?: readonly StatusCause[],
+): ApiError {
   const message = `Operation cannot be fulfilled on ${resourceName(key)} "${name}": ${why}`;
-  return new ApiError(409, 'Conflict', message, details(key, name, causes === undefined ? {} : { causes }));
+  return new ApiError(
+    409,
+    'Conflict',
+    message,
+    details(key, name, causes === undefined ? {} : { causes }),
+  );
 }
 
 export const modifiedMessage =
@@ -79,11 +99,19 @@ export interface FieldProblem {
 }
 
 export function required(field: string, hint = ''): FieldProblem {
-  return { field, reason: 'FieldValueRequired', message: hint === '' ? 'Required value' : `Required value: ${hint}` };
+  return {
+    field,
+    reason: 'FieldValueRequired',
+    message: hint === '' ? 'Required value' : `Required value: ${hint}`,
+  };
 }
 
 export function invalidValue(field: string, value: unknown, why: string): FieldProblem {
-  return { field, reason: 'FieldValueInvalid', message: `Invalid value: ${JSON.stringify(value)}: ${why}` };
+  return {
+    field,
+    reason: 'FieldValueInvalid',
+    message: `Invalid value: ${JSON.stringify(value)}: ${why}`,
+  };
 }
 
 export function forbiddenField(field: string, why: string): FieldProblem {
@@ -106,10 +134,20 @@ export function invalid(
   });
 }
 
-export function forbidden(key: ResourceKey, name: string, why: string, causes?: readonly StatusCause[]): ApiError {
+export function forbidden(
+  key: ResourceKey,
+  name: string,
+  why: string,
+  causes?: readonly StatusCause[],
+): ApiError {
   const named = name === '' ? '' : ` "${name}"`;
   const message = `${resourceName(key)}${named} is forbidden: ${why}`;
-  return new ApiError(403, 'Forbidden', message, details(key, name, causes === undefined ? {} : { causes }));
+  return new ApiError(
+    403,
+    'Forbidden',
+    message,
+    details(key, name, causes === undefined ? {} : { causes }),
+  );
 }
 
 export function badRequest(message: string): ApiError {

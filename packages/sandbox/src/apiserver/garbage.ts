@@ -1,5 +1,5 @@
 import type { KubeObject, OwnerReference, ResourceKey } from './object.ts';
-import { listAt } from './object.ts';
+import { listAt, omit } from './object.ts';
 import type { StoredEvent } from './storage.ts';
 import type { ObjectStore } from './store.ts';
 
@@ -54,8 +54,10 @@ class Collector {
       return;
     }
     if (finalizers.includes('orphan')) this.#orphan(uid, object, key);
-    else if (finalizers.includes('foregroundDeletion')) this.#deleteDependentsFirst(uid, object, key);
-    if (key.group === '' && key.resource === 'namespaces') this.#emptyNamespace(object.metadata.name);
+    else if (finalizers.includes('foregroundDeletion'))
+      this.#deleteDependentsFirst(uid, object, key);
+    if (key.group === '' && key.resource === 'namespaces')
+      this.#emptyNamespace(object.metadata.name);
   }
 
   #forget(uid: string, object: KubeObject): void {
@@ -69,7 +71,8 @@ class Collector {
         this.#deleteDependentsFirst(owner.uid, waiting.object, waiting.place.key);
       }
     }
-    for (const dependent of [...(this.#dependents.get(uid) ?? [])]) this.#deleteIfOrphaned(dependent);
+    for (const dependent of [...(this.#dependents.get(uid) ?? [])])
+      this.#deleteIfOrphaned(dependent);
     const namespace = object.metadata.namespace;
     if (namespace === undefined) return;
     const home = this.#store.get(namespaces, undefined, namespace);
@@ -124,12 +127,13 @@ class Collector {
       left += this.#store.list(key, name).items.length;
     }
     const namespace = this.#store.get(namespaces, undefined, name);
-    if (left > 0 || namespace === undefined || listAt(namespace, 'spec', 'finalizers').length === 0) return;
+    if (left > 0 || namespace === undefined || listAt(namespace, 'spec', 'finalizers').length === 0)
+      return;
     this.#store.finalizeNamespace(name);
   }
 
   #setOwners(place: Place, object: KubeObject, owners: readonly OwnerReference[]): void {
-    const { ownerReferences: _old, ...metadata } = object.metadata;
+    const metadata = omit(object.metadata, ['ownerReferences']);
     this.#store.update(place.key, {
       ...object,
       metadata: owners.length === 0 ? metadata : { ...metadata, ownerReferences: [...owners] },

@@ -39,12 +39,20 @@ export async function handleRequest(
     }
     if ((error as { code?: string }).code === 'ECONNRESET') return;
     onError(error);
-    const failure = new ApiError(500, 'InternalError', 'an error on the server has prevented the request from succeeding');
+    const failure = new ApiError(
+      500,
+      'InternalError',
+      'an error on the server has prevented the request from succeeding',
+    );
     sendJson(response, 500, failure.status);
   }
 }
 
-async function dispatch(context: ApiContext, request: IncomingMessage, response: ServerResponse): Promise<void> {
+async function dispatch(
+  context: ApiContext,
+  request: IncomingMessage,
+  response: ServerResponse,
+): Promise<void> {
   const { path, query, route } = targetOf(request);
   const method = request.method ?? 'GET';
   if (openPaths.has(path) && method === 'GET') {
@@ -66,7 +74,7 @@ async function dispatch(context: ApiContext, request: IncomingMessage, response:
   const call: ResourceCall = {
     method, route, definition, query, user, request, response, body, contentType,
   }; // prettier-ignore
-  if (route.subresource !== undefined) await serveSubresource(context, call);
+  if (route.subresource !== undefined) serveSubresource(context, call);
   else if (route.name === undefined) serveCollection(context, call, watching);
   else serveObject(context, call, watching);
 }
@@ -83,7 +91,12 @@ function targetOf(request: IncomingMessage): Target {
   return { path: url.pathname, query: url.searchParams, route: parseRoute(trimmed) };
 }
 
-function answer(context: ApiContext, path: string, request: IncomingMessage, response: ServerResponse): void {
+function answer(
+  context: ApiContext,
+  path: string,
+  request: IncomingMessage,
+  response: ServerResponse,
+): void {
   const { body, contentType, text } = answerPath(context, path, request.headers.accept);
   if (text === true) sendText(response, 200, String(body));
   else sendJson(response, 200, body, contentType);
@@ -101,9 +114,13 @@ function authenticate({ tokens }: ApiContext, request: IncomingMessage): User {
 /** Browsers cannot set headers on a WebSocket: the token may come as a subprotocol, as in the real API server. */
 function webSocketToken(request: IncomingMessage): string | undefined {
   const prefix = 'base64url.bearer.authorization.k8s.io.';
-  const protocols = (request.headers['sec-websocket-protocol'] ?? '').split(',').map((one) => one.trim());
+  const protocols = (request.headers['sec-websocket-protocol'] ?? '')
+    .split(',')
+    .map((one) => one.trim());
   const found = protocols.find((one) => one.startsWith(prefix));
-  return found === undefined ? undefined : Buffer.from(found.slice(prefix.length), 'base64url').toString('utf8');
+  return found === undefined
+    ? undefined
+    : Buffer.from(found.slice(prefix.length), 'base64url').toString('utf8');
 }
 
 function authorizePath({ store }: ApiContext, user: User, path: string, method: string): void {
@@ -121,7 +138,11 @@ function servedDefinition({ store }: ApiContext, route: ApiRoute): ResourceDefin
   const definition = store.registry.get(route.key);
   const version = definition.versions.find(({ name }) => name === route.version);
   if (version?.served !== true) throw pathNotFound();
-  if (!definition.namespaced && route.namespace !== undefined && route.key.resource !== 'namespaces') {
+  if (
+    !definition.namespaced &&
+    route.namespace !== undefined &&
+    route.key.resource !== 'namespaces'
+  ) {
     throw pathNotFound();
   }
   return definition;
@@ -176,32 +197,47 @@ function serveObject(context: ApiContext, call: ResourceCall, watching: boolean)
   }
 }
 
-async function serveSubresource(context: ApiContext, call: ResourceCall): Promise<void> {
+function serveSubresource(context: ApiContext, call: ResourceCall): void {
   const { definition, route, method, request, response, query } = call;
-  const version = definition.versions.find(({ name }) => name === route.version);
-  const stream = route.key.group === '' && route.key.resource === 'pods' ? podStreamOf(route.subresource) : undefined;
+  const { key, subresource = '' } = route;
+  const stream = isPods(route) ? podStreamOf(subresource) : undefined;
   if (stream !== undefined) {
-    streamPod(context, { pod: requireObject(context, call), subresource: stream, query, request, response });
+    streamPod(context, {
+      pod: requireObject(context, call),
+      subresource: stream,
+      query,
+      request,
+      response,
+    });
     return;
   }
-  const isNamed = (name: string): boolean => definition.subresources.some((one) => one.name === name);
-  if (route.subresource === 'scale') scale(context, call);
-  else if (route.subresource === 'token' && isNamed('token') && method === 'POST') requestToken(context, call);
-  else if (route.subresource === 'eviction' && isNamed('eviction') && method === 'POST') evict(context, call);
-  else if (route.subresource === 'finalize' && route.key.resource === 'namespaces' && method === 'PUT') finalize(context, call);
-  else if (route.subresource === 'status' && version?.status === true && ['GET', 'PUT', 'PATCH'].includes(method)) {
+  const status = definition.versions.find(({ name }) => name === route.version)?.status === true;
+  if (subresource === 'scale') scale(context, call);
+  else if (subresource === 'status' && status && method !== 'DELETE')
     serveObject(context, call, false);
-  } else throw pathNotFound();
-  await Promise.resolve();
+  else if (subresource === 'finalize' && key.resource === 'namespaces') finalize(context, call);
+  else if (!definition.subresources.some(({ name }) => name === subresource)) throw pathNotFound();
+  else if (method !== 'POST') throw methodNotAllowed();
+  else if (subresource === 'token') requestToken(context, call);
+  else evict(context, call);
+}
+
+function isPods({ key }: ApiRoute): boolean {
+  return key.group === '' && key.resource === 'pods';
 }
 
 /** Hands an upgrade for a pod's stream on; anything else is refused and closed. */
-export function handleUpgrade(context: ApiContext, request: IncomingMessage, socket: Duplex, head: Buffer): void {
+export function handleUpgrade(
+  context: ApiContext,
+  request: IncomingMessage,
+  socket: Duplex,
+  head: Buffer,
+): void {
   try {
     const { route, query } = targetOf(request);
     const user = authenticate(context, request);
-    const stream = route?.key.resource === 'pods' && route.key.group === '' ? podStreamOf(route.subresource) : undefined;
-    if (route === undefined || stream === undefined) throw pathNotFound();
+    const stream = podStreamOf(route?.subresource);
+    if (route === undefined || stream === undefined || !isPods(route)) throw pathNotFound();
     // The real one asks for `create` whatever the method, and newer ones for both.
     authorizeRoute(context, user, route, stream === 'log' ? 'get' : 'create');
     const { namespace, name = '', key } = route;
@@ -209,7 +245,9 @@ export function handleUpgrade(context: ApiContext, request: IncomingMessage, soc
     if (pod === undefined) throw new ApiError(404, 'NotFound', `pods "${name}" not found`);
     streamPod(context, { pod, subresource: stream, query, request, upgrade: { socket, head } });
   } catch (error) {
-    const status = isApiError(error) ? error.status : new ApiError(500, 'InternalError', 'the upgrade failed').status;
+    const status = isApiError(error)
+      ? error.status
+      : new ApiError(500, 'InternalError', 'the upgrade failed').status;
     const body = `${JSON.stringify(status)}\n`;
     socket.end(
       `HTTP/1.1 ${status.code} ${status.reason}\r\ncontent-type: application/json\r\ncontent-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`,

@@ -1,6 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { parse } from 'yaml';
 import { ApiError, badRequest } from './errors.ts';
+import { decodeProtobuf, protobufType } from './protobuf/decode.ts';
 import type { JsonObject } from './object.ts';
 import { isObject } from './object.ts';
 
@@ -14,7 +15,11 @@ export async function readBody(request: IncomingMessage): Promise<Buffer> {
   for await (const chunk of request as AsyncIterable<Buffer>) {
     bytes += chunk.length;
     if (bytes > maxBodyBytes) {
-      throw new ApiError(413, 'RequestEntityTooLarge', `Request entity too large: limit is ${maxBodyBytes}`);
+      throw new ApiError(
+        413,
+        'RequestEntityTooLarge',
+        `Request entity too large: limit is ${maxBodyBytes}`,
+      );
     }
     chunks.push(chunk);
   }
@@ -31,13 +36,19 @@ export function decodeText(text: string, contentType: string): unknown {
     );
   }
   try {
-    return contentType.includes('yaml') ? (parse(text, { maxAliasCount: 100 }) as unknown) : (JSON.parse(text) as unknown);
+    return contentType.includes('yaml')
+      ? (parse(text, { maxAliasCount: 100 }) as unknown)
+      : (JSON.parse(text) as unknown);
   } catch (error) {
-    throw badRequest(`the object provided is unrecognized: ${(error as { message?: string }).message ?? 'not JSON'}`);
+    throw badRequest(
+      `the object provided is unrecognized: ${(error as { message?: string }).message ?? 'not JSON'}`,
+    );
   }
 }
 
+/** @throws ApiError BadRequest, UnsupportedMediaType */
 export function decodeObject(body: Buffer, contentType: string): JsonObject {
+  if (contentType.startsWith(protobufType)) return decodeProtobuf(body);
   const value = decodeText(body.toString('utf8'), contentType);
   if (!isObject(value)) throw badRequest('the body of the request must be an object');
   return value;
@@ -63,6 +74,9 @@ export function sendJson(
 }
 
 export function sendText(response: ServerResponse, status: number, text: string): void {
-  response.writeHead(status, { 'content-type': 'text/plain; charset=utf-8', 'x-content-type-options': 'nosniff' });
+  response.writeHead(status, {
+    'content-type': 'text/plain; charset=utf-8',
+    'x-content-type-options': 'nosniff',
+  });
   response.end(text);
 }

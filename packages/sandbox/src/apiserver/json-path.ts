@@ -54,8 +54,11 @@ function follow(value: unknown, step: Step): readonly unknown[] {
   if ('field' in step) {
     return isObject(value) && Object.hasOwn(value, step.field) ? [value[step.field]] : [];
   }
-  if ('all' in step) return Array.isArray(value) ? value : isObject(value) ? Object.values(value) : [];
+  if ('all' in step)
+    return Array.isArray(value) ? value : isObject(value) ? Object.values(value) : [];
   if (!Array.isArray(value)) return [];
   if ('index' in step) return value.slice(step.index, step.index + 1).filter(() => step.index >= 0);
-  return value.filter((item) => valuesAtPath(item, `.${step.where}`).some((found) => String(found) === step.equals));
+  return value.filter((item) =>
+    valuesAtPath(item, `.${step.where}`).some((found) => String(found) === step.equals),
+  );
 }

@@ -35,7 +35,8 @@ export function formOf(accept: string | undefined): Form {
     if (version !== 'v1' && version !== 'v1beta1') continue;
     const as = parameters.get('as');
     if (as === 'Table') return { kind: 'table', version };
-    if (as === 'PartialObjectMetadata' || as === 'PartialObjectMetadataList') return { kind: 'metadata', version };
+    if (as === 'PartialObjectMetadata' || as === 'PartialObjectMetadataList')
+      return { kind: 'metadata', version };
     if (as === undefined) return { kind: 'plain' };
   }
   return { kind: 'plain' };
@@ -44,7 +45,9 @@ export function formOf(accept: string | undefined): Form {
 /** The version of aggregated discovery the client would have; undefined where it takes only the old form. */
 export function discoveryVersion(accept: string | undefined): string | undefined {
   const found = mediaTypes(accept).find(
-    ({ parameters }) => parameters.get('as') === 'APIGroupDiscoveryList' && parameters.get('g') === 'apidiscovery.k8s.io',
+    ({ parameters }) =>
+      parameters.get('as') === 'APIGroupDiscoveryList' &&
+      parameters.get('g') === 'apidiscovery.k8s.io',
   );
   const version = found?.parameters.get('v');
   return version === 'v2' || version === 'v2beta1' ? version : undefined;

@@ -101,7 +101,10 @@ export function sameJson(a: unknown, b: unknown): boolean {
   }
   if (!isObject(a) || !isObject(b)) return false;
   const fields = definedFields(a);
-  return fields.length === definedFields(b).length && fields.every((field) => sameJson(a[field], b[field]));
+  return (
+    fields.length === definedFields(b).length &&
+    fields.every((field) => sameJson(a[field], b[field]))
+  );
 }
 
 function definedFields(value: JsonObject): string[] {
@@ -118,4 +121,15 @@ export function deepFreeze<T>(value: T): T {
 /** RFC 3339 in whole seconds, the form of `metav1.Time`. */
 export function kubeTime(ms: number): string {
   return `${new Date(ms).toISOString().slice(0, 19)}Z`;
+}
+
+/** The object without some of its fields. */
+export function omit<T extends object, K extends keyof T>(
+  object: T,
+  fields: readonly K[],
+): Omit<T, K> {
+  const kept = Object.entries(object).filter(
+    ([field]) => !(fields as readonly PropertyKey[]).includes(field),
+  );
+  return Object.fromEntries(kept) as Omit<T, K>;
 }

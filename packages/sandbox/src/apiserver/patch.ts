@@ -14,7 +14,11 @@ import {
 } from '../schema/index.ts';
 
 /** The object after a JSON, merge or strategic merge patch. @throws ApiError */
-export function patchedObject(call: ResourceCall, live: KubeObject, schema: JsonSchema | undefined): JsonObject {
+export function patchedObject(
+  call: ResourceCall,
+  live: KubeObject,
+  schema: JsonSchema | undefined,
+): JsonObject {
   const { contentType, body, definition } = call;
   const sent = decodeText(body.toString('utf8'), 'application/json');
   const patched = ((): unknown => {
@@ -56,7 +60,8 @@ type Outcome<T> =
 function unwrap<T>(outcome: Outcome<T>): T {
   if (outcome.ok) return outcome.value;
   const { status, message } = outcome.error;
-  const reason = status === 422 ? 'Invalid' : status === 413 ? 'RequestEntityTooLarge' : 'BadRequest';
+  const reason =
+    status === 422 ? 'Invalid' : status === 413 ? 'RequestEntityTooLarge' : 'BadRequest';
   throw new ApiError(status, reason, message);
 }
 
@@ -87,6 +92,10 @@ export function applyObject({ call, ...request }: ApplyCall): JsonObject {
   if (status === 400) throw badRequest(message);
   throw applyConflict(
     conflictMessage(conflicts),
-    conflicts.map((one) => ({ reason: 'FieldManagerConflict', message: one.message, field: one.field })),
+    conflicts.map((one) => ({
+      reason: 'FieldManagerConflict',
+      message: one.message,
+      field: one.field,
+    })),
   );
 }

@@ -1,7 +1,14 @@
 import { createHash } from 'node:crypto';
 import type { ApiContext } from './context.ts';
 import { crdKey } from './crds.ts';
-import { aggregated, coreVersions, groupDocument, groupList, resourceList, serverVersion } from './discovery.ts';
+import {
+  aggregated,
+  coreVersions,
+  groupDocument,
+  groupList,
+  resourceList,
+  serverVersion,
+} from './discovery.ts';
 import { ApiError, pathNotFound } from './errors.ts';
 import { discoveryVersion, mediaTypes } from './negotiate.ts';
 import type { OpenApiInput } from '../schema/index.ts';
@@ -39,7 +46,9 @@ export function answerPath(context: ApiContext, path: string, accept: string | u
   const found = ((): unknown => {
     if (root === 'api' && segments.length === 2) return resourceList(registry, '', group);
     if (root === 'apis' && segments.length === 2) return groupDocument(registry, group);
-    return root === 'apis' && segments.length === 3 ? resourceList(registry, group, version) : undefined;
+    return root === 'apis' && segments.length === 3
+      ? resourceList(registry, group, version)
+      : undefined;
   })();
   if (found === undefined) throw pathNotFound();
   return { body: found };
@@ -48,7 +57,20 @@ export function answerPath(context: ApiContext, path: string, accept: string | u
 function fixedPath({ tokens }: ApiContext, path: string): Answer | undefined {
   switch (path.replace(/(.)\/$/, '$1')) {
     case '/':
-      return { body: { paths: ['/api', '/apis', '/healthz', '/livez', '/openapi/v2', '/openapi/v3', '/readyz', '/version'] } };
+      return {
+        body: {
+          paths: [
+            '/api',
+            '/apis',
+            '/healthz',
+            '/livez',
+            '/openapi/v2',
+            '/openapi/v3',
+            '/readyz',
+            '/version',
+          ],
+        },
+      };
     case '/healthz':
     case '/livez':
     case '/readyz':
@@ -76,7 +98,12 @@ function openApi(context: ApiContext, path: string, accept: string | undefined):
   const input = openApiInput(context);
   if (path === 'v2') {
     const types = mediaTypes(accept).map(({ type }) => type);
-    if (!types.some((type) => type === '' || type === '*/*' || type === 'application/*' || type === 'application/json')) {
+    if (
+      !types.some(
+        (type) =>
+          type === '' || type === '*/*' || type === 'application/*' || type === 'application/json',
+      )
+    ) {
       throw new ApiError(406, 'NotAcceptable', 'only application/json is served of /openapi/v2');
     }
     return { body: openApiV2(input) };
@@ -91,7 +118,11 @@ function openApi(context: ApiContext, path: string, accept: string | undefined):
 /** Clients keep a document under its hash, so a changed definition must change the address. */
 function withHashes(index: unknown, input: OpenApiInput): unknown {
   const paths = isObject(index) && isObject(index['paths']) ? index['paths'] : {};
-  const hash = createHash('sha256').update(JSON.stringify(input)).digest('hex').toUpperCase().slice(0, 32);
+  const hash = createHash('sha256')
+    .update(JSON.stringify(input))
+    .digest('hex')
+    .toUpperCase()
+    .slice(0, 32);
   return {
     paths: Object.fromEntries(
       Object.entries(paths).map(([name, one]) => {
@@ -107,7 +138,13 @@ function openApiInput({ store }: ApiContext): OpenApiInput {
     .all()
     .filter(({ custom }) => !custom)
     .flatMap(({ key, kind, namespaced, versions }) =>
-      versions.map(({ name }) => ({ group: key.group, version: name, kind, plural: key.resource, namespaced })),
+      versions.map(({ name }) => ({
+        group: key.group,
+        version: name,
+        kind,
+        plural: key.resource,
+        namespaced,
+      })),
     );
   return { resources, crds: store.list(crdKey).items };
 }

@@ -6,7 +6,10 @@ interface Saved {
   readonly format: 1;
   readonly resourceVersion: number;
   readonly signingKey: string;
-  readonly collections: readonly { readonly key: ResourceKey; readonly objects: readonly [string, KubeObject][] }[];
+  readonly collections: readonly {
+    readonly key: ResourceKey;
+    readonly objects: readonly [string, KubeObject][];
+  }[];
 }
 
 const quietMs = 200;
@@ -30,7 +33,8 @@ export async function openStateFile(
   onError: (error: unknown) => void,
 ): Promise<StateFile> {
   const saved = await load(path);
-  if (saved !== undefined) storage.restore(saved.resourceVersion + versionGap, [...saved.collections]);
+  if (saved !== undefined)
+    storage.restore(saved.resourceVersion + versionGap, [...saved.collections]);
   return {
     signingKey: saved?.signingKey,
     follow: (signingKey) => follow(path, storage, signingKey, onError),
@@ -51,7 +55,9 @@ async function load(path: string): Promise<Saved | undefined> {
   } catch {
     // Told below with the file's name, which the parser does not know.
   }
-  throw new Error(`${path} does not hold the state of a sandbox: move it away to start with an empty one`);
+  throw new Error(
+    `${path} does not hold the state of a sandbox: move it away to start with an empty one`,
+  );
 }
 
 function follow(

@@ -16,8 +16,12 @@ export function defaultPodSpec(spec: JsonObject): void {
     securityContext: {},
   });
   const account = spec['serviceAccountName'] ?? spec['serviceAccount'];
-  if (account !== undefined && account !== '') fill(spec, { serviceAccountName: account, serviceAccount: account });
-  for (const container of [...objectsAt(spec, 'containers'), ...objectsAt(spec, 'initContainers')]) {
+  if (account !== undefined && account !== '')
+    fill(spec, { serviceAccountName: account, serviceAccount: account });
+  for (const container of [
+    ...objectsAt(spec, 'containers'),
+    ...objectsAt(spec, 'initContainers'),
+  ]) {
     defaultContainer(container, spec['hostNetwork'] === true);
   }
   for (const volume of objectsAt(spec, 'volumes')) defaultVolume(volume);
@@ -75,7 +79,8 @@ function defaultVolume(volume: JsonObject): void {
   }
   if (isObject(volume['hostPath'])) fill(volume['hostPath'], { type: '' });
   for (const source of objectsAt(volume, 'projected', 'sources')) {
-    if (isObject(source['serviceAccountToken'])) fill(source['serviceAccountToken'], { expirationSeconds: 3600 });
+    if (isObject(source['serviceAccountToken']))
+      fill(source['serviceAccountToken'], { expirationSeconds: 3600 });
     for (const item of objectsAt(source, 'downwardAPI', 'items')) {
       if (isObject(item['fieldRef'])) fill(item['fieldRef'], { apiVersion: 'v1' });
     }
@@ -92,11 +97,14 @@ export function podQualityOfService(spec: JsonObject): 'Guaranteed' | 'Burstable
     limits: objectAt(container, 'resources', 'limits'),
   }));
   const none = resources.every(
-    ({ requests, limits }) => Object.keys(requests).length === 0 && Object.keys(limits).length === 0,
+    ({ requests, limits }) =>
+      Object.keys(requests).length === 0 && Object.keys(limits).length === 0,
   );
   if (none) return 'BestEffort';
   const guaranteed = resources.every(({ requests, limits }) =>
-    ['cpu', 'memory'].every((one) => limits[one] !== undefined && (requests[one] ?? limits[one]) === limits[one]),
+    ['cpu', 'memory'].every(
+      (one) => limits[one] !== undefined && (requests[one] ?? limits[one]) === limits[one],
+    ),
   );
   return guaranteed ? 'Guaranteed' : 'Burstable';
 }

@@ -5,7 +5,7 @@ import { badRequest, expired, notFound } from './errors.ts';
 import { sendJson } from './http.ts';
 import { formOf, includeOf } from './negotiate.ts';
 import type { JsonObject, KubeObject } from './object.ts';
-import { isObject, resourceName } from './object.ts';
+import { isObject, omit, resourceName } from './object.ts';
 import { joinApiVersion } from './registry.ts';
 import type { Selector } from './selectors.ts';
 import { parseFieldSelector, parseLabelSelector } from './selectors.ts';
@@ -20,12 +20,18 @@ export function requireObject({ store }: ApiContext, { route }: ResourceCall): K
 }
 
 /** Answers with one object in the form the client asked for. */
-export function sendObject(context: ApiContext, call: ResourceCall, stored: KubeObject, status = 200): void {
+export function sendObject(
+  context: ApiContext,
+  call: ResourceCall,
+  stored: KubeObject,
+  status = 200,
+): void {
   const { definition, route, request, query } = call;
   const object = asVersion(stored, definition, route.version);
   const form = formOf(request.headers.accept);
   if (form.kind === 'plain') sendJson(call.response, status, object);
-  else if (form.kind === 'metadata') sendJson(call.response, status, partialMetadata(object, form.version));
+  else if (form.kind === 'metadata')
+    sendJson(call.response, status, partialMetadata(object, form.version));
   else {
     const { resourceVersion } = object.metadata;
     const table = tableOf([object], resourceVersion === undefined ? {} : { resourceVersion }, {
@@ -42,10 +48,16 @@ export function sendObject(context: ApiContext, call: ResourceCall, stored: Kube
 /** The label and field selectors of a call, as one. */
 export function selectorOf({ query, definition, route }: ResourceCall): Selector {
   const labels = parseLabelSelector(query.get('labelSelector') ?? '');
-  const selectable = definition.versions.find(({ name }) => name === route.version)?.selectableFields ?? [];
-  const fields = parseFieldSelector(query.get('fieldSelector') ?? '', resourceName(definition.key), selectable);
+  const selectable =
+    definition.versions.find(({ name }) => name === route.version)?.selectableFields ?? [];
+  const fields = parseFieldSelector(
+    query.get('fieldSelector') ?? '',
+    resourceName(definition.key),
+    selectable,
+  );
   const { name } = route;
-  return (object) => labels(object) && fields(object) && (name === undefined || object.metadata.name === name);
+  return (object) =>
+    labels(object) && fields(object) && (name === undefined || object.metadata.name === name);
 }
 
 export function list(context: ApiContext, call: ResourceCall): void {
@@ -79,7 +91,9 @@ export function list(context: ApiContext, call: ResourceCall): void {
     kind: definition.listKind,
     apiVersion: joinApiVersion(definition.key.group, route.version),
     metadata,
-    items: definition.custom ? objects : objects.map(({ apiVersion: _v, kind: _k, ...rest }) => rest),
+    items: definition.custom
+      ? objects
+      : objects.map((object) => omit(object, ['apiVersion', 'kind'])),
   });
 }
 
@@ -90,11 +104,13 @@ function page(
 ): { items: readonly KubeObject[]; metadata: JsonObject } {
   const limit = Number(query.get('limit') ?? 0);
   const token = query.get('continue') ?? '';
-  if (!Number.isSafeInteger(limit) || limit < 0) throw badRequest(`limit must be a number, not ${query.get('limit') ?? ''}`);
+  if (!Number.isSafeInteger(limit) || limit < 0)
+    throw badRequest(`limit must be a number, not ${query.get('limit') ?? ''}`);
   const after = token === '' ? undefined : readContinue(token);
   const rest = after === undefined ? all : all.filter((object) => pageKey(object) > after.key);
   const version = after?.version ?? resourceVersion;
-  if (limit === 0 || rest.length <= limit) return { items: rest, metadata: { resourceVersion: version } };
+  if (limit === 0 || rest.length <= limit)
+    return { items: rest, metadata: { resourceVersion: version } };
   const items = rest.slice(0, limit);
   const last = items.at(-1);
   return {
@@ -108,7 +124,9 @@ function page(
 }
 
 function pageKey({ metadata }: KubeObject): string {
-  return metadata.namespace === undefined ? metadata.name : `${metadata.namespace}/${metadata.name}`;
+  return metadata.namespace === undefined
+    ? metadata.name
+    : `${metadata.namespace}/${metadata.name}`;
 }
 
 // Pages are told apart from what a client made up, and one process's from another's.
@@ -121,7 +139,10 @@ function writeContinue(version: string, key: string): string {
 
 function readContinue(token: string): { version: string; key: string } {
   try {
-    const { text, mac } = JSON.parse(Buffer.from(token, 'base64url').toString('utf8')) as { text: string; mac: string };
+    const { text, mac } = JSON.parse(Buffer.from(token, 'base64url').toString('utf8')) as {
+      text: string;
+      mac: string;
+    };
     const value: unknown = JSON.parse(text);
     if (mac === macOf(text) && isObject(value)) {
       return { version: String(value['version']), key: String(value['key']) };
@@ -129,7 +150,9 @@ function readContinue(token: string): { version: string; key: string } {
   } catch {
     // Falls to the refusal below: what cannot be read is as good as too old.
   }
-  throw expired('The provided continue parameter is too old to display a consistent list result. You must start a new list without the continue parameter.');
+  throw expired(
+    'The provided continue parameter is too old to display a consistent list result. You must start a new list without the continue parameter.',
+  );
 }
 
 function macOf(text: string): string {

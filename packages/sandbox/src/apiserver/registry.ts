@@ -37,7 +37,11 @@ export interface ResourceDefinition {
   readonly versions: readonly ServedVersion[];
   readonly custom: boolean;
   /** Subresources beside status and scale, with the kind they take. */
-  readonly subresources: readonly { readonly name: string; readonly kind: string; readonly verbs: readonly string[] }[];
+  readonly subresources: readonly {
+    readonly name: string;
+    readonly kind: string;
+    readonly verbs: readonly string[];
+  }[];
 }
 
 export const storedVerbs = [
@@ -82,7 +86,9 @@ export class Registry {
     const { group, version } = splitApiVersion(apiVersion);
     return this.all().find(
       (one) =>
-        one.kind === kind && one.key.group === group && one.versions.some(({ name }) => name === version),
+        one.kind === kind &&
+        one.key.group === group &&
+        one.versions.some(({ name }) => name === version),
     );
   }
 
@@ -95,7 +101,10 @@ export class Registry {
   }
 }
 
-export function splitApiVersion(apiVersion: string): { readonly group: string; readonly version: string } {
+export function splitApiVersion(apiVersion: string): {
+  readonly group: string;
+  readonly version: string;
+} {
   const slash = apiVersion.indexOf('/');
   return slash < 0
     ? { group: '', version: apiVersion }

@@ -33,7 +33,10 @@ export function review(context: ApiContext, call: ResourceCall): void {
 
 function reviewToken({ tokens }: ApiContext, spec: JsonObject): JsonObject {
   const token = stringAt(spec, 'token') ?? '';
-  if (token === '') throw badRequest('spec.token: Required value: token is required for TokenReview in authentication');
+  if (token === '')
+    throw badRequest(
+      'spec.token: Required value: token is required for TokenReview in authentication',
+    );
   const asked = stringsAt(spec, 'audiences');
   const checked = tokens.verify(token, asked.length === 0 ? undefined : asked);
   if (!checked.ok) return { authenticated: false, user: {}, error: checked.why };
@@ -51,7 +54,9 @@ function userInfo({ username, uid, groups, extra }: User): JsonObject {
 
 function access({ store }: ApiContext, user: User, spec: JsonObject): JsonObject {
   if (isObject(spec['resourceAttributes']) === isObject(spec['nonResourceAttributes'])) {
-    throw badRequest('spec: exactly one of nonResourceAttributes or resourceAttributes must be specified');
+    throw badRequest(
+      'spec: exactly one of nonResourceAttributes or resourceAttributes must be specified',
+    );
   }
   const allowed = isAllowed(store, user, attributesOf(spec));
   return allowed ? { allowed, reason: 'allowed by RBAC' } : { allowed };

@@ -27,10 +27,13 @@ export function parseRoute(segments: readonly string[]): ApiRoute | undefined {
 function routeAt(group: string, version: string, path: readonly string[]): ApiRoute | undefined {
   if (path.length === 0 || path.some((segment) => segment === '')) return undefined;
   const [first, second, third] = path;
-  const ofNamespace = group === '' && (third === 'status' || third === 'finalize') && path.length === 3;
+  const ofNamespace =
+    group === '' && (third === 'status' || third === 'finalize') && path.length === 3;
   if (first === 'namespaces' && path.length >= 3 && !ofNamespace) {
     const [, namespace, resource = '', name, subresource, ...more] = path;
-    return more.length > 0 ? undefined : { key: { group, resource }, version, namespace, name, subresource };
+    return more.length > 0
+      ? undefined
+      : { key: { group, resource }, version, namespace, name, subresource };
   }
   const [resource = '', name, subresource, ...more] = path;
   if (more.length > 0) return undefined;

@@ -21,11 +21,14 @@ export function parseLabelSelector(text: string): Selector {
     .map((part) => part.trim())
     .filter((part) => part !== '')
     .map(parseRequirement);
-  return ({ metadata }) => requirements.every((requirement) => holds(requirement, metadata.labels ?? {}));
+  return ({ metadata }) =>
+    requirements.every((requirement) => holds(requirement, metadata.labels ?? {}));
 }
 
 /** The selector of a spec (`matchLabels`, `matchExpressions`); one without requirements selects all. */
-export function labelSelectorOf(selector: unknown): (labels: Readonly<Record<string, string>>) => boolean {
+export function labelSelectorOf(
+  selector: unknown,
+): (labels: Readonly<Record<string, string>>) => boolean {
   const requirements: Requirement[] = [];
   const matchLabels = valueAt(selector, 'matchLabels');
   if (isObject(matchLabels)) {
@@ -87,7 +90,12 @@ function parseRequirement(part: string): Requirement {
   const compared = /^([^=!<>\s]+)\s*(==|=|!=|>|<)\s*([^=!<>\s]*)$/.exec(part);
   if (compared === null) return requirement(part, 'exists', [], part);
   const operators = { '==': 'in', '=': 'in', '!=': 'notin', '>': 'gt', '<': 'lt' } as const;
-  return requirement(compared[1] ?? '', operators[compared[2] as keyof typeof operators], [compared[3] ?? ''], part);
+  return requirement(
+    compared[1] ?? '',
+    operators[compared[2] as keyof typeof operators],
+    [compared[3] ?? ''],
+    part,
+  );
 }
 
 function requirement(
@@ -96,11 +104,15 @@ function requirement(
   values: readonly string[],
   part: string,
 ): Requirement {
-  if (!keyPattern.test(key)) throw badRequest(`unable to parse requirement: ${JSON.stringify(part)}`);
+  if (!keyPattern.test(key))
+    throw badRequest(`unable to parse requirement: ${JSON.stringify(part)}`);
   return { key, operator, values };
 }
 
-function holds({ key, operator, values }: Requirement, labels: Readonly<Record<string, string>>): boolean {
+function holds(
+  { key, operator, values }: Requirement,
+  labels: Readonly<Record<string, string>>,
+): boolean {
   const value = Object.hasOwn(labels, key) ? labels[key] : undefined;
   switch (operator) {
     case 'in':
@@ -163,23 +175,29 @@ const fieldsByResource = new Map<string, readonly string[]>([
  * @param resource as `resourceName` gives it
  * @throws ApiError BadRequest for a field that this resource cannot be selected by
  */
-export function parseFieldSelector(text: string, resource: string, more: readonly string[] = []): Selector {
+export function parseFieldSelector(
+  text: string,
+  resource: string,
+  more: readonly string[] = [],
+): Selector {
   const known = [...commonFields, ...(fieldsByResource.get(resource) ?? []), ...more];
   const terms = text
     .split(',')
     .filter((part) => part.trim() !== '')
     .map((part) => {
       const match = /^\s*([^=!]+?)\s*(==|=|!=)\s*(.*?)\s*$/.exec(part);
-      if (match === null) throw badRequest(`invalid field selector ${JSON.stringify(part)}: write field=value`);
+      if (match === null)
+        throw badRequest(`invalid field selector ${JSON.stringify(part)}: write field=value`);
       const [, field = '', operator, value = ''] = match;
       if (!known.includes(field)) throw badRequest(`field label not supported: ${field}`);
       return { path: field.split('.'), equal: operator !== '!=', value };
     });
-  return (object) => terms.every(({ path, equal, value }) => (fieldText(object, path) === value) === equal);
+  return (object) =>
+    terms.every(({ path, equal, value }) => (fieldText(object, path) === value) === equal);
 }
 
 function fieldText(object: KubeObject, path: readonly string[]): string {
   const value = valueAt(object, ...path);
   if (value === undefined || value === null) return path.at(-1) === 'hostNetwork' ? 'false' : '';
-  return typeof value === 'object' ? JSON.stringify(value) : String(value as string | number | boolean);
+  return typeof value === 'string' ? value : JSON.stringify(value);
 }

@@ -59,7 +59,9 @@ export async function createApiServer(options: ApiServerOptions): Promise<ApiSer
   const storage = new Storage(onError, options.watchWindow);
   const store = new ObjectStore(storage, new Registry(builtinResources), now);
   const stateFile =
-    options.stateFile === undefined ? undefined : await openStateFile(options.stateFile, storage, onError);
+    options.stateFile === undefined
+      ? undefined
+      : await openStateFile(options.stateFile, storage, onError);
   const tokens = createTokens({
     store,
     issuer: options.issuer ?? defaultIssuer,
@@ -78,7 +80,8 @@ export async function createApiServer(options: ApiServerOptions): Promise<ApiSer
     now,
     minimumWatchSeconds,
     kubeletProxy: options.kubeletProxy,
-    serverAddress: () => addresses.map((one) => ('host' in one ? `${one.host}:${one.port}` : '')).find(Boolean) ?? '',
+    serverAddress: () =>
+      addresses.map((one) => ('host' in one ? `${one.host}:${one.port}` : '')).find(Boolean) ?? '',
   };
   const sockets = new Set<Socket>();
   const newServer = (): Server => createHttpsServer(context, options.tls, sockets, onError);
@@ -108,7 +111,9 @@ export async function createApiServer(options: ApiServerOptions): Promise<ApiSer
     async close() {
       garbage.close();
       customResources.close();
-      const closed = servers.map((server) => new Promise<void>((resolve) => server.close(() => resolve())));
+      const closed = servers.map(
+        (server) => new Promise<void>((resolve) => server.close(() => resolve())),
+      );
       for (const socket of sockets) socket.destroy();
       await Promise.all(closed);
       await saving?.close();
@@ -122,7 +127,12 @@ function createHttpsServer(
   sockets: Set<Socket>,
   onError: (error: unknown) => void,
 ): Server {
-  const server = createServer({ ...tls, ALPNProtocols: ['http/1.1'], maxHeaderSize: 64 * 1024, requestTimeout: 60_000 });
+  const server = createServer({
+    ...tls,
+    ALPNProtocols: ['http/1.1'],
+    maxHeaderSize: 64 * 1024,
+    requestTimeout: 60_000,
+  });
   server.on('request', (request, response) => {
     response.on('error', () => response.destroy());
     void handleRequest(context, request, response, onError);

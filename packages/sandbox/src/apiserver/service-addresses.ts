@@ -24,7 +24,8 @@ export function assignClusterAddresses(
   const spec = objectAt(service, 'spec');
   const old = objectAt(before, 'spec');
   if (spec['type'] === 'ExternalName') {
-    for (const field of ['clusterIP', 'clusterIPs', 'ipFamilies', 'ipFamilyPolicy']) Reflect.deleteProperty(spec, field);
+    for (const field of ['clusterIP', 'clusterIPs', 'ipFamilies', 'ipFamilyPolicy'])
+      Reflect.deleteProperty(spec, field);
     return;
   }
   if (old['type'] !== 'ExternalName') carryOver(spec, old);
@@ -54,12 +55,16 @@ function carryOver(spec: JsonObject, old: JsonObject): void {
   }
   const sameFirst = spec['clusterIP'] === old['clusterIP'];
   for (const field of ['clusterIPs', 'ipFamilies']) {
-    if (spec[field] === undefined && sameFirst && old[field] !== undefined) spec[field] = structuredClone(old[field]);
+    if (spec[field] === undefined && sameFirst && old[field] !== undefined)
+      spec[field] = structuredClone(old[field]);
   }
   const oldPorts = objectsAt(old, 'ports');
   for (const port of objectsAt(spec, 'ports')) {
-    const same = oldPorts.find((one) => one['port'] === port['port'] && one['protocol'] === port['protocol']);
-    if (same?.['nodePort'] !== undefined && spec['type'] !== 'ClusterIP') port['nodePort'] ??= same['nodePort'];
+    const same = oldPorts.find(
+      (one) => one['port'] === port['port'] && one['protocol'] === port['protocol'],
+    );
+    if (same?.['nodePort'] !== undefined && spec['type'] !== 'ClusterIP')
+      port['nodePort'] ??= same['nodePort'];
   }
 }
 
@@ -84,7 +89,8 @@ function usedAddresses(service: KubeObject, store: ResourceStore): Set<string> {
     .list({ group: '', resource: 'services' })
     .items.filter(
       ({ metadata }) =>
-        metadata.name !== service.metadata.name || metadata.namespace !== service.metadata.namespace,
+        metadata.name !== service.metadata.name ||
+        metadata.namespace !== service.metadata.namespace,
     );
   return new Set(others.flatMap((one) => stringsAt(one, 'spec', 'clusterIPs')));
 }
@@ -102,7 +108,12 @@ function freeAddress(family: Family, used: ReadonlySet<string>): string {
   );
 }
 
-function checkAsked(service: KubeObject, family: Family, address: string, used: ReadonlySet<string>): void {
+function checkAsked(
+  service: KubeObject,
+  family: Family,
+  address: string,
+  used: ReadonlySet<string>,
+): void {
   const inRange = family === 'IPv4' ? /^10\.96\.\d{1,3}\.\d{1,3}$/ : /^fd00:10:96::[0-9a-f]{1,4}$/;
   const why = !inRange.test(address)
     ? `failed to allocate IP ${address}: the provided IP is not in the valid range ${serviceCidrs[family]}`
@@ -110,7 +121,9 @@ function checkAsked(service: KubeObject, family: Family, address: string, used: 
       ? `failed to allocate IP ${address}: provided IP is already allocated`
       : undefined;
   if (why === undefined) return;
-  throw invalid({ group: '', kind: 'Service' }, service.metadata.name, [invalidValue('spec.clusterIPs', [address], why)]);
+  throw invalid({ group: '', kind: 'Service' }, service.metadata.name, [
+    invalidValue('spec.clusterIPs', [address], why),
+  ]);
 }
 
 function assignNodePorts(spec: JsonObject, store: ResourceStore): void {
@@ -118,14 +131,20 @@ function assignNodePorts(spec: JsonObject, store: ResourceStore): void {
   const used = new Set(
     store
       .list({ group: '', resource: 'services' })
-      .items.flatMap((service) => objectsAt(service, 'spec', 'ports').map((port) => port['nodePort'])),
+      .items.flatMap((service) =>
+        objectsAt(service, 'spec', 'ports').map((port) => port['nodePort']),
+      ),
   );
   for (const port of objectsAt(spec, 'ports')) {
     if (typeof port['nodePort'] === 'number' && port['nodePort'] !== 0) continue;
     let candidate = nodePorts.first;
     while (used.has(candidate)) candidate++;
     if (candidate > nodePorts.last) {
-      throw new ApiError(500, 'InternalError', 'no free node port is left: delete Services of type NodePort');
+      throw new ApiError(
+        500,
+        'InternalError',
+        'no free node port is left: delete Services of type NodePort',
+      );
     }
     used.add(candidate);
     port['nodePort'] = candidate;

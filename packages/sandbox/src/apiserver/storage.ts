@@ -53,11 +53,17 @@ export class Storage {
 
   /** All objects of a resource in the order of their paths, which is the order of the API's lists. */
   all(key: ResourceKey): readonly KubeObject[] {
-    const objects = this.#collections.get(resourceName(key))?.objects ?? new Map<string, KubeObject>();
+    const objects =
+      this.#collections.get(resourceName(key))?.objects ?? new Map<string, KubeObject>();
     return [...objects].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, object]) => object);
   }
 
-  commit(key: ResourceKey, path: string, type: StoredEvent['type'], object: KubeObject): KubeObject {
+  commit(
+    key: ResourceKey,
+    path: string,
+    type: StoredEvent['type'],
+    object: KubeObject,
+  ): KubeObject {
     const collection = this.#collection(key);
     const version = ++this.#version;
     const stored = deepFreeze({
@@ -90,7 +96,8 @@ export class Storage {
       throw expired(`too old resource version: ${since} (${collection.forgotten + 1})`);
     }
     let seen = since;
-    const next = (): StoredEvent | undefined => collection.log.find(({ version }) => version > seen);
+    const next = (): StoredEvent | undefined =>
+      collection.log.find(({ version }) => version > seen);
     for (let event = next(); event !== undefined; event = next()) {
       seen = event.version;
       this.#call(listener, event);
@@ -106,12 +113,18 @@ export class Storage {
     return { close: () => this.#everything.delete(listener) };
   }
 
-  everything(): readonly { readonly key: ResourceKey; readonly objects: ReadonlyMap<string, KubeObject> }[] {
+  everything(): readonly {
+    readonly key: ResourceKey;
+    readonly objects: ReadonlyMap<string, KubeObject>;
+  }[] {
     return [...this.#collections.values()].map(({ key, objects }) => ({ key, objects }));
   }
 
   /** Puts back what was saved; watches from before it must list anew. */
-  restore(version: number, saved: readonly { key: ResourceKey; objects: readonly [string, KubeObject][] }[]): void {
+  restore(
+    version: number,
+    saved: readonly { key: ResourceKey; objects: readonly [string, KubeObject][] }[],
+  ): void {
     this.#version = version;
     for (const { key, objects } of saved) {
       const collection = this.#collection(key);

@@ -1,7 +1,16 @@
 import { randomBytes, randomUUID } from 'node:crypto';
-import { alreadyExists, conflict, expired, forbidden, invalid, modifiedMessage, notFound, required } from './errors.ts';
+import {
+  alreadyExists,
+  conflict,
+  expired,
+  forbidden,
+  invalid,
+  modifiedMessage,
+  notFound,
+  required,
+} from './errors.ts';
 import type { JsonObject, KubeObject, ObjectMeta, ResourceKey } from './object.ts';
-import { isObject, kubeTime, numberAt, sameJson, stringAt } from './object.ts';
+import { isObject, kubeTime, numberAt, omit, sameJson, stringAt } from './object.ts';
 import type { Registry, ResourceDefinition } from './registry.ts';
 import { joinApiVersion } from './registry.ts';
 import type { Selector } from './selectors.ts';
@@ -56,7 +65,10 @@ export interface ResourceStore {
   ): { readonly object: KubeObject; readonly gone: boolean };
   watch(
     key: ResourceKey,
-    options: { readonly namespace?: string | undefined; readonly sinceResourceVersion?: string | undefined },
+    options: {
+      readonly namespace?: string | undefined;
+      readonly sinceResourceVersion?: string | undefined;
+    },
     listener: (event: WatchEvent) => void,
   ): { close(): void };
   /** The present objects as ADDED, then every change. */
@@ -102,7 +114,8 @@ export class ObjectStore implements ResourceStore {
     if (definition.namespaced) this.#requireOpenNamespace(key, namespace ?? '', name);
     const path = pathOf(definition, namespace, name);
     if (this.storage.find(key, path) !== undefined) throw alreadyExists(key, name);
-    if (definition.versions.some(({ status }) => status) && strategy.keepsStatus !== true) delete object['status'];
+    if (definition.versions.some(({ status }) => status) && strategy.keepsStatus !== true)
+      delete object['status'];
     strategy.prepare(object, undefined, this);
     this.#check(definition, strategy, object, undefined);
     if (options.dryRun === true) return object;
@@ -150,38 +163,23 @@ export class ObjectStore implements ResourceStore {
     const path = pathOf(definition, namespace, name);
     const before = this.storage.find(key, path);
     if (before === undefined) throw notFound(key, name);
-    const { uid, resourceVersion } = before.metadata;
-    if (options.uid !== undefined && options.uid !== uid) {
-      throw conflict(key, name, `Precondition failed: UID in precondition: ${options.uid}, UID in object meta: ${uid ?? ''}`);
-    }
-    if (options.resourceVersion !== undefined && options.resourceVersion !== resourceVersion) {
-      throw conflict(key, name, modifiedMessage);
-    }
-    const object = structuredClone(before) as KubeObject;
+    requirePreconditions(key, before, options);
+    const object = structuredClone(before);
     const grace = strategyOf(definition).gracePeriod?.(before, options.gracePeriodSeconds) ?? 0;
     const planned = before.metadata.deletionGracePeriodSeconds;
-    if (grace > 0 && planned !== undefined && planned <= grace) return { object: before, gone: false };
-    addPropagation(object, options.propagationPolicy);
-    strategyOf(definition).beginDelete?.(object);
-    object.metadata.deletionTimestamp =
-      grace === 0 && before.metadata.deletionTimestamp !== undefined
-        ? before.metadata.deletionTimestamp
-        : kubeTime(this.#now() + grace * 1000);
-    object.metadata.deletionGracePeriodSeconds = grace;
-    if (sameJson(object, before)) {
-      const settled = this.#settle(definition, path, object);
-      return { object: settled, gone: this.storage.find(key, path) === undefined };
-    }
-    if (before.metadata.deletionTimestamp === undefined) {
-      object.metadata.generation = (before.metadata.generation ?? 0) + 1;
-    }
+    if (grace > 0 && planned !== undefined && planned <= grace)
+      return { object: before, gone: false };
+    markDeleted(definition, { object, before }, options, this.#now() + grace * 1000, grace);
     const settled = this.#settle(definition, path, object);
     return { object: settled, gone: this.storage.find(key, path) === undefined };
   }
 
   watch(
     key: ResourceKey,
-    options: { readonly namespace?: string | undefined; readonly sinceResourceVersion?: string | undefined },
+    options: {
+      readonly namespace?: string | undefined;
+      readonly sinceResourceVersion?: string | undefined;
+    },
     listener: (event: WatchEvent) => void,
   ): { close(): void } {
     const wanted = (object: KubeObject): boolean =>
@@ -191,7 +189,8 @@ export class ObjectStore implements ResourceStore {
     };
     if (options.sinceResourceVersion !== undefined) {
       const since = Number(options.sinceResourceVersion);
-      if (!Number.isSafeInteger(since)) throw expired(`not a resource version: ${options.sinceResourceVersion}`);
+      if (!Number.isSafeInteger(since))
+        throw expired(`not a resource version: ${options.sinceResourceVersion}`);
       return this.storage.follow(key, since, forward);
     }
     const { items, resourceVersion } = this.list(key, options.namespace);
@@ -216,11 +215,16 @@ export class ObjectStore implements ResourceStore {
     const { deletionTimestamp, deletionGracePeriodSeconds = 0, finalizers = [] } = object.metadata;
     const held = finalizers.length > 0 || strategyOf(definition).held?.(object) === true;
     const leaving = deletionTimestamp !== undefined && deletionGracePeriodSeconds === 0;
-    return this.storage.commit(definition.key, path, leaving && !held ? 'DELETED' : 'MODIFIED', object);
+    return this.storage.commit(
+      definition.key,
+      path,
+      leaving && !held ? 'DELETED' : 'MODIFIED',
+      object,
+    );
   }
 
   #identify(definition: ResourceDefinition, given: KubeObject): KubeObject {
-    const object = structuredClone(given) as KubeObject;
+    const object = structuredClone(given);
     const source = (object.metadata as ObjectMeta | undefined) ?? { name: '' };
     const prefix = source.generateName ?? '';
     const name = source.name || (prefix === '' ? '' : `${prefix.slice(0, 58)}${randomSuffix()}`);
@@ -229,11 +233,15 @@ export class ObjectStore implements ResourceStore {
         required('metadata.name', 'name or generateName is required'),
       ]);
     }
-    const { namespace, resourceVersion: _v, deletionTimestamp: _d, deletionGracePeriodSeconds: _g, ...kept } = source;
     object.metadata = {
-      ...kept,
+      ...omit(source, [
+        'namespace',
+        'resourceVersion',
+        'deletionTimestamp',
+        'deletionGracePeriodSeconds',
+      ]),
       name,
-      ...(definition.namespaced ? { namespace: namespace ?? 'default' } : {}),
+      ...(definition.namespaced ? { namespace: source.namespace ?? 'default' } : {}),
       uid: randomUUID(),
       creationTimestamp: kubeTime(this.#now()),
       generation: 1,
@@ -256,20 +264,66 @@ export class ObjectStore implements ResourceStore {
     );
   }
 
-  #check(definition: ResourceDefinition, strategy: Strategy, object: KubeObject, before?: KubeObject): void {
+  #check(
+    definition: ResourceDefinition,
+    strategy: Strategy,
+    object: KubeObject,
+    before?: KubeObject,
+  ): void {
     const problems = [
-      ...validateMetadata(object, { kind: definition.kind, group: definition.key.group, namespaced: definition.namespaced }),
+      ...validateMetadata(object, {
+        kind: definition.kind,
+        group: definition.key.group,
+        namespaced: definition.namespaced,
+      }),
       ...(strategy.validate?.(object, before, this) ?? []),
     ];
     if (problems.length > 0) {
-      throw invalid({ group: definition.key.group, kind: definition.kind }, object.metadata.name, problems);
+      throw invalid(
+        { group: definition.key.group, kind: definition.kind },
+        object.metadata.name,
+        problems,
+      );
     }
   }
 }
 
 /** Where an object is kept within its collection. */
-export function pathOf(definition: ResourceDefinition, namespace: string | undefined, name: string): string {
+export function pathOf(
+  definition: ResourceDefinition,
+  namespace: string | undefined,
+  name: string,
+): string {
   return definition.namespaced ? `${namespace ?? 'default'}/${name}` : name;
+}
+
+function requirePreconditions(key: ResourceKey, before: KubeObject, options: DeleteOptions): void {
+  const { uid, resourceVersion, name } = before.metadata;
+  if (options.uid !== undefined && options.uid !== uid) {
+    const why = `Precondition failed: UID in precondition: ${options.uid}, UID in object meta: ${uid ?? ''}`;
+    throw conflict(key, name, why);
+  }
+  if (options.resourceVersion !== undefined && options.resourceVersion !== resourceVersion) {
+    throw conflict(key, name, modifiedMessage);
+  }
+}
+
+/** Writes down that an object is to go, and until when it may stay. */
+function markDeleted(
+  definition: ResourceDefinition,
+  { object, before }: { readonly object: KubeObject; readonly before: KubeObject },
+  options: DeleteOptions,
+  atMs: number,
+  graceSeconds: number,
+): void {
+  addPropagation(object, options.propagationPolicy);
+  strategyOf(definition).beginDelete?.(object);
+  const already = before.metadata.deletionTimestamp;
+  const { metadata } = object;
+  metadata.deletionTimestamp =
+    graceSeconds === 0 && already !== undefined ? already : kubeTime(atMs);
+  metadata.deletionGracePeriodSeconds = graceSeconds;
+  if (already === undefined) metadata.generation = (metadata.generation ?? 0) + 1;
 }
 
 function requireFresh(key: ResourceKey, given: KubeObject, before: KubeObject): void {
@@ -282,25 +336,27 @@ function requireFresh(key: ResourceKey, given: KubeObject, before: KubeObject): 
     );
   }
   if (resourceVersion === undefined || resourceVersion === '' || resourceVersion === '0') return;
-  if (resourceVersion !== before.metadata.resourceVersion) throw conflict(key, given.metadata.name, modifiedMessage);
+  if (resourceVersion !== before.metadata.resourceVersion)
+    throw conflict(key, given.metadata.name, modifiedMessage);
 }
 
-function keepSystemFields(definition: ResourceDefinition, object: KubeObject, before: KubeObject): void {
-  const { deletionTimestamp, deletionGracePeriodSeconds, generateName, uid, creationTimestamp } = before.metadata;
-  const {
-    deletionTimestamp: _timestamp,
-    deletionGracePeriodSeconds: _grace,
-    generateName: _generate,
-    ...given
-  } = object.metadata;
+function keepSystemFields(
+  definition: ResourceDefinition,
+  object: KubeObject,
+  before: KubeObject,
+): void {
+  const { deletionTimestamp, deletionGracePeriodSeconds, generateName, uid, creationTimestamp } =
+    before.metadata;
   object.metadata = {
-    ...given,
+    ...omit(object.metadata, ['deletionTimestamp', 'deletionGracePeriodSeconds', 'generateName']),
     ...(generateName === undefined ? {} : { generateName }),
     ...(uid === undefined ? {} : { uid }),
     ...(creationTimestamp === undefined ? {} : { creationTimestamp }),
     ...(deletionTimestamp === undefined ? {} : { deletionTimestamp }),
     ...(deletionGracePeriodSeconds === undefined ? {} : { deletionGracePeriodSeconds }),
-    ...(before.metadata.resourceVersion === undefined ? {} : { resourceVersion: before.metadata.resourceVersion }),
+    ...(before.metadata.resourceVersion === undefined
+      ? {}
+      : { resourceVersion: before.metadata.resourceVersion }),
   };
   object.apiVersion = joinApiVersion(definition.key.group, definition.storageVersion);
   object.kind = definition.kind;
@@ -327,7 +383,11 @@ function separateStatus(
   else object['status'] = structuredClone(before['status']);
 }
 
-function generationAfter(definition: ResourceDefinition, object: KubeObject, before: KubeObject): number {
+function generationAfter(
+  definition: ResourceDefinition,
+  object: KubeObject,
+  before: KubeObject,
+): number {
   const generation = numberAt(before, 'metadata', 'generation') ?? 1;
   const ignored = new Set(['metadata', 'apiVersion', 'kind']);
   if (definition.versions.some(({ status }) => status)) ignored.add('status');
@@ -341,14 +401,17 @@ function sameApartFromTimes(object: KubeObject, before: KubeObject): boolean {
     ...from,
     metadata: {
       ...from.metadata,
-      managedFields: from.metadata.managedFields?.map((entry) => (isObject(entry) ? { ...entry, time: '' } : entry)),
+      managedFields: from.metadata.managedFields?.map((entry) =>
+        isObject(entry) ? { ...entry, time: '' } : entry,
+      ),
     },
   });
   return sameJson(comparable(object), comparable(before));
 }
 
 function addPropagation(object: KubeObject, policy: DeleteOptions['propagationPolicy']): void {
-  const finalizer = policy === 'Foreground' ? 'foregroundDeletion' : policy === 'Orphan' ? 'orphan' : undefined;
+  const finalizer =
+    policy === 'Foreground' ? 'foregroundDeletion' : policy === 'Orphan' ? 'orphan' : undefined;
   const others = (object.metadata.finalizers ?? []).filter(
     (one) => policy === undefined || (one !== 'foregroundDeletion' && one !== 'orphan'),
   );

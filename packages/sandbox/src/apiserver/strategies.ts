@@ -4,7 +4,17 @@ import { defaultService, defaultWorkload } from './defaults.ts';
 import type { FieldProblem } from './errors.ts';
 import { forbiddenField, invalidValue, required } from './errors.ts';
 import type { JsonObject, KubeObject } from './object.ts';
-import { isObject, listAt, numberAt, objectAt, objectsAt, resourceName, sameJson, stringAt, valueAt } from './object.ts';
+import {
+  isObject,
+  listAt,
+  numberAt,
+  objectAt,
+  objectsAt,
+  resourceName,
+  sameJson,
+  stringAt,
+  valueAt,
+} from './object.ts';
 import { defaultNewPodSpec, defaultPodSpec, podQualityOfService } from './pod-defaults.ts';
 import type { ResourceDefinition } from './registry.ts';
 import { assignClusterAddresses } from './service-addresses.ts';
@@ -14,7 +24,11 @@ import type { ResourceStore } from './store.ts';
 export interface Strategy {
   /** Fills in what the API decides: defaults, allocations, carried-over fields. Changes the object. */
   prepare(object: KubeObject, before: KubeObject | undefined, store: ResourceStore): void;
-  validate?(object: KubeObject, before: KubeObject | undefined, store: ResourceStore): readonly FieldProblem[];
+  validate?(
+    object: KubeObject,
+    before: KubeObject | undefined,
+    store: ResourceStore,
+  ): readonly FieldProblem[];
   /** Seconds the object stays after it is deleted. */
   gracePeriod?(object: KubeObject, asked: number | undefined): number;
   beginDelete?(object: KubeObject): void;
@@ -56,16 +70,21 @@ function mountServiceAccountToken(pod: KubeObject, spec: JsonObject, store: Reso
     pod.metadata.namespace,
     stringAt(spec, 'serviceAccountName') ?? 'default',
   );
-  const wanted = spec['automountServiceAccountToken'] ?? account?.['automountServiceAccountToken'] ?? true;
+  const wanted =
+    spec['automountServiceAccountToken'] ?? account?.['automountServiceAccountToken'] ?? true;
   const mountPath = '/var/run/secrets/kubernetes.io/serviceaccount';
   if (wanted !== true) return;
   const name = `kube-api-access-${randomBytes(3).toString('hex')}`;
   const unmounted = [...objectsAt(spec, 'containers'), ...objectsAt(spec, 'initContainers')].filter(
-    (container) => !objectsAt(container, 'volumeMounts').some((mount) => mount['mountPath'] === mountPath),
+    (container) =>
+      !objectsAt(container, 'volumeMounts').some((mount) => mount['mountPath'] === mountPath),
   );
   if (unmounted.length === 0) return;
   for (const container of unmounted) {
-    container['volumeMounts'] = [...listAt(container, 'volumeMounts'), { name, readOnly: true, mountPath }];
+    container['volumeMounts'] = [
+      ...listAt(container, 'volumeMounts'),
+      { name, readOnly: true, mountPath },
+    ];
   }
   const field = { apiVersion: 'v1', fieldPath: 'metadata.namespace' };
   spec['volumes'] = [
@@ -84,14 +103,22 @@ function mountServiceAccountToken(pod: KubeObject, spec: JsonObject, store: Reso
   ];
 }
 
-const podChangeable = ['activeDeadlineSeconds', 'tolerations', 'terminationGracePeriodSeconds', 'schedulingGates'];
+const podChangeable = [
+  'activeDeadlineSeconds',
+  'tolerations',
+  'terminationGracePeriodSeconds',
+  'schedulingGates',
+];
 
 function podChanges(pod: KubeObject, before: KubeObject): FieldProblem[] {
   const fixed = (from: KubeObject): JsonObject => {
     const spec = structuredClone(objectAt(from, 'spec'));
     for (const field of podChangeable) Reflect.deleteProperty(spec, field);
     if (stringAt(before, 'spec', 'nodeName') === undefined) delete spec['nodeName'];
-    for (const container of [...objectsAt(spec, 'containers'), ...objectsAt(spec, 'initContainers')]) {
+    for (const container of [
+      ...objectsAt(spec, 'containers'),
+      ...objectsAt(spec, 'initContainers'),
+    ]) {
       Reflect.deleteProperty(container, 'image');
     }
     return spec;
@@ -117,7 +144,13 @@ const workloads: Strategy = {
     return [
       ...(selector === undefined ? [required('spec.selector')] : []),
       ...(wanted.some(([key, value]) => labels[key] !== value)
-        ? [invalidValue('spec.template.metadata.labels', labels, '`selector` does not match template `labels`')]
+        ? [
+            invalidValue(
+              'spec.template.metadata.labels',
+              labels,
+              '`selector` does not match template `labels`',
+            ),
+          ]
         : []),
       ...immutable(object, before, ['spec', 'selector']),
       ...(listAt(object, 'spec', 'template', 'spec', 'containers').length === 0
@@ -140,7 +173,8 @@ const services: Strategy = {
       ? [required('spec.ports')]
       : []),
     ...portProblems(service),
-    ...(stringAt(before, 'spec', 'clusterIP') === undefined || stringAt(before, 'spec', 'clusterIP') === ''
+    ...(stringAt(before, 'spec', 'clusterIP') === undefined ||
+    stringAt(before, 'spec', 'clusterIP') === ''
       ? []
       : immutable(service, before, ['spec', 'clusterIP'])),
   ],
@@ -154,8 +188,12 @@ function portProblems(service: KubeObject): FieldProblem[] {
     return [
       ...(typeof number === 'number' && number >= 1 && number <= 65535
         ? []
-        : [invalidValue(`${field}.port`, number ?? null, 'must be between 1 and 65535, inclusive')]),
-      ...(ports.length > 1 && (stringAt(port, 'name') ?? '') === '' ? [required(`${field}.name`)] : []),
+        : [
+            invalidValue(`${field}.port`, number ?? null, 'must be between 1 and 65535, inclusive'),
+          ]),
+      ...(ports.length > 1 && (stringAt(port, 'name') ?? '') === ''
+        ? [required(`${field}.name`)]
+        : []),
     ];
   });
 }
@@ -181,8 +219,14 @@ const configuration: Strategy = {
     object['type'] ??= 'Opaque';
     const given = object['stringData'];
     if (!isObject(given)) return;
-    const encoded = Object.entries(given).map(([key, value]) => [key, Buffer.from(String(value)).toString('base64')]);
-    object['data'] = { ...objectAt(object, 'data'), ...(Object.fromEntries(encoded) as JsonObject) };
+    const encoded = Object.entries(given).map(([key, value]) => [
+      key,
+      Buffer.from(String(value)).toString('base64'),
+    ]);
+    object['data'] = {
+      ...objectAt(object, 'data'),
+      ...(Object.fromEntries(encoded) as JsonObject),
+    };
     delete object['stringData'];
   },
   validate: (object, before) => {
@@ -244,7 +288,11 @@ export function strategyOf(definition: ResourceDefinition): Strategy {
   return strategies.get(resourceName(definition.key)) ?? plain;
 }
 
-function immutable(object: KubeObject, before: KubeObject | undefined, path: readonly string[]): FieldProblem[] {
+function immutable(
+  object: KubeObject,
+  before: KubeObject | undefined,
+  path: readonly string[],
+): FieldProblem[] {
   if (before === undefined) return [];
   const value = valueAt(object, ...path);
   return sameJson(value, valueAt(before, ...path))

@@ -5,7 +5,16 @@ import { ApiError, badRequest, methodNotAllowed, pathNotFound } from './errors.t
 import { decodeObject, sendJson } from './http.ts';
 import { valuesAtPath } from './json-path.ts';
 import type { JsonObject, KubeObject } from './object.ts';
-import { isObject, kubeTime, numberAt, objectAt, objectsAt, sameJson, stringAt, stringsAt } from './object.ts';
+import {
+  isObject,
+  kubeTime,
+  numberAt,
+  objectAt,
+  objectsAt,
+  sameJson,
+  stringAt,
+  stringsAt,
+} from './object.ts';
 import { patchedObject } from './patch.ts';
 import { requireObject } from './read.ts';
 import { joinApiVersion } from './registry.ts';
@@ -13,14 +22,20 @@ import { builtinSchema, trackUpdate } from '../schema/index.ts';
 
 export const podStreams = ['log', 'exec', 'attach', 'portforward'] as const;
 
-export function podStreamOf(subresource: string | undefined): PodStreamRequest['subresource'] | undefined {
+export function podStreamOf(
+  subresource: string | undefined,
+): PodStreamRequest['subresource'] | undefined {
   return podStreams.find((one) => one === subresource);
 }
 
 /** Hands a pod's stream to the kubelet's side. @throws ApiError where nothing there answers */
 export function streamPod(context: ApiContext, request: PodStreamRequest): void {
   if (context.kubeletProxy === undefined) {
-    throw new ApiError(503, 'ServiceUnavailable', `no kubelet answers for pods/${request.subresource}`);
+    throw new ApiError(
+      503,
+      'ServiceUnavailable',
+      `no kubelet answers for pods/${request.subresource}`,
+    );
   }
   context.kubeletProxy(request);
 }
@@ -44,7 +59,10 @@ export function scale(context: ApiContext, call: ResourceCall): void {
   const version = stringAt(sent, 'metadata', 'resourceVersion');
   const { metadata } = object;
   const after = setAtPath(
-    { ...object, metadata: version === undefined ? metadata : { ...metadata, resourceVersion: version } },
+    {
+      ...object,
+      metadata: version === undefined ? metadata : { ...metadata, resourceVersion: version },
+    },
     paths.spec.split('.').filter((field) => field !== ''),
     replicas,
   );
@@ -68,30 +86,47 @@ function sentScale(call: ResourceCall, current: KubeObject): JsonObject {
       return decodeObject(call.body, call.contentType);
     case 'PATCH': {
       const definition = { ...call.definition, custom: false };
-      return patchedObject({ ...call, definition }, current, builtinSchema('autoscaling', 'v1', 'Scale'));
+      return patchedObject(
+        { ...call, definition },
+        current,
+        builtinSchema('autoscaling', 'v1', 'Scale'),
+      );
     }
     default:
       throw methodNotAllowed();
   }
 }
 
-function scaleObject(object: KubeObject, paths: { spec: string; status: string; selector?: string }): KubeObject {
+function scaleObject(
+  object: KubeObject,
+  paths: { spec: string; status: string; selector?: string },
+): KubeObject {
   const { name, namespace, uid, resourceVersion, creationTimestamp } = object.metadata;
-  const selector = paths.selector === undefined ? undefined : valuesAtPath(object, paths.selector)[0];
+  const selector =
+    paths.selector === undefined ? undefined : valuesAtPath(object, paths.selector)[0];
   const matchLabels = isObject(selector) ? objectAt(selector, 'matchLabels') : {};
   const text = Object.entries(matchLabels).map(([key, value]) => `${key}=${String(value)}`);
   const count = (path: string): number => {
     const [found] = valuesAtPath(object, path);
     return typeof found === 'number' ? found : 0;
   };
-  const metadata = { name, namespace, uid, resourceVersion, creationTimestamp } as KubeObject['metadata'];
+  const metadata = {
+    name,
+    namespace,
+    uid,
+    resourceVersion,
+    creationTimestamp,
+  } as KubeObject['metadata'];
   const shownSelector = typeof selector === 'string' ? selector : text.join(',');
   return {
     kind: 'Scale',
     apiVersion: 'autoscaling/v1',
     metadata,
     spec: { replicas: count(paths.spec) },
-    status: { replicas: count(paths.status), ...(shownSelector === '' ? {} : { selector: shownSelector }) },
+    status: {
+      replicas: count(paths.status),
+      ...(shownSelector === '' ? {} : { selector: shownSelector }),
+    },
   };
 }
 
@@ -124,7 +159,9 @@ export function requestToken(context: ApiContext, call: ResourceCall): void {
     serviceAccount: name,
     audiences,
     expirationSeconds: seconds,
-    ...(isBound ? { boundPod: { name: stringAt(bound, 'name') ?? '', ...(uid === undefined ? {} : { uid }) } } : {}),
+    ...(isBound
+      ? { boundPod: { name: stringAt(bound, 'name') ?? '', ...(uid === undefined ? {} : { uid }) } }
+      : {}),
   });
   sendJson(call.response, 201, {
     kind: 'TokenRequest',
@@ -150,7 +187,12 @@ export function evict(context: ApiContext, call: ResourceCall): void {
       gracePeriodSeconds: numberAt(sent, 'deleteOptions', 'gracePeriodSeconds'),
     });
   }
-  sendJson(call.response, 201, { kind: 'Status', apiVersion: 'v1', metadata: {}, status: 'Success' });
+  sendJson(call.response, 201, {
+    kind: 'Status',
+    apiVersion: 'v1',
+    metadata: {},
+    status: 'Success',
+  });
 }
 
 /** `namespaces/finalize`: takes what holds a namespace; only the empty list is of use. */

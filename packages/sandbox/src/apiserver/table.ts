@@ -17,7 +17,11 @@ export interface TableRequest {
 }
 
 /** `meta.k8s.io` Table of objects that are already in the version asked for. */
-export function tableOf(objects: readonly KubeObject[], metadata: JsonObject, request: TableRequest): JsonObject {
+export function tableOf(
+  objects: readonly KubeObject[],
+  metadata: JsonObject,
+  request: TableRequest,
+): JsonObject {
   const columns = columnsOf(request.definition, request.version);
   return {
     kind: 'Table',
@@ -50,7 +54,11 @@ function rowObject(object: KubeObject, { include, tableVersion }: TableRequest):
 
 /** The object with its metadata and nothing else. */
 export function partialMetadata(object: KubeObject, version: string): JsonObject {
-  return { kind: 'PartialObjectMetadata', apiVersion: `meta.k8s.io/${version}`, metadata: object.metadata };
+  return {
+    kind: 'PartialObjectMetadata',
+    apiVersion: `meta.k8s.io/${version}`,
+    metadata: object.metadata,
+  };
 }
 
 function columnsOf(definition: ResourceDefinition, version: string): readonly Column[] {
@@ -61,7 +69,8 @@ function columnsOf(definition: ResourceDefinition, version: string): readonly Co
 }
 
 function printerColumn({ name, type, jsonPath, priority = 0 }: PrinterColumn): Column {
-  const kind = (['integer', 'number', 'boolean', 'date'] as const).find((one) => one === type) ?? 'string';
+  const kind =
+    (['integer', 'number', 'boolean', 'date'] as const).find((one) => one === type) ?? 'string';
   return {
     name,
     type: kind,

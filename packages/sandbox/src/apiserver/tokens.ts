@@ -74,15 +74,21 @@ export const administrator: User = {
 export function createTokens(options: TokenOptions): Tokens {
   const { store, issuer, now } = options;
   const privateKey = signingKey(options.signingKey);
+  const pem = privateKey.export({ type: 'pkcs8', format: 'pem' }) as string;
   const publicKey = createPublicKey(privateKey);
   const jwk = publicKey.export({ format: 'jwk' });
-  const keyId = createHash('sha256').update(publicKey.export({ type: 'spki', format: 'der' })).digest('base64url');
+  const keyId = createHash('sha256')
+    .update(publicKey.export({ type: 'spki', format: 'der' }))
+    .digest('base64url');
   return {
     issuer,
     adminToken: options.adminToken,
     mint(request) {
       const claims = claimsFor(store, request, issuer, now());
-      return { token: signJwt(claims, keyId, privateKey), expiresAtMs: Number(claims['exp']) * 1000 };
+      return {
+        token: signJwt(claims, keyId, privateKey),
+        expiresAtMs: Number(claims['exp']) * 1000,
+      };
     },
     verify(token, audiences = [issuer]) {
       if (sameSecret(token, options.adminToken)) {
@@ -95,12 +101,14 @@ export function createTokens(options: TokenOptions): Tokens {
       return checkClaims(store, claims, { issuer, audiences, nowMs: now() });
     },
     jwks: () => ({ keys: [{ ...jwk, use: 'sig', alg: 'RS256', kid: keyId }] }),
-    privateKeyPem: () => privateKey.export({ type: 'pkcs8', format: 'pem' }).toString(),
+    privateKeyPem: () => pem,
   };
 }
 
 function signingKey(pem: string | undefined): KeyObject {
-  return pem === undefined ? generateKeyPairSync('rsa', { modulusLength: 2048 }).privateKey : createPrivateKey(pem);
+  return pem === undefined
+    ? generateKeyPairSync('rsa', { modulusLength: 2048 }).privateKey
+    : createPrivateKey(pem);
 }
 
 function sameSecret(a: string, b: string): boolean {
@@ -108,14 +116,23 @@ function sameSecret(a: string, b: string): boolean {
   return timingSafeEqual(digest(a), digest(b));
 }
 
-function claimsFor(store: ResourceStore, request: TokenRequest, issuer: string, nowMs: number): JsonObject {
+function claimsFor(
+  store: ResourceStore,
+  request: TokenRequest,
+  issuer: string,
+  nowMs: number,
+): JsonObject {
   const { namespace, serviceAccount, audiences = [] } = request;
   const account = store.get(serviceAccounts, namespace, serviceAccount);
   if (account === undefined) throw notFound(serviceAccounts, serviceAccount);
   const seconds = request.expirationSeconds ?? 3600;
   if (!Number.isInteger(seconds) || seconds < minimumSeconds || seconds > 2 ** 32) {
     throw invalid({ group: 'authentication.k8s.io', kind: 'TokenRequest' }, '', [
-      invalidValue('spec.expirationSeconds', seconds, 'may not specify a duration less than 10 minutes'),
+      invalidValue(
+        'spec.expirationSeconds',
+        seconds,
+        'may not specify a duration less than 10 minutes',
+      ),
     ]);
   }
   const nowSeconds = Math.floor(nowMs / 1000);
@@ -135,15 +152,23 @@ function claimsFor(store: ResourceStore, request: TokenRequest, issuer: string, 
   };
 }
 
-function boundPod(store: ResourceStore, request: TokenRequest, bound: { name: string; uid?: string }): JsonObject {
+function boundPod(
+  store: ResourceStore,
+  request: TokenRequest,
+  bound: { name: string; uid?: string },
+): JsonObject {
   const pod = store.get(pods, request.namespace, bound.name);
   if (pod === undefined) throw notFound(pods, bound.name);
   if (bound.uid !== undefined && bound.uid !== pod.metadata.uid) {
-    throw badRequest(`the pod ${bound.name} has UID ${pod.metadata.uid ?? ''}, not ${bound.uid} as boundObjectRef says`);
+    throw badRequest(
+      `the pod ${bound.name} has UID ${pod.metadata.uid ?? ''}, not ${bound.uid} as boundObjectRef says`,
+    );
   }
   const account = stringAt(pod, 'spec', 'serviceAccountName') ?? 'default';
   if (account !== request.serviceAccount) {
-    throw badRequest(`cannot bind token for serviceaccount "${request.serviceAccount}" to pod running as "${account}"`);
+    throw badRequest(
+      `cannot bind token for serviceaccount "${request.serviceAccount}" to pod running as "${account}"`,
+    );
   }
   const nodeName = stringAt(pod, 'spec', 'nodeName');
   const node = nodeName === undefined ? undefined : store.get(nodes, undefined, nodeName);
@@ -162,25 +187,36 @@ const nodes = { group: '', resource: 'nodes' };
 function checkClaims(
   store: ResourceStore,
   claims: JsonObject,
-  expected: { readonly issuer: string; readonly audiences: readonly string[]; readonly nowMs: number },
+  expected: {
+    readonly issuer: string;
+    readonly audiences: readonly string[];
+    readonly nowMs: number;
+  },
 ): TokenCheck {
   const refuse = (why: string): TokenCheck => ({ ok: false, why });
   if (claims['iss'] !== expected.issuer) return refuse('the token is of another issuer');
   const expires = (numberAt(claims, 'exp') ?? 0) * 1000;
   if (expires <= expected.nowMs) return refuse('the token has expired');
-  if ((numberAt(claims, 'nbf') ?? 0) * 1000 > expected.nowMs + maxSkewMs) return refuse('the token is not valid yet');
-  const audiences = stringsAt(claims, 'aud').filter((audience) => expected.audiences.includes(audience));
+  if ((numberAt(claims, 'nbf') ?? 0) * 1000 > expected.nowMs + maxSkewMs)
+    return refuse('the token is not valid yet');
+  const audiences = stringsAt(claims, 'aud').filter((audience) =>
+    expected.audiences.includes(audience),
+  );
   if (audiences.length === 0) {
-    return refuse(`token audiences ${JSON.stringify(claims['aud'])} is invalid for the target audiences ${JSON.stringify(expected.audiences)}`);
+    return refuse(
+      `token audiences ${JSON.stringify(claims['aud'])} is invalid for the target audiences ${JSON.stringify(expected.audiences)}`,
+    );
   }
   const bound = objectAt(claims, 'kubernetes.io');
   const namespace = stringAt(bound, 'namespace') ?? '';
   const name = stringAt(bound, 'serviceaccount', 'name') ?? '';
   const account = store.get(serviceAccounts, namespace, name);
-  if (!isSame(account, stringAt(bound, 'serviceaccount', 'uid'))) return refuse('the service account has been deleted');
+  if (!isSame(account, stringAt(bound, 'serviceaccount', 'uid')))
+    return refuse('the service account has been deleted');
   if (bound['pod'] !== undefined) {
     const pod = store.get(pods, namespace, stringAt(bound, 'pod', 'name') ?? '');
-    if (!isSame(pod, stringAt(bound, 'pod', 'uid'))) return refuse('the pod the token is bound to has been deleted');
+    if (!isSame(pod, stringAt(bound, 'pod', 'uid')))
+      return refuse('the pod the token is bound to has been deleted');
   }
   return { ok: true, user: userOf(claims, bound, { namespace, name }), audiences };
 }
@@ -189,7 +225,11 @@ function isSame(object: KubeObject | undefined, uid: string | undefined): boolea
   return object !== undefined && uid !== undefined && object.metadata.uid === uid;
 }
 
-function userOf(claims: JsonObject, bound: JsonObject, account: { namespace: string; name: string }): User {
+function userOf(
+  claims: JsonObject,
+  bound: JsonObject,
+  account: { namespace: string; name: string },
+): User {
   const extra: Record<string, readonly string[]> = {};
   const put = (key: string, value: string | undefined): void => {
     if (value !== undefined) extra[`authentication.kubernetes.io/${key}`] = [value];
@@ -203,13 +243,18 @@ function userOf(claims: JsonObject, bound: JsonObject, account: { namespace: str
   return {
     username: `system:serviceaccount:${account.namespace}:${account.name}`,
     ...(uid === undefined ? {} : { uid }),
-    groups: ['system:serviceaccounts', `system:serviceaccounts:${account.namespace}`, 'system:authenticated'],
+    groups: [
+      'system:serviceaccounts',
+      `system:serviceaccounts:${account.namespace}`,
+      'system:authenticated',
+    ],
     extra,
   };
 }
 
 function signJwt(claims: JsonObject, keyId: string, key: KeyObject): string {
-  const encode = (value: unknown): string => Buffer.from(JSON.stringify(value)).toString('base64url');
+  const encode = (value: unknown): string =>
+    Buffer.from(JSON.stringify(value)).toString('base64url');
   const signed = `${encode({ alg: 'RS256', kid: keyId })}.${encode(claims)}`;
   return `${signed}.${sign('sha256', Buffer.from(signed), key).toString('base64url')}`;
 }
@@ -220,7 +265,12 @@ function readJwt(token: string, keyId: string, key: KeyObject): JsonObject | und
   if (header === undefined || payload === undefined || signature === undefined) return undefined;
   const head = decodePart(header);
   if (head?.['alg'] !== 'RS256' || head['kid'] !== keyId) return undefined;
-  const valid = verify('sha256', Buffer.from(`${header}.${payload}`), key, Buffer.from(signature, 'base64url'));
+  const valid = verify(
+    'sha256',
+    Buffer.from(`${header}.${payload}`),
+    key,
+    Buffer.from(signature, 'base64url'),
+  );
   return valid ? decodePart(payload) : undefined;
 }
 

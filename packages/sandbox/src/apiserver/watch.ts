@@ -60,7 +60,10 @@ export function watch(context: ApiContext, call: ResourceCall): void {
 }
 
 /** A version that is forgotten is told in the stream, where clients look for it. */
-function startOrTell(start: () => { close(): void }, { request, response }: ResourceCall): { close(): void } | undefined {
+function startOrTell(
+  start: () => { close(): void },
+  { request, response }: ResourceCall,
+): { close(): void } | undefined {
   try {
     return start();
   } catch (error) {
@@ -81,7 +84,8 @@ function startVersion(query: URLSearchParams): number | undefined {
   const given = query.get('resourceVersion') ?? '';
   if (given === '' || given === '0') return undefined;
   const version = Number(given);
-  if (!Number.isSafeInteger(version) || version < 0) throw badRequest(`invalid resource version ${JSON.stringify(given)}`);
+  if (!Number.isSafeInteger(version) || version < 0)
+    throw badRequest(`invalid resource version ${JSON.stringify(given)}`);
   return version;
 }
 
@@ -122,7 +126,11 @@ function framer(context: ApiContext, call: ResourceCall): (object: KubeObject) =
   };
 }
 
-function bookmark({ definition, route }: ResourceCall, resourceVersion: string, initialEnd: boolean): unknown {
+function bookmark(
+  { definition, route }: ResourceCall,
+  resourceVersion: string,
+  initialEnd: boolean,
+): unknown {
   return {
     kind: definition.kind,
     apiVersion: joinApiVersion(definition.key.group, route.version),
@@ -135,7 +143,10 @@ function bookmark({ definition, route }: ResourceCall, resourceVersion: string, 
 }
 
 function open(response: ServerResponse, accept: string | undefined): void {
-  const contentType = formOf(accept).kind === 'plain' ? 'application/json' : (accept?.split(',')[0] ?? 'application/json');
+  const contentType =
+    formOf(accept).kind === 'plain'
+      ? 'application/json'
+      : (accept?.split(',')[0] ?? 'application/json');
   response.writeHead(200, { 'content-type': contentType, 'cache-control': 'no-cache, private' });
   response.flushHeaders();
 }

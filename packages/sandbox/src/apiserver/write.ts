@@ -1,5 +1,5 @@
 import type { ApiContext, ResourceCall } from './context.ts';
-import { admit, asVersion, schemaOf } from './convert.ts';
+import { admit, asVersion, checkFields, schemaOf } from './convert.ts';
 import { destination, isDryRun, managerOf, writeOptions } from './call.ts';
 import { badRequest, isApiError, notFound } from './errors.ts';
 import { decodeObject, sendJson } from './http.ts';
@@ -14,7 +14,10 @@ import { trackUpdate } from '../schema/index.ts';
 const propagationPolicies = ['Background', 'Foreground', 'Orphan'] as const;
 
 export function create(context: ApiContext, call: ResourceCall): void {
-  const { object, warnings } = admit(decodeObject(call.body, call.contentType), destination(call, undefined));
+  const { object, warnings } = admit(
+    decodeObject(call.body, call.contentType),
+    destination(call, undefined),
+  );
   if (object.metadata.resourceVersion !== undefined && object.metadata.resourceVersion !== '') {
     throw badRequest('resourceVersion should not be set on objects to be created');
   }
@@ -24,10 +27,17 @@ export function create(context: ApiContext, call: ResourceCall): void {
 }
 
 export function update(context: ApiContext, call: ResourceCall): void {
-  const { object, warnings } = admit(decodeObject(call.body, call.contentType), destination(call, call.route.name));
+  const { object, warnings } = admit(
+    decodeObject(call.body, call.contentType),
+    destination(call, call.route.name),
+  );
   const before = requireObject(context, call);
   warn(call, warnings);
-  sendObject(context, call, context.store.update(call.route.key, track(context, call, before, object), writeOptions(call)));
+  sendObject(
+    context,
+    call,
+    context.store.update(call.route.key, track(context, call, before, object), writeOptions(call)),
+  );
 }
 
 export function patch(context: ApiContext, call: ResourceCall): void {
@@ -43,14 +53,18 @@ export function patch(context: ApiContext, call: ResourceCall): void {
   const patched = patchedObject(call, live, schemaOf(definition, route.version));
   const { object, warnings } = admit(patched, destination(call, name));
   warn(call, warnings);
-  sendObject(context, call, context.store.update(key, track(context, call, live, object), writeOptions(call)));
+  sendObject(
+    context,
+    call,
+    context.store.update(key, track(context, call, live, object), writeOptions(call)),
+  );
 }
 
 function apply(context: ApiContext, call: ResourceCall, live: KubeObject | undefined): void {
   const { route, definition } = call;
   const { key, name = '' } = route;
   const applied = decodeObject(call.body, 'application/yaml');
-  const sent = admit(applied, destination(call, name));
+  const warnings = checkFields(applied, destination(call, name));
   if (route.subresource !== undefined && live === undefined) throw notFound(key, name);
   const merged = applyObject({
     call,
@@ -61,7 +75,7 @@ function apply(context: ApiContext, call: ResourceCall, live: KubeObject | undef
     ignored: ignoredFields(call),
     now: kubeTime(context.now()),
   });
-  warn(call, sent.warnings);
+  warn(call, warnings);
   const { object } = admit(merged, { ...destination(call, name), validation: 'Ignore' });
   if (live === undefined) {
     sendObject(context, call, context.store.create(key, object, writeOptions(call)), 201);
@@ -79,7 +93,9 @@ function withIdentity(applied: JsonObject, { route, definition }: ResourceCall):
     metadata: {
       ...metadata,
       name: route.name,
-      ...(route.namespace === undefined || !definition.namespaced ? {} : { namespace: route.namespace }),
+      ...(route.namespace === undefined || !definition.namespaced
+        ? {}
+        : { namespace: route.namespace }),
     },
   };
 }
@@ -103,7 +119,12 @@ export function remove(context: ApiContext, call: ResourceCall): void {
     apiVersion: 'v1',
     metadata: {},
     status: 'Success',
-    details: { name, ...(key.group === '' ? {} : { group: key.group }), kind: key.resource, uid: object.metadata.uid },
+    details: {
+      name,
+      ...(key.group === '' ? {} : { group: key.group }),
+      kind: key.resource,
+      uid: object.metadata.uid,
+    },
   });
 }
 
@@ -132,12 +153,15 @@ function deleteOptions({ body, contentType, query }: ResourceCall): DeleteOption
   const policy = stringAt(sent, 'propagationPolicy') ?? query.get('propagationPolicy') ?? undefined;
   const known = propagationPolicies.find((one) => one === policy);
   if (policy !== undefined && known === undefined) {
-    throw badRequest(`propagationPolicy must be one of ${propagationPolicies.join(', ')}, not ${policy}`);
+    throw badRequest(
+      `propagationPolicy must be one of ${propagationPolicies.join(', ')}, not ${policy}`,
+    );
   }
   const grace = query.get('gracePeriodSeconds');
   const legacyOrphan = sent['orphanDependents'] === true ? 'Orphan' : undefined;
   return {
-    gracePeriodSeconds: numberAt(sent, 'gracePeriodSeconds') ?? (grace === null ? undefined : Number(grace)),
+    gracePeriodSeconds:
+      numberAt(sent, 'gracePeriodSeconds') ?? (grace === null ? undefined : Number(grace)),
     uid: stringAt(sent, 'preconditions', 'uid'),
     resourceVersion: stringAt(sent, 'preconditions', 'resourceVersion'),
     propagationPolicy: known ?? legacyOrphan,
@@ -173,6 +197,8 @@ function warn({ response }: ResourceCall, warnings: readonly string[]): void {
   if (warnings.length === 0) return;
   response.setHeader(
     'warning',
-    warnings.map((text) => `299 - "${text.replaceAll(/["\\]/g, '\\$&').replaceAll(/[^\x20-\x7e]/g, '?')}"`),
+    warnings.map(
+      (text) => `299 - "${text.replaceAll(/["\\]/g, '\\$&').replaceAll(/[^\x20-\x7e]/g, '?')}"`,
+    ),
   );
 }
