@@ -11,6 +11,7 @@ const programs = {
   'cni-agent': 'packages/cni-redirect/src/agent/main.ts',
   'cni-plugin': 'packages/cni-redirect/src/plugin/main.ts',
   sandbox: 'packages/sandbox/src/main.ts',
+  'sandbox-ptp': 'packages/sandbox/src/cni/main.ts',
   bench: 'bench/src/main.ts',
 };
 

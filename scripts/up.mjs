@@ -98,7 +98,7 @@ function readOptions() {
       services: values.expose.map(readService),
     };
   } catch (error) {
-    throw new Unmet(`${error.message}\n\n${help}`);
+    throw new Unmet(`${error.message}\nnpm run up -- --help  lists the options.`);
   }
 }
 

@@ -30,7 +30,8 @@ export function createOutput(stream: OutputStream): Output {
       }
     },
     proof(text, ok) {
-      if (ok === undefined) line(text === '' ? '' : /^\d/.test(text) ? colour(1, text) : `  $ ${text}`);
+      if (ok === undefined)
+        line(text === '' ? '' : /^\d/.test(text) ? colour(1, text) : `  $ ${text}`);
       else line(`  ${ok ? colour(32, '✓') : colour(31, '✗')} ${text}`);
     },
   };

@@ -6,6 +6,7 @@ import type { ClusterStore, ResourceType } from './store.ts';
 /** The embedded API's store, typed by resource. Objects it hands out are frozen: `mutate` clones before it changes. */
 export function adaptStore(store: ResourceStore): ClusterStore {
   // The API checks objects against their schemas before it keeps them; the types here name a part of those.
+  // eslint-disable-next-line @typescript-eslint/no-unnecessary-type-parameters -- the caller names the type that the resource stands for
   const out = <T extends KubeObject>(object: ApiObject): T => object as unknown as T;
   const into = (object: KubeObject): ApiObject => object as unknown as ApiObject;
   const scope = (namespace: string): string | undefined =>

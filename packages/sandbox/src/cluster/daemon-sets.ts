@@ -9,7 +9,7 @@ import {
   resolveCount,
   shortHash,
 } from './labels.ts';
-import { keyOf, mutate, resources, splitKey } from './store.ts';
+import { keyOf, mutate, resources, splitKey, type ClusterStore } from './store.ts';
 import {
   deletePod,
   listOwned,
@@ -54,71 +54,11 @@ export function startDaemonSets(context: ControllerContext): Controller {
         for (const surplus of here.filter((pod) => !isTerminating(pod)).slice(1))
           await deletePod(store, surplus);
       }
-      await roll(set, byNode, hash);
-      await writeStatus(set, byNode, hash);
+      await roll(store, set, byNode, hash);
+      await writeStatus(store, set, byNode, hash);
       if ((set.spec.minReadySeconds ?? 0) > 0) queue.addAfter(key, 1_000);
     },
   );
-
-  async function roll(
-    set: DaemonSet,
-    byNode: ReadonlyMap<string, Pod[]>,
-    hash: string,
-  ): Promise<void> {
-    if (set.spec.updateStrategy?.type === 'OnDelete') return;
-    const { maxUnavailable = 1 } = set.spec.updateStrategy?.rollingUpdate ?? {};
-    const allowed = Math.max(1, resolveCount(maxUnavailable, byNode.size, true));
-    const minReady = set.spec.minReadySeconds ?? 0;
-    let unavailable = 0;
-    const old: Pod[] = [];
-    for (const here of byNode.values()) {
-      const [pod] = here.filter((p) => !isTerminating(p));
-      const available = pod !== undefined && isAvailable(pod, minReady, Date.now());
-      if (!available) unavailable += 1;
-      if (pod === undefined || pod.metadata.labels?.[hashLabel] === hash) continue;
-      if (available) old.push(pod);
-      // What does not work may be replaced at once.
-      else await deletePod(store, pod);
-    }
-    for (const pod of old.slice(0, Math.max(0, allowed - unavailable))) await deletePod(store, pod);
-  }
-
-  async function writeStatus(
-    set: DaemonSet,
-    byNode: ReadonlyMap<string, Pod[]>,
-    hash: string,
-  ): Promise<void> {
-    const { namespace = '', name, uid = '' } = set.metadata;
-    const live = Array.from(byNode.values(), (here) =>
-      here.find((pod) => !isTerminating(pod)),
-    ).filter((pod) => pod !== undefined);
-    const minReady = set.spec.minReadySeconds ?? 0;
-    const available = live.filter((pod) => isAvailable(pod, minReady, Date.now())).length;
-    const status: NonNullable<DaemonSet['status']> = {
-      ...(set.metadata.generation === undefined
-        ? {}
-        : { observedGeneration: set.metadata.generation }),
-      desiredNumberScheduled: byNode.size,
-      currentNumberScheduled: live.length,
-      updatedNumberScheduled: live.filter((pod) => pod.metadata.labels?.[hashLabel] === hash)
-        .length,
-      numberReady: live.filter(isReady).length,
-      numberAvailable: available,
-      ...(byNode.size > available ? { numberUnavailable: byNode.size - available } : {}),
-      numberMisscheduled: 0,
-    };
-    await mutate(
-      store,
-      resources.daemonSets,
-      { namespace, name, uid },
-      (object) => {
-        if (JSON.stringify(object.status) === JSON.stringify(status)) return false;
-        object.status = status;
-        return true;
-      },
-      'status',
-    );
-  }
 
   const stop = store.observe(resources.nodes, ({ kind }) => {
     if (kind === 'MODIFIED') return;
@@ -132,6 +72,67 @@ export function startDaemonSets(context: ControllerContext): Controller {
       await controller.close();
     },
   };
+}
+
+async function roll(
+  store: ClusterStore,
+  set: DaemonSet,
+  byNode: ReadonlyMap<string, Pod[]>,
+  hash: string,
+): Promise<void> {
+  if (set.spec.updateStrategy?.type === 'OnDelete') return;
+  const { maxUnavailable = 1 } = set.spec.updateStrategy?.rollingUpdate ?? {};
+  const allowed = Math.max(1, resolveCount(maxUnavailable, byNode.size, true));
+  const minReady = set.spec.minReadySeconds ?? 0;
+  let unavailable = 0;
+  const old: Pod[] = [];
+  for (const here of byNode.values()) {
+    const [pod] = here.filter((p) => !isTerminating(p));
+    const available = pod !== undefined && isAvailable(pod, minReady, Date.now());
+    if (!available) unavailable += 1;
+    if (pod === undefined || pod.metadata.labels?.[hashLabel] === hash) continue;
+    if (available) old.push(pod);
+    // What does not work may be replaced at once.
+    else await deletePod(store, pod);
+  }
+  for (const pod of old.slice(0, Math.max(0, allowed - unavailable))) await deletePod(store, pod);
+}
+
+async function writeStatus(
+  store: ClusterStore,
+  set: DaemonSet,
+  byNode: ReadonlyMap<string, Pod[]>,
+  hash: string,
+): Promise<void> {
+  const { namespace = '', name, uid = '' } = set.metadata;
+  const live = Array.from(byNode.values(), (here) =>
+    here.find((pod) => !isTerminating(pod)),
+  ).filter((pod) => pod !== undefined);
+  const minReady = set.spec.minReadySeconds ?? 0;
+  const available = live.filter((pod) => isAvailable(pod, minReady, Date.now())).length;
+  const status: NonNullable<DaemonSet['status']> = {
+    ...(set.metadata.generation === undefined
+      ? {}
+      : { observedGeneration: set.metadata.generation }),
+    desiredNumberScheduled: byNode.size,
+    currentNumberScheduled: live.length,
+    updatedNumberScheduled: live.filter((pod) => pod.metadata.labels?.[hashLabel] === hash).length,
+    numberReady: live.filter(isReady).length,
+    numberAvailable: available,
+    ...(byNode.size > available ? { numberUnavailable: byNode.size - available } : {}),
+    numberMisscheduled: 0,
+  };
+  await mutate(
+    store,
+    resources.daemonSets,
+    { namespace, name, uid },
+    (object) => {
+      if (JSON.stringify(object.status) === JSON.stringify(status)) return false;
+      object.status = status;
+      return true;
+    },
+    'status',
+  );
 }
 
 function wants(set: DaemonSet, node: Node): boolean {

@@ -1,13 +1,12 @@
 import type { Condition, Deployment, PodTemplate, ReplicaSet, ReplicaStatus } from './objects.ts';
 import { isTerminating, ownedBy, resolveCount, shortHash } from './labels.ts';
-import { isMissing, mutate, resources, splitKey } from './store.ts';
+import { isMissing, mutate, resources, splitKey, type ClusterStore } from './store.ts';
 import {
   listOwned,
   startController,
   type Controller,
   type ControllerContext,
 } from './controller.ts';
-import { describe } from './work-queue.ts';
 
 const hashLabel = 'pod-template-hash';
 const revisionAnnotation = 'deployment.kubernetes.io/revision';
@@ -31,153 +30,168 @@ export function startDeployments(context: ControllerContext): Controller {
       const sets = await listOwned(store, resources.replicaSets, deployment);
       let current = sets.find((set) => sameTemplate(set, deployment));
       if (deployment.spec.paused !== true) {
-        current = await ensureCurrent(deployment, sets, current);
+        current = await ensureCurrent(store, deployment, sets, current);
         await roll(
+          store,
           deployment,
           current,
           sets.filter((set) => set.metadata.uid !== current?.metadata.uid),
         );
       } else if (current !== undefined && sets.length === 1) {
-        await scaleTo(current, deployment.spec.replicas ?? 1);
+        await scaleTo(store, current, deployment.spec.replicas ?? 1);
       }
-      await writeStatus(deployment, current?.metadata.uid);
-      await cleanUp(deployment, current?.metadata.uid);
+      await writeStatus(store, deployment, current?.metadata.uid);
+      await cleanUp(store, deployment, current?.metadata.uid);
       const after = await store.get(resources.deployments, namespace, name);
       if (after !== undefined && !isComplete(after)) queue.addAfter(key, 500);
     },
   );
+}
 
-  async function ensureCurrent(
-    deployment: Deployment,
-    sets: readonly ReplicaSet[],
-    found: ReplicaSet | undefined,
-  ): Promise<ReplicaSet> {
-    const revisions = sets.map(revisionOf);
-    const newest = Math.max(0, ...revisions);
-    const revision =
-      found === undefined || revisionOf(found) < newest ? newest + 1 : revisionOf(found);
-    const annotations = Object.fromEntries(
-      Object.entries(deployment.metadata.annotations ?? {}).filter(
-        ([key]) => !copiedNever.has(key),
-      ),
-    );
-    annotations[revisionAnnotation] = String(revision);
-    let current = found;
-    if (current === undefined) {
-      current = await store.create(resources.replicaSets, newSet(deployment, annotations));
-    } else if (revisionOf(current) !== revision) {
-      const key = { namespace: current.metadata.namespace ?? '', name: current.metadata.name };
-      current =
-        (await mutate(store, resources.replicaSets, key, (set) => {
-          set.metadata.annotations = { ...set.metadata.annotations, ...annotations };
-          return true;
-        })) ?? current;
-    }
-    await mutate(store, resources.deployments, keyFor(deployment), (object) => {
-      if (object.metadata.annotations?.[revisionAnnotation] === String(revision)) return false;
-      object.metadata.annotations = {
-        ...object.metadata.annotations,
-        [revisionAnnotation]: String(revision),
-      };
-      return true;
-    });
-    return current;
-  }
-
-  async function roll(
-    deployment: Deployment,
-    current: ReplicaSet,
-    old: readonly ReplicaSet[],
-  ): Promise<void> {
-    const wanted = deployment.spec.replicas ?? 1;
-    const oldTotal = sum(old.map((set) => set.spec.replicas ?? 0));
-    if (deployment.spec.strategy?.type === 'Recreate') {
-      for (const set of old) await scaleTo(set, 0);
-      if (sum(old.map((set) => set.status?.replicas ?? 0)) === 0) await scaleTo(current, wanted);
-      return;
-    }
-    const { maxSurge, maxUnavailable } = deployment.spec.strategy?.rollingUpdate ?? {};
-    const surge = resolveCount(maxSurge, wanted, true);
-    const declaredUnavailable = resolveCount(maxUnavailable, wanted, false);
-    const unavailable = surge === 0 && declaredUnavailable === 0 ? 1 : declaredUnavailable;
-    const currentSize = current.spec.replicas ?? 0;
-    if (currentSize > wanted) await scaleTo(current, wanted);
-    else if (currentSize < wanted) {
-      const room = wanted + surge - currentSize - oldTotal;
-      if (room > 0) await scaleTo(current, Math.min(wanted, currentSize + room));
-    }
-    if (oldTotal === 0) return;
-    const available = sum([current, ...old].map((set) => set.status?.availableReplicas ?? 0));
-    const least = wanted - unavailable;
-    // What never became available can go without costing availability.
-    let broken = 0;
-    for (const set of old) {
-      const size = set.spec.replicas ?? 0;
-      const useless = Math.max(0, size - (set.status?.availableReplicas ?? 0));
-      if (useless > 0 && set.status?.observedGeneration === set.metadata.generation) {
-        await scaleTo(set, size - useless);
-        broken += useless;
-      }
-    }
-    if (broken > 0) return;
-    let spare = available - least;
-    for (const set of old.toSorted((a, b) => revisionOf(a) - revisionOf(b))) {
-      const size = set.spec.replicas ?? 0;
-      const down = Math.min(size, Math.max(0, spare));
-      if (down > 0) await scaleTo(set, size - down);
-      spare -= down;
-    }
-  }
-
-  async function scaleTo(set: ReplicaSet, replicas: number): Promise<void> {
-    const key = { namespace: set.metadata.namespace ?? '', name: set.metadata.name };
-    await mutate(store, resources.replicaSets, key, (object) => {
-      if (object.spec.replicas === replicas) return false;
-      object.spec.replicas = replicas;
-      return true;
-    });
-  }
-
-  async function writeStatus(
-    deployment: Deployment,
-    currentUid: string | undefined,
-  ): Promise<void> {
-    const sets = await listOwned(store, resources.replicaSets, deployment);
-    const current = sets.find((set) => set.metadata.uid === currentUid);
-    await mutate(
-      store,
-      resources.deployments,
-      keyFor(deployment),
-      (object) => {
-        const next = statusOf(object, sets, current, deployment.metadata.generation ?? 1);
-        if (JSON.stringify(withoutTimes(next)) === JSON.stringify(withoutTimes(object.status)))
-          return false;
-        object.status = next;
+async function ensureCurrent(
+  store: ClusterStore,
+  deployment: Deployment,
+  sets: readonly ReplicaSet[],
+  found: ReplicaSet | undefined,
+): Promise<ReplicaSet> {
+  const revisions = sets.map(revisionOf);
+  const newest = Math.max(0, ...revisions);
+  const revision =
+    found === undefined || revisionOf(found) < newest ? newest + 1 : revisionOf(found);
+  const annotations = Object.fromEntries(
+    Object.entries(deployment.metadata.annotations ?? {}).filter(([key]) => !copiedNever.has(key)),
+  );
+  annotations[revisionAnnotation] = String(revision);
+  let current = found;
+  if (current === undefined) {
+    current = await store.create(resources.replicaSets, newSet(deployment, annotations));
+  } else if (revisionOf(current) !== revision) {
+    const key = { namespace: current.metadata.namespace ?? '', name: current.metadata.name };
+    current =
+      (await mutate(store, resources.replicaSets, key, (set) => {
+        set.metadata.annotations = { ...set.metadata.annotations, ...annotations };
         return true;
-      },
-      'status',
-    );
+      })) ?? current;
   }
+  await mutate(store, resources.deployments, keyFor(deployment), (object) => {
+    if (object.metadata.annotations?.[revisionAnnotation] === String(revision)) return false;
+    object.metadata.annotations = {
+      ...object.metadata.annotations,
+      [revisionAnnotation]: String(revision),
+    };
+    return true;
+  });
+  return current;
+}
 
-  async function cleanUp(deployment: Deployment, currentUid: string | undefined): Promise<void> {
-    const idle = (await listOwned(store, resources.replicaSets, deployment))
-      .filter(
-        (set) =>
-          set.metadata.uid !== currentUid &&
-          (set.spec.replicas ?? 0) === 0 &&
-          (set.status?.replicas ?? 0) === 0,
-      )
-      .toSorted((a, b) => revisionOf(b) - revisionOf(a));
-    for (const set of idle.slice(deployment.spec.revisionHistoryLimit ?? 10)) {
-      try {
-        await store.delete(resources.replicaSets, set.metadata.namespace ?? '', set.metadata.name);
-      } catch (error) {
-        if (!isMissing(error))
-          context.logger.debug(
-            { set: set.metadata.name, error: describe(error) },
-            'old ReplicaSet stays',
-          );
-      }
+async function roll(
+  store: ClusterStore,
+  deployment: Deployment,
+  current: ReplicaSet,
+  old: readonly ReplicaSet[],
+): Promise<void> {
+  const wanted = deployment.spec.replicas ?? 1;
+  const oldTotal = sum(old.map(sizeOf));
+  if (deployment.spec.strategy?.type === 'Recreate') {
+    for (const set of old) await scaleTo(store, set, 0);
+    if (sum(old.map((set) => set.status?.replicas ?? 0)) === 0)
+      await scaleTo(store, current, wanted);
+    return;
+  }
+  const { surge, unavailable } = bounds(deployment);
+  const currentSize = sizeOf(current);
+  const room = wanted + surge - currentSize - oldTotal;
+  if (currentSize > wanted) await scaleTo(store, current, wanted);
+  else if (currentSize < wanted && room > 0) {
+    await scaleTo(store, current, Math.min(wanted, currentSize + room));
+  }
+  if (oldTotal === 0 || (await removeBroken(store, old)) > 0) return;
+  let spare = sum([current, ...old].map(availableOf)) - (wanted - unavailable);
+  for (const set of old.toSorted((a, b) => revisionOf(a) - revisionOf(b))) {
+    const down = Math.min(sizeOf(set), Math.max(0, spare));
+    if (down > 0) await scaleTo(store, set, sizeOf(set) - down);
+    spare -= down;
+  }
+}
+
+/** What never became available can go without costing availability. */
+async function removeBroken(store: ClusterStore, old: readonly ReplicaSet[]): Promise<number> {
+  let removed = 0;
+  for (const set of old) {
+    const useless = Math.max(0, sizeOf(set) - availableOf(set));
+    if (useless === 0 || set.status?.observedGeneration !== set.metadata.generation) continue;
+    await scaleTo(store, set, sizeOf(set) - useless);
+    removed += useless;
+  }
+  return removed;
+}
+
+function bounds(deployment: Deployment): { surge: number; unavailable: number } {
+  const wanted = deployment.spec.replicas ?? 1;
+  const { maxSurge, maxUnavailable } = deployment.spec.strategy?.rollingUpdate ?? {};
+  const surge = resolveCount(maxSurge, wanted, true);
+  const unavailable = resolveCount(maxUnavailable, wanted, false);
+  // With neither, nothing could ever move.
+  return { surge, unavailable: surge === 0 && unavailable === 0 ? 1 : unavailable };
+}
+
+function sizeOf(set: ReplicaSet): number {
+  return set.spec.replicas ?? 0;
+}
+
+function availableOf(set: ReplicaSet): number {
+  return set.status?.availableReplicas ?? 0;
+}
+
+async function scaleTo(store: ClusterStore, set: ReplicaSet, replicas: number): Promise<void> {
+  const key = { namespace: set.metadata.namespace ?? '', name: set.metadata.name };
+  await mutate(store, resources.replicaSets, key, (object) => {
+    if (object.spec.replicas === replicas) return false;
+    object.spec.replicas = replicas;
+    return true;
+  });
+}
+
+async function writeStatus(
+  store: ClusterStore,
+  deployment: Deployment,
+  currentUid: string | undefined,
+): Promise<void> {
+  const sets = await listOwned(store, resources.replicaSets, deployment);
+  const current = sets.find((set) => set.metadata.uid === currentUid);
+  await mutate(
+    store,
+    resources.deployments,
+    keyFor(deployment),
+    (object) => {
+      const next = statusOf(object, sets, current, deployment.metadata.generation ?? 1);
+      if (JSON.stringify(withoutTimes(next)) === JSON.stringify(withoutTimes(object.status)))
+        return false;
+      object.status = next;
+      return true;
+    },
+    'status',
+  );
+}
+
+async function cleanUp(
+  store: ClusterStore,
+  deployment: Deployment,
+  currentUid: string | undefined,
+): Promise<void> {
+  const idle = (await listOwned(store, resources.replicaSets, deployment))
+    .filter(
+      (set) =>
+        set.metadata.uid !== currentUid &&
+        (set.spec.replicas ?? 0) === 0 &&
+        (set.status?.replicas ?? 0) === 0,
+    )
+    .toSorted((a, b) => revisionOf(b) - revisionOf(a));
+  for (const set of idle.slice(deployment.spec.revisionHistoryLimit ?? 10)) {
+    try {
+      await store.delete(resources.replicaSets, set.metadata.namespace ?? '', set.metadata.name);
+    } catch (error) {
+      if (!isMissing(error)) throw error;
     }
   }
 }
@@ -222,9 +236,12 @@ function canonical(value: unknown): unknown {
 
 function sameTemplate(set: ReplicaSet, deployment: Deployment): boolean {
   const bare = (template: PodTemplate): unknown => {
-    const { [hashLabel]: _hash, ...labels } = template.metadata?.labels ?? {};
+    const labels = Object.entries(template.metadata?.labels ?? {}).filter(
+      ([key]) => key !== hashLabel,
+    );
+
     const { annotations = {} } = template.metadata ?? {};
-    return canonical({ spec: template.spec, labels, annotations });
+    return canonical({ spec: template.spec, labels: Object.fromEntries(labels), annotations });
   };
   return JSON.stringify(bare(set.spec.template)) === JSON.stringify(bare(deployment.spec.template));
 }
@@ -255,6 +272,28 @@ function withoutTimes(status: ReplicaStatus | undefined): unknown {
   };
 }
 
+interface Counts {
+  readonly wanted: number;
+  readonly replicas: number;
+  readonly updated: number;
+  readonly ready: number;
+  readonly available: number;
+}
+
+function countsOf(
+  deployment: Deployment,
+  sets: readonly ReplicaSet[],
+  current: ReplicaSet | undefined,
+): Counts {
+  return {
+    wanted: deployment.spec.replicas ?? 1,
+    replicas: sum(sets.map((set) => set.status?.replicas ?? 0)),
+    updated: current?.status?.replicas ?? 0,
+    ready: sum(sets.map((set) => set.status?.readyReplicas ?? 0)),
+    available: sum(sets.map(availableOf)),
+  };
+}
+
 function statusOf(
   deployment: Deployment,
   sets: readonly ReplicaSet[],
@@ -262,41 +301,13 @@ function statusOf(
   observedGeneration: number,
 ): ReplicaStatus {
   const now = `${new Date().toISOString().slice(0, 19)}Z`;
-  const wanted = deployment.spec.replicas ?? 1;
-  const replicas = sum(sets.map((set) => set.status?.replicas ?? 0));
-  const ready = sum(sets.map((set) => set.status?.readyReplicas ?? 0));
-  const available = sum(sets.map((set) => set.status?.availableReplicas ?? 0));
-  const updated = current?.status?.replicas ?? 0;
-  const { maxUnavailable } = deployment.spec.strategy?.rollingUpdate ?? {};
-  const enough = available >= wanted - resolveCount(maxUnavailable, wanted, false);
-  const complete = updated === wanted && replicas === wanted && available === wanted;
+  const counts = countsOf(deployment, sets, current);
+  const { wanted, replicas, updated, ready, available } = counts;
   const before = deployment.status?.conditions ?? [];
-  const name = current?.metadata.name ?? '';
-  const progressing = before.find((c) => c.type === 'Progressing');
-  const progressed =
-    deployment.status?.updatedReplicas !== updated ||
-    deployment.status.availableReplicas !== available;
-  const lastUpdate = progressed ? now : (progressing?.lastUpdateTime ?? now);
-  const deadlineMs = (deployment.spec.progressDeadlineSeconds ?? 600) * 1000;
-  const late =
-    !complete &&
-    deployment.spec.paused !== true &&
-    Date.parse(now) - Date.parse(lastUpdate) > deadlineMs;
-  const conditions: Condition[] = [
-    enough
-      ? {
-          type: 'Available',
-          status: 'True',
-          reason: 'MinimumReplicasAvailable',
-          message: 'Deployment has minimum availability.',
-        }
-      : {
-          type: 'Available',
-          status: 'False',
-          reason: 'MinimumReplicasUnavailable',
-          message: 'Deployment does not have minimum availability.',
-        },
-    progressOf(name, { complete, late, paused: deployment.spec.paused === true }),
+  const lastUpdate = lastProgress(deployment, counts, now);
+  const conditions = [
+    availability(available >= wanted - bounds(deployment).unavailable),
+    progressOf(deployment, counts, { name: current?.metadata.name ?? '', lastUpdate, now }),
   ];
   return {
     observedGeneration,
@@ -307,47 +318,56 @@ function statusOf(
     unavailableReplicas: Math.max(0, Math.max(wanted, replicas) - available),
     conditions: conditions.map((condition) => {
       const old = before.find((c) => c.type === condition.type);
-      const transition = old?.status === condition.status ? (old.lastTransitionTime ?? now) : now;
-      return {
-        ...condition,
-        lastUpdateTime: condition.type === 'Progressing' ? lastUpdate : now,
-        lastTransitionTime: transition,
-      };
+      const since = old?.status === condition.status ? old.lastTransitionTime : undefined;
+      const lastUpdateTime = condition.type === 'Progressing' ? lastUpdate : now;
+      return { ...condition, lastUpdateTime, lastTransitionTime: since ?? now };
     }),
   };
 }
 
+function lastProgress(deployment: Deployment, { updated, available }: Counts, now: string): string {
+  const { status } = deployment;
+  if (status?.updatedReplicas !== updated || status.availableReplicas !== available) return now;
+  return status.conditions?.find((c) => c.type === 'Progressing')?.lastUpdateTime ?? now;
+}
+
+function availability(enough: boolean): Condition {
+  return enough
+    ? {
+        type: 'Available',
+        status: 'True',
+        reason: 'MinimumReplicasAvailable',
+        message: 'Deployment has minimum availability.',
+      }
+    : {
+        type: 'Available',
+        status: 'False',
+        reason: 'MinimumReplicasUnavailable',
+        message: 'Deployment does not have minimum availability.',
+      };
+}
+
 function progressOf(
-  name: string,
-  state: { complete: boolean; late: boolean; paused: boolean },
+  deployment: Deployment,
+  { wanted, replicas, updated, available }: Counts,
+  at: { readonly name: string; readonly lastUpdate: string; readonly now: string },
 ): Condition {
-  if (state.paused)
-    return {
-      type: 'Progressing',
-      status: 'Unknown',
-      reason: 'DeploymentPaused',
-      message: 'Deployment is paused',
-    };
-  if (state.complete) {
-    return {
-      type: 'Progressing',
-      status: 'True',
-      reason: 'NewReplicaSetAvailable',
-      message: `ReplicaSet "${name}" has successfully progressed.`,
-    };
-  }
-  if (state.late) {
-    return {
-      type: 'Progressing',
-      status: 'False',
-      reason: 'ProgressDeadlineExceeded',
-      message: `ReplicaSet "${name}" has timed out progressing.`,
-    };
-  }
-  return {
+  const condition = (status: Condition['status'], reason: string, message: string): Condition => ({
     type: 'Progressing',
-    status: 'True',
-    reason: 'ReplicaSetUpdated',
-    message: `ReplicaSet "${name}" is progressing.`,
-  };
+    status,
+    reason,
+    message,
+  });
+  if (deployment.spec.paused === true) {
+    return condition('Unknown', 'DeploymentPaused', 'Deployment is paused');
+  }
+  const set = `ReplicaSet "${at.name}"`;
+  if (updated === wanted && replicas === wanted && available === wanted) {
+    return condition('True', 'NewReplicaSetAvailable', `${set} has successfully progressed.`);
+  }
+  const deadlineMs = (deployment.spec.progressDeadlineSeconds ?? 600) * 1000;
+  if (Date.parse(at.now) - Date.parse(at.lastUpdate) > deadlineMs) {
+    return condition('False', 'ProgressDeadlineExceeded', `${set} has timed out progressing.`);
+  }
+  return condition('True', 'ReplicaSetUpdated', `${set} is progressing.`);
 }

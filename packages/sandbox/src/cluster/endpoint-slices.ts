@@ -8,7 +8,7 @@ import type {
   Service,
 } from './objects.ts';
 import { includesLabels, isFinished, isReady, isTerminating, ownedBy } from './labels.ts';
-import { isMissing, keyOf, mutate, resources, splitKey } from './store.ts';
+import { isMissing, keyOf, mutate, resources, splitKey, type ClusterStore } from './store.ts';
 import { createWorkQueue } from './work-queue.ts';
 import type { Controller, ControllerContext } from './controller.ts';
 
@@ -32,7 +32,7 @@ export function startEndpointSlices({ store, logger }: ControllerContext): Contr
       Object.keys(service.spec.selector ?? {}).length === 0
     ) {
       if (service !== undefined) return;
-      for (const slice of slices) await remove(slice);
+      for (const slice of slices) await remove(store, slice);
       return;
     }
     const pods = (await store.list(resources.pods, { namespace })).filter((pod) =>
@@ -43,61 +43,16 @@ export function startEndpointSlices({ store, logger }: ControllerContext): Contr
     );
     const wanted = desiredSlices(service, pods, nodes);
     for (const slice of slices) {
-      if (!wanted.some((w) => w.metadata.name === slice.metadata.name)) await remove(slice);
+      if (!wanted.some((w) => w.metadata.name === slice.metadata.name)) await remove(store, slice);
     }
     for (const slice of wanted)
       await apply(
+        store,
         slice,
         slices.find((s) => s.metadata.name === slice.metadata.name),
       );
-    await applyEndpoints(service, wanted);
+    await applyEndpoints(store, service, wanted);
   });
-
-  async function remove(slice: EndpointSlice): Promise<void> {
-    try {
-      await store.delete(
-        resources.endpointSlices,
-        slice.metadata.namespace ?? '',
-        slice.metadata.name,
-      );
-    } catch (error) {
-      if (!isMissing(error)) throw error;
-    }
-  }
-
-  async function apply(wanted: EndpointSlice, present: EndpointSlice | undefined): Promise<void> {
-    if (present === undefined) {
-      await store.create(resources.endpointSlices, wanted);
-      return;
-    }
-    const same =
-      JSON.stringify([present.endpoints, present.ports]) ===
-      JSON.stringify([wanted.endpoints, wanted.ports]);
-    if (same) return;
-    await mutate(store, resources.endpointSlices, splitKey(keyOf(wanted)), (slice) => {
-      slice.endpoints = wanted.endpoints;
-      slice.ports = wanted.ports ?? [];
-      return true;
-    });
-  }
-
-  async function applyEndpoints(service: Service, slices: readonly EndpointSlice[]): Promise<void> {
-    const primary = slices.find((slice) => slice.addressType === 'IPv4') ?? slices[0];
-    const subsets = primary === undefined ? [] : legacySubsets(primary);
-    const key = splitKey(keyOf(service));
-    const updated = await mutate(store, resources.endpoints, key, (object) => {
-      if (JSON.stringify(object.subsets ?? []) === JSON.stringify(subsets)) return false;
-      object.subsets = subsets;
-      return true;
-    });
-    if (updated !== undefined) return;
-    await store.create(resources.endpoints, {
-      apiVersion: 'v1',
-      kind: 'Endpoints',
-      metadata: { ...key, ownerReferences: [ownedBy(service)] },
-      subsets,
-    });
-  }
 
   const podServices = async (pod: Pod): Promise<void> => {
     for (const service of await store.list(resources.services, {
@@ -131,6 +86,60 @@ export function startEndpointSlices({ store, logger }: ControllerContext): Contr
       await queue.close();
     },
   };
+}
+
+async function remove(store: ClusterStore, slice: EndpointSlice): Promise<void> {
+  try {
+    await store.delete(
+      resources.endpointSlices,
+      slice.metadata.namespace ?? '',
+      slice.metadata.name,
+    );
+  } catch (error) {
+    if (!isMissing(error)) throw error;
+  }
+}
+
+async function apply(
+  store: ClusterStore,
+  wanted: EndpointSlice,
+  present: EndpointSlice | undefined,
+): Promise<void> {
+  if (present === undefined) {
+    await store.create(resources.endpointSlices, wanted);
+    return;
+  }
+  const same =
+    JSON.stringify([present.endpoints, present.ports]) ===
+    JSON.stringify([wanted.endpoints, wanted.ports]);
+  if (same) return;
+  await mutate(store, resources.endpointSlices, splitKey(keyOf(wanted)), (slice) => {
+    slice.endpoints = wanted.endpoints;
+    slice.ports = wanted.ports ?? [];
+    return true;
+  });
+}
+
+async function applyEndpoints(
+  store: ClusterStore,
+  service: Service,
+  slices: readonly EndpointSlice[],
+): Promise<void> {
+  const primary = slices.find((slice) => slice.addressType === 'IPv4') ?? slices[0];
+  const subsets = primary === undefined ? [] : legacySubsets(primary);
+  const key = splitKey(keyOf(service));
+  const updated = await mutate(store, resources.endpoints, key, (object) => {
+    if (JSON.stringify(object.subsets ?? []) === JSON.stringify(subsets)) return false;
+    object.subsets = subsets;
+    return true;
+  });
+  if (updated !== undefined) return;
+  await store.create(resources.endpoints, {
+    apiVersion: 'v1',
+    kind: 'Endpoints',
+    metadata: { ...key, ownerReferences: [ownedBy(service)] },
+    subsets,
+  });
 }
 
 /** One slice per address family and set of resolved ports. */

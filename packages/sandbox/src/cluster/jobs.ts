@@ -1,6 +1,6 @@
 import type { Condition, Job, Pod } from './objects.ts';
 import { isFinished, isReady, isTerminating, randomSuffix } from './labels.ts';
-import { mutate, resources, splitKey } from './store.ts';
+import { mutate, resources, splitKey, type ClusterStore } from './store.ts';
 import {
   deletePod,
   listOwned,
@@ -16,13 +16,7 @@ export function startJobs(context: ControllerContext): Controller {
   return startController(context, resources.jobs, [resources.pods], async (key, queue) => {
     const { namespace, name } = splitKey(key);
     const job = await store.get(resources.jobs, namespace, name);
-    if (job === undefined || isTerminating(job)) return;
-    if (
-      job.status?.conditions?.some(
-        (c) => ['Complete', 'Failed'].includes(c.type) && c.status === 'True',
-      ) === true
-    )
-      return;
+    if (job === undefined || isTerminating(job) || hasEnded(job)) return;
     const pods = await listOwned(store, resources.pods, job);
     const active = pods.filter((pod) => !isFinished(pod) && !isTerminating(pod));
     const succeeded = pods.filter((pod) => pod.status?.phase === 'Succeeded').length;
@@ -36,75 +30,77 @@ export function startJobs(context: ControllerContext): Controller {
       const missing = Math.min(job.spec.parallelism ?? 1, completions - succeeded) - active.length;
       // Each failure doubles the wait for the next attempt.
       if (missing > 0 && failed > 0 && !waited(pods, failed)) queue.addAfter(key, 250);
-      else for (let n = 0; n < missing; n += 1) await create(job);
+      else for (let n = 0; n < missing; n += 1) await create(store, job);
     }
-    await writeStatus(job, { active, succeeded, failed, done, hopeless });
+    await writeStatus(store, job, { active, succeeded, failed, done, hopeless });
   });
+}
 
-  async function create(job: Job): Promise<void> {
-    const name = `${job.metadata.name.slice(0, 57)}-${randomSuffix()}`;
-    const labels = {
-      'batch.kubernetes.io/job-name': job.metadata.name,
-      'job-name': job.metadata.name,
-      'batch.kubernetes.io/controller-uid': job.metadata.uid ?? '',
-    };
-    await store.create(resources.pods, podFromTemplate(job, job.spec.template, { name, labels }));
-  }
+function hasEnded(job: Job): boolean {
+  const conditions = job.status?.conditions ?? [];
+  return conditions.some((c) => ['Complete', 'Failed'].includes(c.type) && c.status === 'True');
+}
 
-  async function writeStatus(
-    job: Job,
-    facts: {
-      active: readonly Pod[];
-      succeeded: number;
-      failed: number;
-      done: boolean;
-      hopeless: boolean;
+async function create(store: ClusterStore, job: Job): Promise<void> {
+  const name = `${job.metadata.name.slice(0, 57)}-${randomSuffix()}`;
+  const labels = {
+    'batch.kubernetes.io/job-name': job.metadata.name,
+    'job-name': job.metadata.name,
+    'batch.kubernetes.io/controller-uid': job.metadata.uid ?? '',
+  };
+  await store.create(resources.pods, podFromTemplate(job, job.spec.template, { name, labels }));
+}
+
+async function writeStatus(
+  store: ClusterStore,
+  job: Job,
+  facts: {
+    active: readonly Pod[];
+    succeeded: number;
+    failed: number;
+    done: boolean;
+    hopeless: boolean;
+  },
+): Promise<void> {
+  const { namespace = '', name, uid = '' } = job.metadata;
+  const now = `${new Date().toISOString().slice(0, 19)}Z`;
+  const active = facts.done || facts.hopeless ? 0 : facts.active.length;
+  const finished = (type: string, reason: string, message: string): Condition => ({
+    type,
+    status: 'True',
+    reason,
+    message,
+    lastTransitionTime: now,
+  });
+  await mutate(
+    store,
+    resources.jobs,
+    { namespace, name, uid },
+    (object) => {
+      const next: NonNullable<Job['status']> = {
+        ...object.status,
+        active,
+        ready: facts.active.filter(isReady).length,
+        succeeded: facts.succeeded,
+        failed: facts.failed,
+        startTime: object.status?.startTime ?? now,
+      };
+      if (facts.done) {
+        next.completionTime = now;
+        next.conditions = [
+          finished('Complete', 'CompletionsReached', 'Reached expected number of succeeded pods'),
+        ];
+      } else if (facts.hopeless) {
+        next.conditions = [
+          finished('Failed', 'BackoffLimitExceeded', 'Job has reached the specified backoff limit'),
+        ];
+      }
+      if (JSON.stringify(next) === JSON.stringify(object.status)) return false;
+      object.status = next;
+      return true;
     },
-  ): Promise<void> {
-    const { namespace = '', name, uid = '' } = job.metadata;
-    const now = `${new Date().toISOString().slice(0, 19)}Z`;
-    const active = facts.done || facts.hopeless ? 0 : facts.active.length;
-    const finished = (type: string, reason: string, message: string): Condition => ({
-      type,
-      status: 'True',
-      reason,
-      message,
-      lastTransitionTime: now,
-    });
-    await mutate(
-      store,
-      resources.jobs,
-      { namespace, name, uid },
-      (object) => {
-        const next: NonNullable<Job['status']> = {
-          ...object.status,
-          active,
-          ready: facts.active.filter(isReady).length,
-          succeeded: facts.succeeded,
-          failed: facts.failed,
-          startTime: object.status?.startTime ?? now,
-        };
-        if (facts.done) {
-          next.completionTime = now;
-          next.conditions = [
-            finished('Complete', 'CompletionsReached', 'Reached expected number of succeeded pods'),
-          ];
-        } else if (facts.hopeless) {
-          next.conditions = [
-            finished(
-              'Failed',
-              'BackoffLimitExceeded',
-              'Job has reached the specified backoff limit',
-            ),
-          ];
-        }
-        if (JSON.stringify(next) === JSON.stringify(object.status)) return false;
-        object.status = next;
-        return true;
-      },
-      'status',
-    );
-  }
+    'status',
+  );
 }
 
 const firstWaitMs = 1_000;

@@ -1,6 +1,6 @@
 import type { Node, Pod } from './objects.ts';
 import { isFinished, isTerminating, includesLabels, selects } from './labels.ts';
-import { isMissing, keyOf, mutate, resources, splitKey } from './store.ts';
+import { isMissing, keyOf, mutate, resources, splitKey, type ClusterStore } from './store.ts';
 import { createWorkQueue } from './work-queue.ts';
 import type { Controller, ControllerContext } from './controller.ts';
 
@@ -15,72 +15,13 @@ export function startScheduler({ store, logger }: ControllerContext): Controller
     for (const pod of pods) {
       if (pod.spec.nodeName !== undefined && pod.spec.nodeName !== '') continue;
       if (isTerminating(pod)) {
-        await forget(pod);
+        await forget(store, pod);
       } else if (!isFinished(pod) && (pod.spec.schedulingGates ?? []).length === 0) {
-        await schedule(pod, nodes, pods);
+        const placed = await schedule(store, pod, nodes, pods);
+        if (!placed) queue.addAfter('all', retryMs);
       }
     }
   });
-
-  /** No kubelet will ever end a pod that has no node. */
-  async function forget(pod: Pod): Promise<void> {
-    const { namespace, name } = splitKey(keyOf(pod));
-    try {
-      await store.delete(resources.pods, namespace, name, { gracePeriodSeconds: 0 });
-    } catch (error) {
-      if (!isMissing(error)) throw error;
-    }
-  }
-
-  async function schedule(pod: Pod, nodes: readonly Node[], pods: Pod[]): Promise<void> {
-    const now = `${new Date().toISOString().slice(0, 19)}Z`;
-    const choice = chooseNode(pod, nodes, pods);
-    if ('refused' in choice) {
-      const already = pod.status?.conditions?.find((c) => c.type === 'PodScheduled');
-      if (already?.message !== choice.refused) {
-        await setScheduled(pod, {
-          type: 'PodScheduled',
-          status: 'False',
-          reason: 'Unschedulable',
-          message: choice.refused,
-          lastTransitionTime: now,
-        });
-      }
-      queue.addAfter('all', retryMs);
-      return;
-    }
-    const bound = await mutate(store, resources.pods, identify(pod), (object) => {
-      if (object.spec.nodeName !== undefined && object.spec.nodeName !== '') return false;
-      object.spec.nodeName = choice.node;
-      return true;
-    });
-    const at = pods.indexOf(pod);
-    if (bound !== undefined && at >= 0) pods[at] = bound;
-    await setScheduled(pod, { type: 'PodScheduled', status: 'True', lastTransitionTime: now });
-  }
-
-  async function setScheduled(
-    pod: Pod,
-    condition: {
-      type: string;
-      status: 'True' | 'False';
-      reason?: string;
-      message?: string;
-      lastTransitionTime: string;
-    },
-  ): Promise<void> {
-    await mutate(
-      store,
-      resources.pods,
-      identify(pod),
-      (object) => {
-        const others = (object.status?.conditions ?? []).filter((c) => c.type !== 'PodScheduled');
-        object.status = { phase: 'Pending', ...object.status, conditions: [...others, condition] };
-        return true;
-      },
-      'status',
-    );
-  }
 
   const stops = [
     store.observe(resources.pods, () => queue.add('all')),
@@ -93,6 +34,73 @@ export function startScheduler({ store, logger }: ControllerContext): Controller
       await queue.close();
     },
   };
+}
+
+/** No kubelet will ever end a pod that has no node. */
+async function forget(store: ClusterStore, pod: Pod): Promise<void> {
+  const { namespace, name } = splitKey(keyOf(pod));
+  try {
+    await store.delete(resources.pods, namespace, name, { gracePeriodSeconds: 0 });
+  } catch (error) {
+    if (!isMissing(error)) throw error;
+  }
+}
+
+/** Binds one pod, or says on it why not. */
+async function schedule(
+  store: ClusterStore,
+  pod: Pod,
+  nodes: readonly Node[],
+  pods: Pod[],
+): Promise<boolean> {
+  const now = `${new Date().toISOString().slice(0, 19)}Z`;
+  const choice = chooseNode(pod, nodes, pods);
+  if ('refused' in choice) {
+    const already = pod.status?.conditions?.find((c) => c.type === 'PodScheduled');
+    if (already?.message !== choice.refused) {
+      await setScheduled(store, pod, {
+        type: 'PodScheduled',
+        status: 'False',
+        reason: 'Unschedulable',
+        message: choice.refused,
+        lastTransitionTime: now,
+      });
+    }
+    return false;
+  }
+  const bound = await mutate(store, resources.pods, identify(pod), (object) => {
+    if (object.spec.nodeName !== undefined && object.spec.nodeName !== '') return false;
+    object.spec.nodeName = choice.node;
+    return true;
+  });
+  const at = pods.indexOf(pod);
+  if (bound !== undefined && at >= 0) pods[at] = bound;
+  await setScheduled(store, pod, { type: 'PodScheduled', status: 'True', lastTransitionTime: now });
+  return true;
+}
+
+async function setScheduled(
+  store: ClusterStore,
+  pod: Pod,
+  condition: {
+    type: string;
+    status: 'True' | 'False';
+    reason?: string;
+    message?: string;
+    lastTransitionTime: string;
+  },
+): Promise<void> {
+  await mutate(
+    store,
+    resources.pods,
+    identify(pod),
+    (object) => {
+      const others = (object.status?.conditions ?? []).filter((c) => c.type !== 'PodScheduled');
+      object.status = { phase: 'Pending', ...object.status, conditions: [...others, condition] };
+      return true;
+    },
+    'status',
+  );
 }
 
 function identify(pod: Pod): { namespace: string; name: string } {
@@ -136,29 +144,35 @@ function refusal(pod: Pod, node: Node, pods: readonly Pod[]): string | undefined
   const ready = node.status?.conditions?.some((c) => c.type === 'Ready' && c.status === 'True');
   // Pods of the node's own network are what makes its network ready.
   if (ready !== true && pod.spec.hostNetwork !== true) return 'node(s) were not ready';
-  const { labels = {} } = node.metadata;
   if (node.spec?.unschedulable === true) return 'node(s) were unschedulable';
-  if (!includesLabels(labels, pod.spec.nodeSelector ?? {}))
+  if (!includesLabels(node.metadata.labels, pod.spec.nodeSelector ?? {})) {
     return "node(s) didn't match Pod's node selector";
-  const terms =
-    pod.spec.affinity?.nodeAffinity?.requiredDuringSchedulingIgnoredDuringExecution
-      ?.nodeSelectorTerms;
-  const matches = terms?.some((term) => {
-    const byLabel = (term.matchExpressions ?? []).every((e) => expressionHolds(e, labels[e.key]));
-    return byLabel && (term.matchFields ?? []).every((e) => expressionHolds(e, node.metadata.name));
-  });
-  if (matches === false) return "node(s) didn't match Pod's node affinity";
-  const anti =
-    pod.spec.affinity?.podAntiAffinity?.requiredDuringSchedulingIgnoredDuringExecution ?? [];
-  const clash = anti.some((term) =>
-    pods.some(
-      (other) =>
-        other.spec.nodeName === node.metadata.name &&
-        other.metadata.namespace === pod.metadata.namespace &&
-        selects(term.labelSelector, other.metadata.labels),
-    ),
+  }
+  if (!matchesAffinity(pod, node)) return "node(s) didn't match Pod's node affinity";
+  return clashes(pod, node, pods) ? "node(s) didn't match pod anti-affinity rules" : undefined;
+}
+
+function matchesAffinity(pod: Pod, node: Node): boolean {
+  const required = pod.spec.affinity?.nodeAffinity?.requiredDuringSchedulingIgnoredDuringExecution;
+  if (required === undefined) return true;
+  return required.nodeSelectorTerms.some(
+    (term) =>
+      (term.matchExpressions ?? []).every((e) =>
+        expressionHolds(e, node.metadata.labels?.[e.key]),
+      ) && (term.matchFields ?? []).every((e) => expressionHolds(e, node.metadata.name)),
   );
-  return clash ? "node(s) didn't match pod anti-affinity rules" : undefined;
+}
+
+function clashes(pod: Pod, node: Node, pods: readonly Pod[]): boolean {
+  const terms = pod.spec.affinity?.podAntiAffinity?.requiredDuringSchedulingIgnoredDuringExecution;
+  const here = pods.filter(
+    (other) =>
+      other.spec.nodeName === node.metadata.name &&
+      other.metadata.namespace === pod.metadata.namespace,
+  );
+  return (terms ?? []).some((term) =>
+    here.some((other) => selects(term.labelSelector, other.metadata.labels)),
+  );
 }
 
 function expressionHolds(

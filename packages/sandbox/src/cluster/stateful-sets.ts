@@ -1,6 +1,6 @@
 import type { Pod, ReplicaStatus, StatefulSet } from './objects.ts';
 import { isFinished, isReady, isTerminating, shortHash } from './labels.ts';
-import { mutate, resources, splitKey } from './store.ts';
+import { mutate, resources, splitKey, type ClusterStore } from './store.ts';
 import {
   deletePod,
   listOwned,
@@ -23,7 +23,7 @@ export function startStatefulSets(context: ControllerContext): Controller {
     const pods = new Map(
       (await listOwned(store, resources.pods, set)).map((pod) => [pod.metadata.name, pod]),
     );
-    await step(set, pods, revision);
+    await step(store, set, pods, revision);
     const live = Array.from(pods.values()).filter((pod) => !isTerminating(pod));
     const ready = live.filter(isReady).length;
     const updated = live.filter((pod) => pod.metadata.labels?.[hashLabel] === revision).length;
@@ -52,57 +52,68 @@ export function startStatefulSets(context: ControllerContext): Controller {
       'status',
     );
   });
+}
 
-  /** Makes the first missing pod, or removes the last that is too many or old; one change at a time. */
-  async function step(
-    set: StatefulSet,
-    pods: ReadonlyMap<string, Pod>,
-    revision: string,
-  ): Promise<void> {
-    const wanted = set.spec.replicas ?? 1;
-    const parallel = set.spec.podManagementPolicy === 'Parallel';
-    for (let ordinal = 0; ordinal < wanted; ordinal += 1) {
-      const name = `${set.metadata.name}-${ordinal}`;
-      const pod = pods.get(name);
-      if (pod === undefined) {
-        await create(set, name, ordinal, revision);
-        if (!parallel) return;
-      } else if (isFinished(pod) && !isTerminating(pod)) {
-        await deletePod(store, pod);
-        return;
-      } else if ((!isReady(pod) || isTerminating(pod)) && !parallel) {
-        // An old revision that never became ready would hold up its own repair.
-        if (pod.metadata.labels?.[hashLabel] !== revision && !isTerminating(pod))
-          await deletePod(store, pod);
-        return;
-      }
+/** Makes the first missing pod, or removes the last that is too many or old; one change at a time. */
+async function step(
+  store: ClusterStore,
+  set: StatefulSet,
+  pods: ReadonlyMap<string, Pod>,
+  revision: string,
+): Promise<void> {
+  const wanted = set.spec.replicas ?? 1;
+  const parallel = set.spec.podManagementPolicy === 'Parallel';
+  for (let ordinal = 0; ordinal < wanted; ordinal += 1) {
+    const name = `${set.metadata.name}-${ordinal}`;
+    const pod = pods.get(name);
+    if (pod === undefined) {
+      await create(store, set, name, ordinal, revision);
+      if (!parallel) return;
+    } else if (isFinished(pod) && !isTerminating(pod)) {
+      await deletePod(store, pod);
+      return;
+    } else if (!parallel && !isSettled(pod)) {
+      // An old revision that never became ready would hold up its own repair.
+      const stuck = pod.metadata.labels?.[hashLabel] !== revision && !isTerminating(pod);
+      if (stuck) await deletePod(store, pod);
+      return;
     }
-    const ordinals = Array.from(pods.values(), (pod) => ({
-      pod,
-      ordinal: ordinalOf(pod),
-    })).toSorted((a, b) => b.ordinal - a.ordinal);
-    const surplus = ordinals.find(({ ordinal }) => ordinal >= wanted);
-    const old = ordinals.find(({ pod }) => pod.metadata.labels?.[hashLabel] !== revision);
-    const next = surplus ?? old;
-    if (next !== undefined && !isTerminating(next.pod)) await deletePod(store, next.pod);
   }
+  const next = nextToRemove(pods, wanted, revision);
+  if (next !== undefined && !isTerminating(next)) await deletePod(store, next);
+}
 
-  async function create(
-    set: StatefulSet,
-    name: string,
-    ordinal: number,
-    revision: string,
-  ): Promise<void> {
-    const labels = {
-      [hashLabel]: revision,
-      'statefulset.kubernetes.io/pod-name': name,
-      'apps.kubernetes.io/pod-index': String(ordinal),
-    };
-    const pod = podFromTemplate(set, set.spec.template, { name, labels });
-    pod.spec.hostname = name;
-    if (set.spec.serviceName !== undefined) pod.spec.subdomain = set.spec.serviceName;
-    await store.create(resources.pods, pod);
-  }
+function isSettled(pod: Pod): boolean {
+  return isReady(pod) && !isTerminating(pod);
+}
+
+/** The last pod that is one too many, or else the last of an old revision. */
+function nextToRemove(
+  pods: ReadonlyMap<string, Pod>,
+  wanted: number,
+  revision: string,
+): Pod | undefined {
+  const last = Array.from(pods.values()).toSorted((a, b) => ordinalOf(b) - ordinalOf(a));
+  const surplus = last.find((pod) => ordinalOf(pod) >= wanted);
+  return surplus ?? last.find((pod) => pod.metadata.labels?.[hashLabel] !== revision);
+}
+
+async function create(
+  store: ClusterStore,
+  set: StatefulSet,
+  name: string,
+  ordinal: number,
+  revision: string,
+): Promise<void> {
+  const labels = {
+    [hashLabel]: revision,
+    'statefulset.kubernetes.io/pod-name': name,
+    'apps.kubernetes.io/pod-index': String(ordinal),
+  };
+  const pod = podFromTemplate(set, set.spec.template, { name, labels });
+  pod.spec.hostname = name;
+  if (set.spec.serviceName !== undefined) pod.spec.subdomain = set.spec.serviceName;
+  await store.create(resources.pods, pod);
 }
 
 function ordinalOf(pod: Pod): number {

@@ -131,9 +131,15 @@ function allocate(dataDir: string, owner: string): number {
 }
 
 function batch(lines: readonly string[], netns?: string): string | undefined {
-  const enter = netns === undefined ? [] : ['nsenter', `--net=${netns}`, '--'];
-  const [command = 'ip', ...args] = [...enter, 'ip', '-force', '-batch', '-'];
-  const done = spawnSync(command, args, { input: `${lines.join('\n')}\n`, encoding: 'utf8' });
+  const input = `${lines.join('\n')}\n`;
+  const batched = ['-force', '-batch', '-'];
+  const done =
+    netns === undefined
+      ? spawnSync('ip', batched, { input, encoding: 'utf8' })
+      : spawnSync('nsenter', [`--net=${netns}`, '--', 'ip', ...batched], {
+          input,
+          encoding: 'utf8',
+        });
   if (done.error !== undefined) return `ip: ${done.error.message}`;
   return done.status === 0 ? undefined : done.stderr.trim();
 }

@@ -69,20 +69,60 @@ export interface Container {
 }
 
 export function createContainer(record: ContainerRecord, host: ContainerHost): Container {
-  const { spec } = record;
-  const logs: LogFile[] = [];
-  const started = Promise.withResolvers<undefined>();
-  const stopping = new AbortController();
-  let current: { process: ContainerProcess; plan: StartPlan } | undefined;
-  let probes: ProbeLoop[] = [];
+  return new RunningContainer(record, host);
+}
 
-  async function exec(
+class RunningContainer implements Container {
+  readonly record: ContainerRecord;
+  readonly logs: LogFile[] = [];
+  readonly #host: ContainerHost;
+  readonly #spec: ContainerSpec;
+  readonly #started = Promise.withResolvers<undefined>();
+  readonly #stopping = new AbortController();
+  readonly #target: ProbeTarget;
+  #current: { process: ContainerProcess; plan: StartPlan } | undefined;
+  #probes: ProbeLoop[] = [];
+
+  constructor(record: ContainerRecord, host: ContainerHost) {
+    this.record = record;
+    this.#host = host;
+    this.#spec = record.spec;
+    this.#target = {
+      container: record.spec,
+      get address() {
+        return host.probe.address;
+      },
+      connect: (to, port, signal) => host.probe.connect(to, port, signal),
+      exec: (argv, timeoutMs) => this.exec(argv, timeoutMs),
+    };
+  }
+
+  get current(): { readonly process: ContainerProcess; readonly plan: StartPlan } | undefined {
+    return this.#current;
+  }
+
+  async untilStarted(): Promise<void> {
+    await this.#started.promise;
+  }
+
+  async stop(graceMs: number): Promise<void> {
+    this.#stopping.abort();
+    this.#started.resolve(undefined);
+    for (const probe of this.#probes) probe.stop();
+    if (this.#current !== undefined) await this.#terminate(this.#current.process, graceMs);
+  }
+
+  #isStopping(): boolean {
+    return this.#stopping.signal.aborted;
+  }
+
+  async exec(
     argv: readonly string[],
     timeoutMs: number,
   ): Promise<{ status: number | undefined; output: string }> {
-    if (current === undefined)
-      return { status: undefined, output: `container "${spec.name}" is not running` };
-    const { plan, process } = current;
+    if (this.#current === undefined)
+      return { status: undefined, output: `container "${this.#spec.name}" is not running` };
+    const { plan, process } = this.#current;
     const path = plan.env.get('PATH') ?? systemPath;
     const { command, args } = enterContainer(
       process.pid,
@@ -96,102 +136,86 @@ export function createContainer(record: ContainerRecord, host: ContainerHost): C
     return { status: done.status, output: done.stdout + done.stderr };
   }
 
-  const target: ProbeTarget = {
-    container: spec,
-    get address() {
-      return host.probe.address;
-    },
-    connect: (to, port, signal) => host.probe.connect(to, port, signal),
-    exec,
-  };
-
-  async function runHook(
-    handler: LifecycleHandler,
-    timeoutMs: number,
-  ): Promise<string | undefined> {
+  async #runHook(handler: LifecycleHandler, timeoutMs: number): Promise<string | undefined> {
     if (handler.sleep !== undefined) {
       await sleep(Math.min(handler.sleep.seconds * 1000, timeoutMs));
       return undefined;
     }
     if (handler.httpGet !== undefined) {
-      const result = await httpGet(handler.httpGet, target, AbortSignal.timeout(timeoutMs));
+      const result = await httpGet(handler.httpGet, this.#target, AbortSignal.timeout(timeoutMs));
       return result.success ? undefined : result.output;
     }
     if (handler.exec === undefined) return undefined;
-    const { status, output } = await exec(handler.exec.command, timeoutMs);
+    const { status, output } = await this.exec(handler.exec.command, timeoutMs);
     return status === 0
       ? undefined
       : `exited with ${status ?? 'no status'}: ${output.slice(0, 500)}`;
   }
 
-  async function startOnce(): Promise<{ process: ContainerProcess; log: LogFile }> {
-    const plan = await host.plan(spec);
+  async #startOnce(): Promise<ContainerProcess> {
+    const plan = await this.#host.plan(this.#spec);
     const id = randomBytes(32).toString('hex');
-    const root = join(host.directory, `root-${record.restartCount}`);
+    const root = join(this.#host.directory, `root-${this.record.restartCount}`);
     await mkdir(root, { recursive: true });
-    const script = join(host.directory, `start-${record.restartCount}.sh`);
+    const script = join(this.#host.directory, `start-${this.record.restartCount}.sh`);
     const path = plan.env.get('PATH') ?? systemPath;
     await writeFile(
       script,
       renderRootScript({ ...plan.root, root, workingDir: plan.workingDir, path }),
     );
-    const log = openLogFile(join(host.logDirectory, `${record.restartCount}.log`));
-    logs.push(log);
-    if (logs.length > 2) await rm(logs.shift()?.path ?? '', { force: true });
-    stopping.signal.throwIfAborted();
+    const log = openLogFile(join(this.#host.logDirectory, `${this.record.restartCount}.log`));
+    this.logs.push(log);
+    if (this.logs.length > 2) await rm(this.logs.shift()?.path ?? '', { force: true });
+    this.#stopping.signal.throwIfAborted();
     const process = startProcess({
       netns: plan.netns,
       script,
       argv: plan.argv,
       env: plan.env,
-      stdin: spec.stdin === true,
+      stdin: this.#spec.stdin === true,
       ownHostname: plan.ownHostname,
       onOutput: (stream, chunk) => log.write(stream, chunk),
     });
     process.child.on('close', () => log.end());
-    record.containerId = id;
+    this.record.containerId = id;
     const problem = await process.started;
     await rm(script, { force: true });
-    if (problem !== undefined) {
+    const why = problem ?? (this.#isStopping() ? 'the pod is being stopped' : undefined);
+    if (why !== undefined) {
       process.kill('SIGKILL');
       await process.exited;
-      throw new WaitingError('RunContainerError', problem);
+      throw new WaitingError('RunContainerError', why);
     }
-    if (stopping.signal.aborted) {
-      process.kill('SIGKILL');
-      await process.exited;
-      throw new WaitingError('ContainerCannotRun', 'the pod is being stopped');
-    }
-    current = { process, plan };
-    record.state = { running: { startedAt: new Date().toISOString() } };
-    host.event('Normal', 'Started', `Started container ${spec.name}`, spec.name);
-    return { process, log };
+    this.#current = { process, plan };
+    this.record.state = { running: { startedAt: new Date().toISOString() } };
+    this.#host.event('Normal', 'Started', `Started container ${this.#spec.name}`, this.#spec.name);
+    return process;
   }
 
-  function beginProbes(process: ContainerProcess): void {
-    const { startupProbe, livenessProbe, readinessProbe } = spec;
+  #beginProbes(process: ContainerProcess): void {
+    const { startupProbe, livenessProbe, readinessProbe } = this.#spec;
     const unhealthy = (kind: string) => (output: string) =>
-      host.event('Warning', 'Unhealthy', `${kind} probe failed: ${output}`, spec.name);
+      this.#host.event('Warning', 'Unhealthy', `${kind} probe failed: ${output}`, this.#spec.name);
     const kill = (kind: string) => (healthy: boolean) => {
       if (healthy) return;
-      host.event(
+      this.#host.event(
         'Normal',
         'Killing',
-        `Container ${spec.name} failed ${kind} probe, will be restarted`,
-        spec.name,
+        `Container ${this.#spec.name} failed ${kind} probe, will be restarted`,
+        this.#spec.name,
       );
-      void terminate(process, 30_000);
+      void this.#terminate(process, 30_000);
     };
     const onceStarted = (): void => {
-      record.started = true;
-      if (readinessProbe === undefined) record.ready = true;
-      host.changed();
-      started.resolve(undefined);
+      this.record.started = true;
+      if (readinessProbe === undefined) this.record.ready = true;
+      this.#host.changed();
+      this.#started.resolve(undefined);
       if (livenessProbe !== undefined) {
-        probes.push(
+        this.#probes.push(
           startProbeLoop({
             probe: livenessProbe,
-            target,
+            target: this.#target,
             initial: true,
             onVerdict: kill('liveness'),
             onFailure: unhealthy('Liveness'),
@@ -200,14 +224,14 @@ export function createContainer(record: ContainerRecord, host: ContainerHost): C
       }
       if (readinessProbe === undefined) return;
       const onVerdict = (ready: boolean): void => {
-        if (record.ready === ready) return;
-        record.ready = ready;
-        host.changed();
+        if (this.record.ready === ready) return;
+        this.record.ready = ready;
+        this.#host.changed();
       };
-      probes.push(
+      this.#probes.push(
         startProbeLoop({
           probe: readinessProbe,
-          target,
+          target: this.#target,
           initial: false,
           onVerdict,
           onFailure: unhealthy('Readiness'),
@@ -220,7 +244,7 @@ export function createContainer(record: ContainerRecord, host: ContainerHost): C
     }
     const loop = startProbeLoop({
       probe: startupProbe,
-      target,
+      target: this.#target,
       initial: false,
       onFailure: unhealthy('Startup'),
       onVerdict(healthy) {
@@ -229,18 +253,19 @@ export function createContainer(record: ContainerRecord, host: ContainerHost): C
         else kill('startup')(false);
       },
     });
-    probes.push(loop);
+    this.#probes.push(loop);
   }
 
-  async function terminate(process: ContainerProcess, graceMs: number): Promise<void> {
+  async #terminate(process: ContainerProcess, graceMs: number): Promise<void> {
     const deadline = Date.now() + graceMs;
-    const preStop = spec.lifecycle?.preStop;
-    if (preStop !== undefined && current?.process === process) {
+    const preStop = this.#spec.lifecycle?.preStop;
+    if (preStop !== undefined && this.#current?.process === process) {
       const problem = await Promise.race([
-        runHook(preStop, graceMs).catch(describe),
+        this.#runHook(preStop, graceMs).catch(describe),
         process.exited.then(() => undefined),
       ]);
-      if (problem !== undefined) host.event('Warning', 'FailedPreStopHook', problem, spec.name);
+      if (problem !== undefined)
+        this.#host.event('Warning', 'FailedPreStopHook', problem, this.#spec.name);
     }
     process.kill('SIGTERM');
     const timer = setTimeout(() => process.kill('SIGKILL'), Math.max(0, deadline - Date.now()));
@@ -248,106 +273,89 @@ export function createContainer(record: ContainerRecord, host: ContainerHost): C
     clearTimeout(timer);
   }
 
-  async function runOnce(): Promise<Exit> {
-    const { process } = await startOnce();
+  async #runOnce(): Promise<Exit> {
+    const process = await this.#startOnce();
     const startedAt = new Date().toISOString();
-    const postStart = spec.lifecycle?.postStart;
+    const postStart = this.#spec.lifecycle?.postStart;
     const problem =
-      postStart === undefined ? undefined : await runHook(postStart, 60_000).catch(describe);
+      postStart === undefined ? undefined : await this.#runHook(postStart, 60_000).catch(describe);
     if (problem !== undefined) {
-      host.event('Warning', 'FailedPostStartHook', problem, spec.name);
-      await terminate(process, 2_000);
-    } else if (process.child.exitCode === null && !stopping.signal.aborted) {
-      beginProbes(process);
+      this.#host.event('Warning', 'FailedPostStartHook', problem, this.#spec.name);
+      await this.#terminate(process, 2_000);
+    } else if (process.child.exitCode === null && !this.#isStopping()) {
+      this.#beginProbes(process);
     }
-    host.changed();
+    this.#host.changed();
     const exit = await process.exited;
-    for (const probe of probes) probe.stop();
-    probes = [];
-    current = undefined;
-    record.ready = false;
-    record.started = false;
-    record.state = {
+    for (const probe of this.#probes) probe.stop();
+    this.#probes = [];
+    this.#current = undefined;
+    this.record.ready = false;
+    this.record.started = false;
+    this.record.state = {
       terminated: {
         exitCode: exit.exitCode,
         ...(exit.signal === undefined ? {} : { signal: exit.signal }),
         reason: exit.exitCode === 0 ? 'Completed' : 'Error',
         startedAt,
         finishedAt: new Date().toISOString(),
-        ...(record.containerId === undefined
+        ...(this.record.containerId === undefined
           ? {}
-          : { containerID: `sandbox://${record.containerId}` }),
+          : { containerID: `sandbox://${this.record.containerId}` }),
       },
     };
-    await rm(join(host.directory, `root-${record.restartCount}`), { recursive: true, force: true });
-    host.changed();
+    await rm(join(this.#host.directory, `root-${this.record.restartCount}`), {
+      recursive: true,
+      force: true,
+    });
+    this.#host.changed();
     return exit;
   }
 
-  /** Waits before another attempt, showing why; true when stopped meanwhile. */
-  async function wait(ms: number, reason: string, message: string): Promise<void> {
-    record.state = { waiting: { reason, message } };
-    host.changed();
-    await sleep(ms, stopping.signal);
+  /** Waits before another attempt, showing why. */
+  async #wait(ms: number, reason: string, message: string): Promise<void> {
+    this.record.state = { waiting: { reason, message } };
+    this.#host.changed();
+    await sleep(ms, this.#stopping.signal);
   }
 
-  async function run(restart: (exit: Exit) => boolean): Promise<Exit | undefined> {
+  async run(restart: (exit: Exit) => boolean): Promise<Exit | undefined> {
     let backOffMs = 0;
     let attempts = 0;
-    while (!stopping.signal.aborted) {
+    while (!this.#isStopping()) {
       const startedAtMs = Date.now();
       try {
-        const exit = await runOnce();
+        const exit = await this.#runOnce();
         attempts = 0;
-        if (stopping.signal.aborted || !restart(exit)) return exit;
-        if (record.state.terminated !== undefined)
-          record.lastState = { terminated: record.state.terminated };
+        if (this.#isStopping() || !restart(exit)) return exit;
+        if (this.record.state.terminated !== undefined)
+          this.record.lastState = { terminated: this.record.state.terminated };
         if (Date.now() - startedAtMs > backOffResetMs) backOffMs = 0;
         if (backOffMs > 0) {
-          host.event(
+          this.#host.event(
             'Warning',
             'BackOff',
-            `Back-off restarting failed container ${spec.name}`,
-            spec.name,
+            `Back-off restarting failed container ${this.#spec.name}`,
+            this.#spec.name,
           );
-          await wait(
+          await this.#wait(
             backOffMs,
             'CrashLoopBackOff',
-            `back-off ${backOffMs / 1000}s restarting failed container=${spec.name}`,
+            `back-off ${backOffMs / 1000}s restarting failed container=${this.#spec.name}`,
           );
         }
         backOffMs = Math.min(lastBackOffMs, Math.max(firstBackOffMs, backOffMs * 2));
-        record.restartCount += 1;
+        this.record.restartCount += 1;
       } catch (error) {
-        if (stopping.signal.aborted) break;
+        if (this.#isStopping()) break;
         attempts += 1;
         const reason = reasonOf(error);
-        host.event('Warning', 'Failed', `Error: ${describe(error)}`, spec.name);
-        await wait(Math.min(10_000, 250 * 2 ** attempts), reason, describe(error));
+        this.#host.event('Warning', 'Failed', `Error: ${describe(error)}`, this.#spec.name);
+        await this.#wait(Math.min(10_000, 250 * 2 ** attempts), reason, describe(error));
       }
     }
     return undefined;
   }
-
-  return {
-    record,
-    logs,
-    get current() {
-      return current;
-    },
-    run,
-    exec,
-    async untilStarted() {
-      await started.promise;
-    },
-    async stop(graceMs) {
-      stopping.abort();
-      started.resolve(undefined);
-      const running = current?.process;
-      for (const probe of probes) probe.stop();
-      if (running !== undefined) await terminate(running, graceMs);
-    },
-  };
 }
 
 function reasonOf(error: unknown): string {

@@ -75,27 +75,27 @@ async function valueOf(
   const from = variable.valueFrom;
   if (from === undefined) return variable.value ?? '';
   if (from.fieldRef !== undefined) return fieldOf(pod, from.fieldRef.fieldPath, sources);
-  if (from.resourceFieldRef !== undefined)
+  if (from.resourceFieldRef !== undefined) {
     return resourceOf(container, from.resourceFieldRef.resource);
-  if (from.configMapKeyRef !== undefined) {
-    const { name, key, optional } = from.configMapKeyRef;
-    const value = (await sources.configMap(name))?.data?.[key];
-    if (value === undefined && optional !== true) {
-      throw new EnvironmentError(
-        `couldn't find key ${key} in ConfigMap ${pod.metadata.namespace ?? ''}/${name}`,
-      );
-    }
-    return value;
   }
-  if (from.secretKeyRef === undefined) return '';
-  const { name, key, optional } = from.secretKeyRef;
-  const value = (await sources.secret(name))?.data?.[key];
-  if (value === undefined && optional !== true) {
-    throw new EnvironmentError(
-      `couldn't find key ${key} in Secret ${pod.metadata.namespace ?? ''}/${name}`,
-    );
+  return valueOfKey(pod, from, sources);
+}
+
+async function valueOfKey(
+  pod: Pod,
+  from: NonNullable<EnvVar['valueFrom']>,
+  sources: EnvironmentSources,
+): Promise<string | undefined> {
+  const key = from.configMapKeyRef ?? from.secretKeyRef;
+  if (key === undefined) return '';
+  const isSecret = from.configMapKeyRef === undefined;
+  const found = isSecret ? await sources.secret(key.name) : await sources.configMap(key.name);
+  const value = found?.data?.[key.key];
+  if (value === undefined && key.optional !== true) {
+    const object = `${isSecret ? 'Secret' : 'ConfigMap'} ${pod.metadata.namespace ?? ''}/${key.name}`;
+    throw new EnvironmentError(`couldn't find key ${key.key} in ${object}`);
   }
-  return value === undefined ? undefined : decodeBase64(value);
+  return isSecret && value !== undefined ? decodeBase64(value) : value;
 }
 
 /** The downward API's fields. Throws EnvironmentError for one that it does not have. */
@@ -109,32 +109,22 @@ export function fieldOf(
     const map = subscript[1] === 'labels' ? pod.metadata.labels : pod.metadata.annotations;
     return map?.[subscript[2]] ?? '';
   }
-  switch (fieldPath) {
-    case 'metadata.name':
-      return pod.metadata.name;
-    case 'metadata.namespace':
-      return pod.metadata.namespace ?? '';
-    case 'metadata.uid':
-      return pod.metadata.uid ?? '';
-    case 'metadata.labels':
-      return formatMap(pod.metadata.labels);
-    case 'metadata.annotations':
-      return formatMap(pod.metadata.annotations);
-    case 'spec.nodeName':
-      return pod.spec.nodeName ?? '';
-    case 'spec.serviceAccountName':
-      return pod.spec.serviceAccountName ?? 'default';
-    case 'status.podIP':
-      return addresses.podIps[0] ?? '';
-    case 'status.podIPs':
-      return addresses.podIps.join(',');
-    case 'status.hostIP':
-      return addresses.hostIps[0] ?? '';
-    case 'status.hostIPs':
-      return addresses.hostIps.join(',');
-    default:
-      throw new EnvironmentError(`unsupported fieldPath: ${fieldPath}`);
-  }
+  const { metadata, spec } = pod;
+  const fields = new Map<string, string | undefined>([
+    ['metadata.name', metadata.name],
+    ['metadata.namespace', metadata.namespace],
+    ['metadata.uid', metadata.uid],
+    ['metadata.labels', formatMap(metadata.labels)],
+    ['metadata.annotations', formatMap(metadata.annotations)],
+    ['spec.nodeName', spec.nodeName],
+    ['spec.serviceAccountName', spec.serviceAccountName ?? 'default'],
+    ['status.podIP', addresses.podIps[0]],
+    ['status.podIPs', addresses.podIps.join(',')],
+    ['status.hostIP', addresses.hostIps[0]],
+    ['status.hostIPs', addresses.hostIps.join(',')],
+  ]);
+  if (!fields.has(fieldPath)) throw new EnvironmentError(`unsupported fieldPath: ${fieldPath}`);
+  return fields.get(fieldPath) ?? '';
 }
 
 /** Declared resources; without a limit, what the sandbox pretends a node can give. */

@@ -44,21 +44,28 @@ export function resolveImage(
   catalogue: ImageCatalogue,
   container: ContainerSpec,
 ): RunnableImage | UnknownImage {
-  const entry = findImage(catalogue, container.image ?? '');
+  const image = container.image ?? '';
+  const entry = findImage(catalogue, image);
   const command = container.command ?? [];
-  if (entry === undefined && command.length === 0) {
-    const known = catalogue.map((image) => image.name).join(', ') || 'none';
-    return {
-      unknown:
-        `the sandbox has no image ${JSON.stringify(container.image ?? '')}: give the container a command of this machine, ` +
-        `or use one of: ${known}`,
-    };
-  }
-  const base = command.length > 0 ? command : (entry?.command ?? []);
-  const args = container.args ?? (command.length > 0 ? [] : (entry?.args ?? []));
+  if (entry === undefined && command.length === 0)
+    return { unknown: unknownImage(catalogue, image) };
+  const base: Pick<ImageEntry, 'command' | 'args'> | undefined =
+    command.length > 0 ? { command } : entry;
   return {
-    argv: [...base, ...args],
+    argv: [...(base?.command ?? []), ...(container.args ?? argsOf(base))],
     env: entry?.env ?? {},
     workingDir: container.workingDir ?? entry?.workingDir,
   };
+}
+
+function argsOf(base: { readonly args?: readonly string[] } | undefined): readonly string[] {
+  return base?.args ?? [];
+}
+
+function unknownImage(catalogue: ImageCatalogue, image: string): string {
+  const known = catalogue.map((entry) => entry.name).join(', ') || 'none';
+  return (
+    `the sandbox has no image ${JSON.stringify(image)}: give the container a command of this machine, ` +
+    `or use one of: ${known}`
+  );
 }

@@ -4,30 +4,32 @@ import type { NodeContext } from './node-context.ts';
 
 /** `/etc/resolv.conf` by the pod's dnsPolicy and dnsConfig. */
 export async function resolvConf(pod: Pod, node: Pick<NodeContext, 'dns'>): Promise<string> {
-  const policy = pod.spec.dnsPolicy ?? 'ClusterFirst';
-  const own = pod.spec.dnsConfig ?? {};
+  const { dnsPolicy = 'ClusterFirst', dnsConfig = {}, hostNetwork } = pod.spec;
   const useCluster =
-    policy === 'ClusterFirstWithHostNet' ||
-    (policy === 'ClusterFirst' && pod.spec.hostNetwork !== true);
-  if (policy !== 'None' && !useCluster) return readFile('/etc/resolv.conf', 'utf8').catch(() => '');
+    dnsPolicy === 'ClusterFirstWithHostNet' ||
+    (dnsPolicy === 'ClusterFirst' && hostNetwork !== true);
+  if (dnsPolicy !== 'None' && !useCluster) {
+    return readFile('/etc/resolv.conf', 'utf8').catch(() => '');
+  }
   const { domain, servers } = node.dns;
   const namespace = pod.metadata.namespace ?? 'default';
-  const nameservers = [...(useCluster ? servers : []), ...(own.nameservers ?? [])];
-  const searches = [
-    ...(useCluster ? [`${namespace}.svc.${domain}`, `svc.${domain}`, domain] : []),
-    ...(own.searches ?? []),
-  ];
+  const base = useCluster
+    ? { servers, searches: [`${namespace}.svc.${domain}`, `svc.${domain}`, domain] }
+    : { servers: [], searches: [] };
   const options = new Map<string, string | undefined>(useCluster ? [['ndots', '5']] : []);
-  for (const option of own.options ?? []) options.set(option.name, option.value);
-  const optionText = Array.from(options, ([name, value]) =>
-    value === undefined ? name : `${name}:${value}`,
-  );
-  return [
-    ...(searches.length > 0 ? [`search ${searches.join(' ')}`] : []),
-    ...nameservers.map((server) => `nameserver ${server}`),
-    ...(optionText.length > 0 ? [`options ${optionText.join(' ')}`] : []),
-    '',
-  ].join('\n');
+  for (const option of dnsConfig.options ?? []) options.set(option.name, option.value);
+  const lines = [
+    ['search', ...base.searches, ...(dnsConfig.searches ?? [])],
+    ...[...base.servers, ...(dnsConfig.nameservers ?? [])].map((server) => ['nameserver', server]),
+    [
+      'options',
+      ...Array.from(options, ([name, value]) => (value === undefined ? name : `${name}:${value}`)),
+    ],
+  ];
+  return lines
+    .filter((words) => words.length > 1)
+    .map((words) => `${words.join(' ')}\n`)
+    .join('');
 }
 
 /** `/etc/hosts` as kubelets write it. */

@@ -118,9 +118,11 @@ export function startProbeLoop(options: ProbeLoopOptions): ProbeLoop {
   let verdict = options.initial;
   let told = false;
 
+  const isStopped = (): boolean => stopped;
+
   async function once(): Promise<void> {
     const { success, output } = await attemptProbe(probe, target);
-    if (stopped as boolean) return;
+    if (isStopped()) return;
     streak = success === lastSuccess ? streak + 1 : 1;
     lastSuccess = success;
     if (!success) options.onFailure(output);

@@ -45,54 +45,67 @@ export function newRecord(spec: ContainerSpec, role: ContainerRecord['role']): C
 export function statusOf(pod: Pod, facts: PodFacts, now: string): PodStatus {
   const main = facts.records.filter((r) => r.role === 'main');
   const init = facts.records.filter((r) => r.role !== 'main');
-  const initialized = init.every((r) =>
-    r.role === 'sidecar' ? r.started : r.state.terminated?.exitCode === 0,
-  );
-  const containersReady =
-    initialized && [...main, ...init.filter((r) => r.role === 'sidecar')].every((r) => r.ready);
+  const initialized = init.every(isInitialized);
   const phase = facts.failure === undefined ? phaseOf(pod, main, init, initialized) : 'Failed';
-  const finished = phase === 'Succeeded' || phase === 'Failed';
   const before = pod.status?.conditions ?? [];
-  const gates = (pod.spec.readinessGates ?? []).every((gate) =>
-    before.some((c) => c.type === gate.conditionType && c.status === 'True'),
-  );
-  const notReady = finished
-    ? `Pod${phase === 'Succeeded' ? 'Completed' : 'Failed'}`
-    : 'ContainersNotReady';
-  const own: Condition[] = [
-    conditionOf('PodReadyToStartContainers', facts.sandboxReady),
-    conditionOf(
-      'Initialized',
-      initialized,
-      phase === 'Succeeded' ? 'PodCompleted' : 'ContainersNotInitialized',
-    ),
-    conditionOf(
-      'Ready',
-      containersReady && gates && !finished,
-      containersReady && !gates ? 'ReadinessGatesNotReady' : notReady,
-    ),
-    conditionOf('ContainersReady', containersReady && !finished, notReady),
-    conditionOf('PodScheduled', true),
-  ];
+  const own = conditionsOf(pod, facts, { phase, initialized });
   const ownTypes = new Set(own.map((c) => c.type));
   return {
     phase,
-    ...(facts.failure ?? {}),
+    ...facts.failure,
     conditions: [
       ...own.map((condition) => keepTransition(condition, before, now)),
       ...before.filter((c) => !ownTypes.has(c.type)),
     ],
     containerStatuses: main.map(containerStatus),
     ...(init.length > 0 ? { initContainerStatuses: init.map(containerStatus) } : {}),
-    ...(facts.podIps[0] === undefined
-      ? {}
-      : { podIP: facts.podIps[0], podIPs: facts.podIps.map((ip) => ({ ip })) }),
-    ...(facts.hostIps[0] === undefined
-      ? {}
-      : { hostIP: facts.hostIps[0], hostIPs: facts.hostIps.map((ip) => ({ ip })) }),
+    ...addressesOf(facts),
     startTime: facts.startTime,
     qosClass: pod.status?.qosClass ?? 'BestEffort',
   };
+}
+
+function isInitialized(record: ContainerRecord): boolean {
+  return record.role === 'sidecar' ? record.started : record.state.terminated?.exitCode === 0;
+}
+
+function addressesOf({ podIps, hostIps }: PodFacts): PodStatus {
+  const [podIP] = podIps;
+  const [hostIP] = hostIps;
+  return {
+    ...(podIP === undefined ? {} : { podIP, podIPs: podIps.map((ip) => ({ ip })) }),
+    ...(hostIP === undefined ? {} : { hostIP, hostIPs: hostIps.map((ip) => ({ ip })) }),
+  };
+}
+
+function conditionsOf(
+  pod: Pod,
+  facts: PodFacts,
+  { phase, initialized }: { phase: PodStatus['phase']; initialized: boolean },
+): Condition[] {
+  const serving = facts.records.filter((r) => r.role !== 'init');
+  const containersReady = initialized && serving.every((r) => r.ready);
+  const finished = phase === 'Succeeded' || phase === 'Failed';
+  const gatesOpen = (pod.spec.readinessGates ?? []).every((gate) =>
+    pod.status?.conditions?.some((c) => c.type === gate.conditionType && c.status === 'True'),
+  );
+  const done = phase === 'Succeeded' ? 'PodCompleted' : 'PodFailed';
+  const notReady = finished ? done : 'ContainersNotReady';
+  return [
+    conditionOf('PodReadyToStartContainers', facts.sandboxReady),
+    conditionOf(
+      'Initialized',
+      initialized,
+      phase === 'Succeeded' ? done : 'ContainersNotInitialized',
+    ),
+    conditionOf(
+      'Ready',
+      containersReady && gatesOpen && !finished,
+      containersReady && !gatesOpen ? 'ReadinessGatesNotReady' : notReady,
+    ),
+    conditionOf('ContainersReady', containersReady && !finished, notReady),
+    conditionOf('PodScheduled', true),
+  ];
 }
 
 function phaseOf(

@@ -60,56 +60,83 @@ export function acceptSpdySession(
   head: Buffer,
   onStream: (stream: SpdyStream) => void,
 ): SpdySession {
-  const streams = new Map<number, SpdyStream>();
-  const inflate = createInflate({
+  return new Session(socket, head, onStream);
+}
+
+class Session implements SpdySession {
+  readonly #socket: Duplex;
+  readonly #onStream: (stream: SpdyStream) => void;
+  readonly #streams = new Map<number, SpdyStream>();
+  readonly #inflate = createInflate({
     dictionary: headerDictionary,
     finishFlush: constants.Z_SYNC_FLUSH,
   });
-  const deflate = createDeflate({ dictionary: headerDictionary });
-  const fail = (): void => void socket.destroy();
-  inflate.on('error', fail);
-  deflate.on('error', fail);
-  let buffered = Buffer.alloc(0);
+  readonly #deflate = createDeflate({ dictionary: headerDictionary });
+  #buffered = Buffer.alloc(0);
   // Frames are handled one after the other, though headers are unpacked in the background.
-  let work: Promise<void> = Promise.resolve();
+  #work: Promise<void> = Promise.resolve();
 
-  function receive(chunk: Buffer): void {
-    buffered = Buffer.concat([buffered, chunk]);
-    while (buffered.length >= 8) {
-      const length = buffered.readUInt32BE(4) & 0xff_ffff;
+  constructor(socket: Duplex, head: Buffer, onStream: (stream: SpdyStream) => void) {
+    this.#socket = socket;
+    this.#onStream = onStream;
+    const fail = (): void => void socket.destroy();
+    this.#inflate.on('error', fail);
+    this.#deflate.on('error', fail);
+    socket.on('data', (chunk: Buffer) => this.#receive(chunk));
+    socket.on('close', () => {
+      this.#inflate.close();
+      this.#deflate.close();
+    });
+    if (head.length > 0) this.#receive(head);
+  }
+
+  close(): void {
+    this.#socket.end(control(types.goAway, 0, Buffer.alloc(8)));
+  }
+
+  onClose(listener: () => void): void {
+    this.#socket.on('close', listener);
+  }
+
+  #receive(chunk: Buffer): void {
+    this.#buffered = Buffer.concat([this.#buffered, chunk]);
+    while (this.#buffered.length >= 8) {
+      const length = this.#buffered.readUInt32BE(4) & 0xff_ffff;
       if (length > maxFrameBytes) {
-        fail();
+        this.#socket.destroy();
         return;
       }
-      if (buffered.length < 8 + length) return;
-      const frame = Buffer.from(buffered.subarray(0, 8 + length));
-      buffered = buffered.subarray(8 + length);
-      work = work.then(() => handle(frame)).catch(fail);
+      if (this.#buffered.length < 8 + length) return;
+      const frame = Buffer.from(this.#buffered.subarray(0, 8 + length));
+      this.#buffered = this.#buffered.subarray(8 + length);
+      this.#work = this.#work
+        .then(() => this.#handle(frame))
+        .catch(() => void this.#socket.destroy());
     }
   }
 
-  async function handle(frame: Buffer): Promise<void> {
+  async #handle(frame: Buffer): Promise<void> {
     const first = frame.readUInt32BE(0);
     const flags = frame.readUInt8(4);
     const payload = frame.subarray(8);
     if ((first & 0x8000_0000) === 0) {
-      const stream = streams.get(first);
+      const stream = this.#streams.get(first);
       if (payload.length > 0) stream?.onData(payload);
       if ((flags & flagFin) !== 0) stream?.onEnd();
       return;
     }
     switch (first & 0xffff) {
       case types.synStream:
-        await open(payload, flags);
+        await this.#open(payload, flags);
         break;
       case types.rstStream:
-        streams.get(payload.readUInt32BE(0))?.onEnd();
+        this.#streams.get(payload.readUInt32BE(0))?.onEnd();
         break;
       case types.ping:
-        socket.write(control(types.ping, 0, payload));
+        this.#socket.write(control(types.ping, 0, payload));
         break;
       case types.goAway:
-        socket.end();
+        this.#socket.end();
         break;
       default:
         // SETTINGS, HEADERS and WINDOW_UPDATE change nothing here: Kubernetes clients use no flow control.
@@ -117,39 +144,29 @@ export function acceptSpdySession(
     }
   }
 
-  async function open(payload: Buffer, flags: number): Promise<void> {
+  async #open(payload: Buffer, flags: number): Promise<void> {
     const id = payload.readUInt32BE(0) & 0x7fff_ffff;
-    if (streams.size >= maxStreams || streams.has(id)) throw new RangeError('too many streams');
-    const headers = decodeHeaders(await unpack(inflate, payload.subarray(10)));
+    if (this.#streams.size >= maxStreams || this.#streams.has(id)) {
+      throw new RangeError('too many streams');
+    }
+    const socket = this.#socket;
     const stream: SpdyStream = {
       id,
-      headers,
+      headers: decodeHeaders(await unpack(this.#inflate, payload.subarray(10))),
       write: (data) =>
         new Promise((resolve) => socket.write(dataFrame(id, 0, data), () => resolve())),
       end: () => void socket.write(dataFrame(id, flagFin, Buffer.alloc(0))),
       onData: () => undefined,
       onEnd: () => undefined,
     };
-    streams.set(id, stream);
+    this.#streams.set(id, stream);
     const reply = Buffer.alloc(4);
     reply.writeUInt32BE(id);
-    socket.write(
-      control(types.synReply, 0, Buffer.concat([reply, await pack(deflate, Buffer.alloc(4))])),
-    );
-    onStream(stream);
+    const noHeaders = await pack(this.#deflate, Buffer.alloc(4));
+    socket.write(control(types.synReply, 0, Buffer.concat([reply, noHeaders])));
+    this.#onStream(stream);
     if ((flags & flagFin) !== 0) stream.onEnd();
   }
-
-  socket.on('data', receive);
-  socket.on('close', () => {
-    inflate.close();
-    deflate.close();
-  });
-  if (head.length > 0) receive(head);
-  return {
-    close: () => void socket.end(control(types.goAway, 0, Buffer.alloc(8))),
-    onClose: (listener) => void socket.on('close', listener),
-  };
 }
 
 function control(type: number, flags: number, payload: Buffer): Buffer {

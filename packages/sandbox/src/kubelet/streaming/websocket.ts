@@ -34,9 +34,9 @@ export async function acceptWebSocket(
   );
   webSocket.on('error', () => webSocket.terminate());
   const listeners = {
-    stdin: (_data: Buffer): void => undefined,
-    stdinEnd: (): void => undefined,
-    resize: (_size: { width: number; height: number }): void => undefined,
+    stdin: ignore as (data: Buffer) => void,
+    stdinEnd: ignore,
+    resize: ignore as (size: { width: number; height: number }) => void,
   };
   // What arrives before the command runs waits for it.
   const early: Buffer[] = [];
@@ -44,7 +44,7 @@ export async function acceptWebSocket(
   let ended = false;
   const receive = (message: Buffer): void => {
     const data = message.subarray(1);
-    switch (message[0]) {
+    switch (message.readUInt8(0)) {
       case channels.stdin:
         listeners.stdin(data);
         break;
@@ -59,6 +59,7 @@ export async function acceptWebSocket(
   };
   webSocket.on('message', (raw: RawData) => {
     const message = toBuffer(raw);
+    if (message.length === 0) return;
     if (ready) receive(message);
     else early.push(message);
   });
@@ -86,6 +87,10 @@ export async function acceptWebSocket(
     onResize: (listener) => void (listeners.resize = listener),
     onClose: (listener) => void webSocket.on('close', listener),
   };
+}
+
+function ignore(): void {
+  // Nobody listens yet.
 }
 
 function toBuffer(raw: RawData): Buffer {

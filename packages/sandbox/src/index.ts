@@ -1,0 +1,4 @@
+export type { Sandbox, Step } from './app.ts';
+export { startSandbox } from './app.ts';
+export type { SandboxConfig } from './config.ts';
+export type { ExecResult, LinkCapture, TourCluster, TourPod } from './tour/cluster.ts';
