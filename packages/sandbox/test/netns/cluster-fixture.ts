@@ -37,7 +37,8 @@ export async function startTestCluster(): Promise<TestCluster> {
   const warn = (fields: object, message: string): void =>
     void warnings.push(`${message} ${JSON.stringify(fields)}`);
   const logger = { debug: () => undefined, info: () => undefined, warn, error: warn };
-  let kubeletProxy: KubeletProxy | undefined;
+  // The API needs the kubelets' side, which needs the API.
+  const late: { kubeletProxy?: KubeletProxy } = {};
   const certificates = await makeApiCertificates(
     ['kubernetes.default.svc'],
     ['172.30.0.1', '10.96.0.1'],
@@ -47,7 +48,7 @@ export async function startTestCluster(): Promise<TestCluster> {
     tls: certificates,
     listen: [{ host: '0.0.0.0', port: 6443 }],
     adminToken,
-    kubeletProxy: (request) => kubeletProxy?.(request),
+    kubeletProxy: (request) => late.kubeletProxy?.(request),
     onError: (error) => warn({ error: String(error) }, 'API failed'),
   });
   const store = adaptStore(api.store);
@@ -64,7 +65,7 @@ export async function startTestCluster(): Promise<TestCluster> {
     apiAddress: { host: '172.30.0.1', port: 6443 },
     apiCa: certificates.ca,
   });
-  ({ kubeletProxy } = cluster);
+  late.kubeletProxy = cluster.kubeletProxy;
   await store.create(resources.namespaces, {
     apiVersion: 'v1',
     kind: 'Namespace',

@@ -304,7 +304,7 @@ describe('a cluster on one machine', () => {
 
   test('deleting a pod ends it in grace and leaves no namespace, link or process of it', async () => {
     const stubborn = node(
-      `process.on('SIGTERM',()=>{});require('fs').writeFileSync('/tmp/up','');setInterval(()=>{},1000)//${'marker'}-of-the-stubborn`,
+      `process.on('SIGTERM',()=>{});require('fs').writeFileSync('/tmp/up','');setInterval(()=>{},1000)//marker-of-the-stubborn`,
     );
     await t.store.create(
       resources.pods,

@@ -39,7 +39,7 @@ function pathOf(subresource: string, query: Record<string, string | string[]>): 
   const search = new URLSearchParams();
   for (const [key, value] of Object.entries(query))
     for (const one of [value].flat()) search.append(key, one);
-  return `/api/v1/namespaces/${namespace}/pods/chatter/${subresource}?${search}`;
+  return `/api/v1/namespaces/${namespace}/pods/chatter/${subresource}?${search.toString()}`;
 }
 
 /** Reads a log until the end, or until `enough` says so. */
