@@ -3,7 +3,14 @@ import type { Duplex } from 'node:stream';
 import type { Attributes } from './authorize.ts';
 import { isAllowed, refuse } from './authorize.ts';
 import type { ApiContext, ResourceCall } from './context.ts';
-import { ApiError, isApiError, methodNotAllowed, pathNotFound, unauthorized } from './errors.ts';
+import {
+  ApiError,
+  badRequest,
+  isApiError,
+  methodNotAllowed,
+  pathNotFound,
+  unauthorized,
+} from './errors.ts';
 import { readBody, sendJson, sendText } from './http.ts';
 import { answerPath, openPaths } from './paths.ts';
 import { list, requireObject, sendObject } from './read.ts';
@@ -102,13 +109,41 @@ function answer(
   else sendJson(response, 200, body, contentType);
 }
 
-function authenticate({ tokens }: ApiContext, request: IncomingMessage): User {
+function authenticate(context: ApiContext, request: IncomingMessage): User {
   const match = /^Bearer\s+(\S+)$/i.exec(request.headers.authorization ?? '');
   const token = match?.[1] ?? webSocketToken(request);
   if (token === undefined) throw unauthorized();
-  const checked = tokens.verify(token);
+  const checked = context.tokens.verify(token);
   if (!checked.ok) throw unauthorized();
-  return checked.user;
+  return impersonate(context, checked.user, request);
+}
+
+/** Acts as another user (`kubectl --as`), for who may do so. @throws ApiError Forbidden */
+function impersonate({ store }: ApiContext, user: User, { headers }: IncomingMessage): User {
+  const username = headers['impersonate-user'];
+  const named = Object.keys(headers).filter((name) => name.startsWith('impersonate-'));
+  if (named.length === 0) return user;
+  if (typeof username !== 'string')
+    throw badRequest('Impersonate-User is required with other Impersonate- headers');
+  const given = headers['impersonate-group'];
+  const groups =
+    typeof given === 'string' ? given.split(',').map((group) => group.trim()) : (given ?? []);
+  const account = /^system:serviceaccount:([^:]+):([^:]+)$/.exec(username);
+  const asked = [
+    account === null
+      ? ({ resource: 'users', name: username } as const)
+      : ({ resource: 'serviceaccounts', namespace: account[1], name: account[2] } as const),
+    ...groups.map((name) => ({ resource: 'groups', name }) as const),
+  ];
+  for (const one of asked) {
+    const attributes: Attributes = { kind: 'resource', verb: 'impersonate', group: '', ...one };
+    if (!isAllowed(store, user, attributes)) throw refuse(user, attributes);
+  }
+  const own =
+    account === null
+      ? []
+      : ['system:serviceaccounts', `system:serviceaccounts:${account[1] ?? ''}`];
+  return { username, groups: [...(groups.length > 0 ? groups : own), 'system:authenticated'] };
 }
 
 /** Browsers cannot set headers on a WebSocket: the token may come as a subprotocol, as in the real API server. */

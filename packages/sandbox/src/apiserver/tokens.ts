@@ -74,7 +74,7 @@ export const administrator: User = {
 export function createTokens(options: TokenOptions): Tokens {
   const { store, issuer, now } = options;
   const privateKey = signingKey(options.signingKey);
-  const pem = privateKey.export({ type: 'pkcs8', format: 'pem' }) as string;
+  const pem = privateKey.export({ type: 'pkcs8', format: 'pem' });
   const publicKey = createPublicKey(privateKey);
   const jwk = publicKey.export({ format: 'jwk' });
   const keyId = createHash('sha256')
