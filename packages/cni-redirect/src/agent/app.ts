@@ -1,0 +1,203 @@
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { redirectionAnnotation } from '@ambit/api';
+import type { Logger } from '@ambit/core';
+import { createMetrics, warmThreadpool } from '@ambit/core';
+import type { V1Namespace, V1Pod } from '@kubernetes/client-node';
+import { CoreV1Api, KubeConfig, PatchStrategy, setHeaderOptions } from '@kubernetes/client-node';
+import { install } from '../install/install.ts';
+import { renderNodeRemoval } from '../rules/node.ts';
+import { checkTools, runOnNode } from '../rules/run.ts';
+import type { AgentConfig } from './config.ts';
+import type { PodFacts } from './enrol.ts';
+import { decodeNamespace, decodePod } from './kube/decode.ts';
+import { follow } from './kube/follow.ts';
+import { startPluginServer } from './plugin-server.ts';
+import { Pods } from './pods.ts';
+import { PodRecords } from './records.ts';
+import type { ZtunnelServer } from './ztunnel-server.ts';
+import { startZtunnelServer } from './ztunnel-server.ts';
+
+export interface AgentDeps {
+  readonly logger: Logger;
+  readonly kubeconfig?: KubeConfig;
+}
+
+export interface Agent {
+  readonly healthAddress: AddressInfo;
+  stop(): Promise<void>;
+}
+
+/** Starts the node agent: watches, sockets for plugin and ztunnel, then the plugin's installation. */
+export async function startAgent(
+  config: AgentConfig,
+  { logger, kubeconfig }: AgentDeps,
+): Promise<Agent> {
+  await warmThreadpool();
+  await checkTools();
+  const kube = kubeconfig ?? loadKubeconfig(config);
+  const core = kube.makeApiClient(CoreV1Api);
+  const metrics = createMetrics({ processFigures: true });
+  const namespaces = new Map<string, ReadonlyMap<string, string>>();
+  const pods = new Pods({
+    ...config,
+    records: new PodRecords(config.stateDir),
+    ztunnel: () => ztunnel,
+    namespaceLabels: (name) => namespaces.get(name) ?? new Map(),
+    fetchPod: (namespace, name) => fetchPod(core, config.node, namespace, name),
+    annotate: (pod, enabled) => annotate(core, pod, enabled),
+    logger,
+  });
+  const fieldSelector = `spec.nodeName=${config.node}`;
+  const namespaceFollower = follow<V1Namespace>({
+    config: kube,
+    path: '/api/v1/namespaces',
+    query: {},
+    list: () => core.listNamespace(),
+    onList: (objects) => {
+      namespaces.clear();
+      for (const { name, labels } of objects.map(decodeNamespace)) namespaces.set(name, labels);
+      pods.retryAll();
+    },
+    onChange: (object) => {
+      const { name, labels } = decodeNamespace(object);
+      namespaces.set(name, labels);
+      pods.namespaceChanged(name);
+    },
+    onDelete: (object) => void namespaces.delete(decodeNamespace(object).name),
+    logger,
+  });
+  await namespaceFollower.synced;
+  const ztunnel: ZtunnelServer = await startZtunnelServer({
+    path: config.ztunnelSocket,
+    pods: () => pods.enrolled(),
+    onConnected: () => pods.retryAll(),
+    logger,
+  });
+  const podFollower = follow<V1Pod>({
+    config: kube,
+    path: '/api/v1/pods',
+    query: { fieldSelector },
+    list: () => core.listPodForAllNamespaces({ fieldSelector }),
+    onList: (objects) => pods.replace(objects.map(decodePod)),
+    onChange: (object) => pods.seen(decodePod(object)),
+    onDelete: (object) => pods.gone(decodePod(object)),
+    logger,
+  });
+  await podFollower.synced;
+  const requests = metrics.counter(
+    'istio_cni_plugin_requests_total',
+    'Calls of the CNI plugin, by answer.',
+    ['response_code'],
+  );
+  const ready = (): boolean => ztunnel.connected;
+  const plugin = await startPluginServer({
+    path: config.pluginSocket,
+    pods,
+    requests,
+    ready,
+    logger,
+  });
+  const installation = await install({
+    ...config,
+    agentSocket: config.pluginSocketOnHost,
+    excludeNamespaces: config.excludedNamespaces,
+    logger,
+  });
+  const health = await serve(config.healthPort, (path) => {
+    if (path === '/healthz') return [200, 'ok\n'];
+    if (path !== '/readyz') return [404, 'GET /readyz\n'];
+    return ready() ? [200, 'ready\n'] : [503, 'waiting for a ztunnel to connect\n'];
+  });
+  const figures = await serve(config.metricsPort, async (path) =>
+    path === '/metrics' ? [200, await metrics.render()] : [404, 'GET /metrics\n'],
+  );
+  logger.info({ node: config.node }, 'agent started');
+  return {
+    healthAddress: health.address,
+    async stop() {
+      namespaceFollower.close();
+      podFollower.close();
+      installation.close();
+      // Rules and listeners stay: pods that are captured go on, and new ones wait for the next agent.
+      if (config.removeOnStop) {
+        await installation.uninstall();
+        await runOnNode(renderNodeRemoval());
+      }
+      await plugin.close();
+      await pods.close();
+      await ztunnel.close();
+      await health.close();
+      await figures.close();
+    },
+  };
+}
+
+function loadKubeconfig({ kubeconfig }: AgentConfig): KubeConfig {
+  const kube = new KubeConfig();
+  if (kubeconfig === undefined) kube.loadFromCluster();
+  else kube.loadFromFile(kubeconfig);
+  return kube;
+}
+
+async function fetchPod(
+  core: CoreV1Api,
+  node: string,
+  namespace: string,
+  name: string,
+): Promise<PodFacts | undefined> {
+  try {
+    const pod = await core.readNamespacedPod({ namespace, name });
+    return pod.spec?.nodeName === node ? decodePod(pod) : undefined;
+  } catch (error) {
+    if (isMissing(error)) return undefined;
+    throw error;
+  }
+}
+
+async function annotate(core: CoreV1Api, pod: PodFacts, enabled: boolean): Promise<void> {
+  const body = {
+    metadata: {
+      uid: pod.uid,
+      annotations: { [redirectionAnnotation]: enabled ? 'enabled' : null },
+    },
+  };
+  try {
+    await core.patchNamespacedPod(
+      { namespace: pod.namespace, name: pod.name, body },
+      setHeaderOptions('Content-Type', PatchStrategy.MergePatch),
+    );
+  } catch (error) {
+    if (!isMissing(error)) throw error;
+  }
+}
+
+function isMissing(error: unknown): boolean {
+  return typeof error === 'object' && error !== null && 'code' in error && error.code === 404;
+}
+
+type Answer = readonly [status: number, text: string];
+
+async function serve(
+  port: number,
+  route: (path: string) => Answer | Promise<Answer>,
+): Promise<{ readonly address: AddressInfo; close(): Promise<void> }> {
+  const server = createServer({ requestTimeout: 10_000 }, (request, response) => {
+    void Promise.resolve(route(request.url ?? '')).then(([status, text]) => {
+      response.writeHead(status, { 'content-type': 'text/plain; charset=utf-8' });
+      response.end(text);
+    });
+  });
+  server.maxConnections = 64;
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(port, resolve);
+  });
+  return {
+    address: server.address() as AddressInfo,
+    close: () => {
+      server.closeAllConnections();
+      return new Promise((resolve) => server.close(() => resolve()));
+    },
+  };
+}

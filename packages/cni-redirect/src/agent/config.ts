@@ -1,0 +1,55 @@
+import { agentSocketName } from '@ambit/api';
+import type { EnvSource, LogFormat, LogLevel } from '@ambit/core';
+import { EnvReader, logLevels } from '@ambit/core';
+
+export interface AgentConfig {
+  readonly node: string;
+  readonly kubeconfig: string | undefined;
+  readonly pluginSocket: string;
+  readonly ztunnelSocket: string;
+  readonly stateDir: string;
+  readonly netnsDir: string;
+  readonly confDir: string;
+  readonly binDir: string;
+  /** The plugin's executable, copied into `binDir`. */
+  readonly pluginSource: string;
+  /** Path of the plugin's socket as the container runtime sees it. */
+  readonly pluginSocketOnHost: string;
+  readonly excludedNamespaces: readonly string[];
+  readonly removeOnStop: boolean;
+  /** How long a pod that leaves still takes HBONE, for clients that have not heard of it. */
+  readonly releaseGraceMs: number;
+  readonly healthPort: number;
+  readonly metricsPort: number;
+  readonly logLevel: LogLevel;
+  readonly logFormat: LogFormat;
+}
+
+export const defaultExcludedNamespaces = ['kube-system', 'istio-system'] as const;
+
+export function parseConfig(source: EnvSource): AgentConfig {
+  const env = new EnvReader(source);
+  const stateDir = env.string('STATE_DIR', '/var/run/istio-cni');
+  const pluginSocket = env.string('CNI_AGENT_SOCKET', `${stateDir}/pluginevent.sock`);
+  const config = {
+    node: env.string('NODE_NAME'),
+    kubeconfig: env.optional('KUBECONFIG'),
+    pluginSocket,
+    ztunnelSocket: env.string('ZTUNNEL_SOCKET', `/var/run/ztunnel/${agentSocketName}`),
+    stateDir,
+    netnsDir: env.string('NETNS_DIR', '/var/run/netns'),
+    confDir: env.string('CNI_CONF_DIR', '/host/etc/cni/net.d'),
+    binDir: env.string('CNI_BIN_DIR', '/host/opt/cni/bin'),
+    pluginSource: env.string('PLUGIN_SOURCE', '/opt/ambit/bin/ambit-cni'),
+    pluginSocketOnHost: env.string('CNI_AGENT_SOCKET_ON_HOST', pluginSocket),
+    excludedNamespaces: env.list('EXCLUDE_NAMESPACES', defaultExcludedNamespaces),
+    removeOnStop: env.boolean('REMOVE_ON_STOP', false),
+    releaseGraceMs: env.durationMs('RELEASE_GRACE', 2_000),
+    healthPort: env.port('HEALTH_PORT', 8000),
+    metricsPort: env.port('METRICS_PORT', 15014),
+    logLevel: env.oneOf('LOG_LEVEL', logLevels, 'info'),
+    logFormat: env.oneOf<LogFormat>('LOG_FORMAT', ['text', 'json'], 'text'),
+  };
+  env.finish();
+  return config;
+}

@@ -1,0 +1,55 @@
+import type { IpAddress, Port } from '@ambit/api';
+import { parseIp, parsePort } from '@ambit/api';
+import type { V1Container, V1Namespace, V1Pod, V1Probe } from '@kubernetes/client-node';
+import type { PodFacts } from '../enrol.ts';
+
+export function decodePod(pod: V1Pod): PodFacts {
+  const { metadata = {}, spec, status = {} } = pod;
+  const containers = [...(spec?.containers ?? []), ...(spec?.initContainers ?? [])];
+  const texts = [...(status.podIPs ?? []).map(({ ip }) => ip), status.podIP].filter(
+    (ip) => ip !== undefined,
+  );
+  return {
+    uid: metadata.uid ?? '',
+    namespace: metadata.namespace ?? '',
+    name: metadata.name ?? '',
+    serviceAccount: spec?.serviceAccountName ?? 'default',
+    labels: mapOf(metadata.labels),
+    annotations: mapOf(metadata.annotations),
+    hostNetwork: spec?.hostNetwork ?? false,
+    phase: status.phase ?? 'Pending',
+    deleting: metadata.deletionTimestamp !== undefined,
+    addresses: [...new Set(texts.flatMap(addressOf))],
+    probePorts: [...new Set(containers.flatMap(probePortsOf))],
+  };
+}
+
+export function decodeNamespace(namespace: V1Namespace): {
+  readonly name: string;
+  readonly labels: ReadonlyMap<string, string>;
+} {
+  return { name: namespace.metadata?.name ?? '', labels: mapOf(namespace.metadata?.labels) };
+}
+
+function mapOf(record: Readonly<Record<string, string>> | undefined): ReadonlyMap<string, string> {
+  return new Map(Object.entries(record ?? {}));
+}
+
+function addressOf(text: string): IpAddress[] {
+  const ip = parseIp(text);
+  return ip.ok ? [ip.value] : [];
+}
+
+function probePortsOf(container: V1Container): Port[] {
+  const probes = [container.startupProbe, container.readinessProbe, container.livenessProbe];
+  return probes.flatMap((probe) => (probe === undefined ? [] : portOf(probe, container)));
+}
+
+function portOf(probe: V1Probe, container: V1Container): Port[] {
+  const named = probe.httpGet?.port ?? probe.tcpSocket?.port ?? probe.grpc?.port;
+  if (named === undefined) return [];
+  const text = String(named);
+  const number = container.ports?.find(({ name }) => name === text)?.containerPort ?? text;
+  const port = parsePort(number);
+  return port.ok ? [port.value] : [];
+}

@@ -1,0 +1,106 @@
+import type { KubeConfig, KubernetesListObject, KubernetesObject } from '@kubernetes/client-node';
+import { Watch } from '@kubernetes/client-node';
+import type { Logger } from '@ambit/core';
+import { causeChain, createBackoff } from '@ambit/core';
+
+export interface FollowOptions<T extends KubernetesObject> {
+  readonly config: KubeConfig;
+  readonly path: string;
+  readonly query: Readonly<Record<string, string>>;
+  readonly list: () => Promise<KubernetesListObject<T>>;
+  /** All objects that exist; what is not among them is gone. */
+  readonly onList: (objects: readonly T[]) => void;
+  readonly onChange: (object: T) => void;
+  readonly onDelete: (object: T) => void;
+  readonly logger: Logger;
+}
+
+export interface Follower {
+  readonly synced: Promise<void>;
+  close(): void;
+}
+
+const watchSeconds = { min: 300, max: 600 } as const;
+/** Bookmarks come every minute or so: longer silence means a watch that died without a word. */
+const stallMs = 150_000;
+
+/** Lists and watches one kind: relists when the watch cannot be resumed, and never stops trying. */
+export function follow<T extends KubernetesObject>(options: FollowOptions<T>): Follower {
+  const backoff = createBackoff(200, 10_000);
+  let closed = false;
+  let abort: AbortController | undefined;
+  let told: () => void;
+  const synced = new Promise<void>((resolve) => (told = resolve));
+
+  const relist = async (): Promise<string> => {
+    const { items, metadata } = await options.list();
+    options.onList(items);
+    told();
+    return metadata?.resourceVersion ?? '';
+  };
+  const watchFrom = async (version: string): Promise<string | undefined> => {
+    const seconds = watchSeconds.min + Math.random() * (watchSeconds.max - watchSeconds.min);
+    let last: string | undefined = version;
+    let stall: NodeJS.Timeout | undefined;
+    await new Promise<void>((resolve, reject) => {
+      const ended = (error?: unknown): void => {
+        clearTimeout(stall);
+        if (error === undefined || error === null || closed) resolve();
+        else reject(error instanceof Error ? error : new Error(String(error)));
+      };
+      const heard = (): void => {
+        clearTimeout(stall);
+        stall = setTimeout(() => abort?.abort(), stallMs);
+      };
+      const query = {
+        ...options.query,
+        resourceVersion: version,
+        allowWatchBookmarks: true,
+        timeoutSeconds: Math.round(seconds),
+      };
+      heard();
+      const onEvent = (phase: string, object: T & { code?: number }): void => {
+        heard();
+        backoff.reset();
+        if (phase === 'ERROR') {
+          last = undefined;
+          abort?.abort();
+          return;
+        }
+        last = object.metadata?.resourceVersion ?? last;
+        if (phase === 'DELETED') options.onDelete(object);
+        else if (phase !== 'BOOKMARK') options.onChange(object);
+      };
+      new Watch(options.config)
+        .watch(options.path, query, onEvent, ended)
+        .then((controller) => (abort = controller), ended);
+    });
+    return last;
+  };
+  const run = async (): Promise<void> => {
+    let version: string | undefined;
+    while (!closed) {
+      try {
+        version ??= await relist();
+        version = await watchFrom(version);
+      } catch (error) {
+        version = undefined;
+        if (closed) return;
+        const waitMs = backoff.nextMs();
+        options.logger.warn(
+          { path: options.path, reason: causeChain(error), retryMs: Math.round(waitMs) },
+          'watch broke off',
+        );
+        await new Promise((resolve) => setTimeout(resolve, waitMs));
+      }
+    }
+  };
+  void run();
+  return {
+    synced,
+    close() {
+      closed = true;
+      abort?.abort();
+    },
+  };
+}

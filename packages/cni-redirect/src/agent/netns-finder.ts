@@ -1,0 +1,77 @@
+import { readdirSync } from 'node:fs';
+import { networkInterfaces } from 'node:os';
+import { basename, join } from 'node:path';
+import type { IpAddress } from '@ambit/api';
+import { parseIp } from '@ambit/api';
+import type { Netns } from '@ambit/core';
+import { MeshError, inNetns, netnsInode, openNetns } from '@ambit/core';
+import type { PodRecord, PodRecords } from './records.ts';
+
+/** A pod's namespace, opened; whoever gets it closes it. */
+export interface FoundNetns {
+  readonly path: string;
+  readonly netns: Netns;
+  readonly addresses: readonly IpAddress[];
+}
+
+/** Opens a namespace by its path on the host, as the runtime names it, and reads its addresses. */
+export function openByHostPath(netnsDir: string, hostPath: string): FoundNetns {
+  const path = join(netnsDir, basename(hostPath));
+  const netns = openNetns(path);
+  if (netns.inode === netnsInode('/proc/self/ns/net')) {
+    netns.close();
+    throw new MeshError('agent/host-netns', `${hostPath} is the node's own network namespace`);
+  }
+  return { path, netns, addresses: addressesIn(netns) };
+}
+
+/** Finds a running pod's namespace: by the record of its start, else by its address. */
+export function findNetns(
+  netnsDir: string,
+  records: PodRecords,
+  pod: { readonly uid: string; readonly addresses: readonly IpAddress[] },
+): FoundNetns | undefined {
+  const record = records.get(pod.uid);
+  const recorded = record && tryOpen(netnsDir, record.netns);
+  if (
+    recorded !== undefined &&
+    recorded.netns.inode === record?.inode &&
+    owns(recorded, pod.addresses)
+  )
+    return recorded;
+  recorded?.netns.close();
+  for (const name of readdirSync(netnsDir)) {
+    const found = tryOpen(netnsDir, name);
+    if (found === undefined) continue;
+    if (pod.addresses.length > 0 && owns(found, pod.addresses)) {
+      records.set({ uid: pod.uid, netns: name, inode: found.netns.inode } satisfies PodRecord);
+      return found;
+    }
+    found.netns.close();
+  }
+  return undefined;
+}
+
+/** True when the namespace has every address of the pod: then it is that pod's and nobody else's. */
+export function owns(found: FoundNetns, addresses: readonly IpAddress[]): boolean {
+  return addresses.every((ip) => found.addresses.includes(ip));
+}
+
+function tryOpen(netnsDir: string, name: string): FoundNetns | undefined {
+  try {
+    return openByHostPath(netnsDir, name);
+  } catch {
+    return undefined;
+  }
+}
+
+function addressesIn(netns: Netns): IpAddress[] {
+  const interfaces = inNetns(netns.fd, () => networkInterfaces());
+  return Object.values(interfaces)
+    .flatMap((addresses) => addresses ?? [])
+    .filter(({ internal }) => !internal)
+    .flatMap(({ address }) => {
+      const ip = parseIp(address);
+      return ip.ok ? [ip.value] : [];
+    });
+}

@@ -1,0 +1,49 @@
+import { readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+/** What the agent must remember of a pod beyond its own life: where its network namespace is. */
+export interface PodRecord {
+  readonly uid: string;
+  /** File name below the directory of network namespaces. */
+  readonly netns: string;
+  readonly inode: string;
+}
+
+/** The records, kept in a file so that a restarted agent finds the pods that were there before it. */
+export class PodRecords {
+  readonly #file: string;
+  readonly #records = new Map<string, PodRecord>();
+
+  constructor(stateDir: string) {
+    this.#file = join(stateDir, 'pods.json');
+    try {
+      const entries = JSON.parse(readFileSync(this.#file, 'utf8')) as PodRecord[];
+      for (const entry of entries) this.#records.set(entry.uid, entry);
+    } catch {
+      // None yet, or not readable: namespaces are then found by their addresses.
+    }
+  }
+
+  get(uid: string): PodRecord | undefined {
+    return this.#records.get(uid);
+  }
+
+  set(record: PodRecord): void {
+    this.#records.set(record.uid, record);
+    this.#save();
+  }
+
+  delete(uid: string): void {
+    if (this.#records.delete(uid)) this.#save();
+  }
+
+  uids(): Iterable<string> {
+    return this.#records.keys();
+  }
+
+  #save(): void {
+    const temporary = `${this.#file}.tmp`;
+    writeFileSync(temporary, JSON.stringify([...this.#records.values()]), { mode: 0o600 });
+    renameSync(temporary, this.#file);
+  }
+}
