@@ -51,7 +51,10 @@ export function createKubeTour(options: KubeTourOptions): TourCluster {
       const { items } = await core.listNamespacedPod({ namespace });
       return items.filter(({ metadata }) => metadata?.deletionTimestamp === undefined).map(tourPod);
     },
-    exec: (namespace, pod, command) => run(exec, namespace, pod, command),
+    async exec(namespace, pod, command) {
+      const { spec } = await core.readNamespacedPod({ namespace, name: pod });
+      return run(exec, { namespace, pod, container: spec?.containers[0]?.name ?? '' }, command);
+    },
     logs: (namespace, name) => core.readNamespacedPodLog({ namespace, name }),
     captureNodeLink: (node) => options.captureNodeLink(node),
     async read(ip, port, path) {
@@ -85,8 +88,7 @@ function tourPod({ metadata, spec, status }: V1Pod): TourPod {
 /** Runs a command in a pod's first container; the output is standard output and error together. */
 async function run(
   exec: Exec,
-  namespace: string,
-  pod: string,
+  { namespace, pod, container }: { namespace: string; pod: string; container: string },
   command: readonly string[],
 ): Promise<ExecResult> {
   const chunks: Buffer[] = [];
@@ -99,7 +101,7 @@ async function run(
     });
   const status = await new Promise<V1Status>((resolve, reject) => {
     exec
-      .exec(namespace, pod, '', [...command], sink(), sink(), null, false, resolve)
+      .exec(namespace, pod, container, [...command], sink(), sink(), null, false, resolve)
       .then((socket) => {
         socket.onerror = () => reject(new Error(`exec in ${namespace}/${pod} broke off`));
       }, reject);
