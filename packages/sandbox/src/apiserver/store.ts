@@ -10,7 +10,7 @@ import {
   required,
 } from './errors.ts';
 import type { JsonObject, KubeObject, ObjectMeta, ResourceKey } from './object.ts';
-import { isObject, kubeTime, numberAt, omit, sameJson, stringAt } from './object.ts';
+import { isObject, kubeTime, numberAt, omit, sameJson } from './object.ts';
 import type { Registry, ResourceDefinition } from './registry.ts';
 import { joinApiVersion } from './registry.ts';
 import type { Selector } from './selectors.ts';
@@ -435,10 +435,4 @@ const suffixLetters = 'bcdfghjklmnpqrstvwxz2456789';
 
 function randomSuffix(): string {
   return [...randomBytes(5)].map((byte) => suffixLetters[byte % suffixLetters.length]).join('');
-}
-
-/** True where a namespace is there and is not on its way out. */
-export function isOpenNamespace(store: ResourceStore, name: string): boolean {
-  const found = store.get(namespaces, undefined, name);
-  return found !== undefined && stringAt(found, 'metadata', 'deletionTimestamp') === undefined;
 }

@@ -1,20 +1,11 @@
-import { destination, managerOf, writeOptions } from './call.ts';
+import { managerOf, writeOptions } from './call.ts';
 import type { ApiContext, PodStreamRequest, ResourceCall } from './context.ts';
 import { schemaOf } from './convert.ts';
 import { ApiError, badRequest, methodNotAllowed, pathNotFound } from './errors.ts';
 import { decodeObject, sendJson } from './http.ts';
 import { valuesAtPath } from './json-path.ts';
 import type { JsonObject, KubeObject } from './object.ts';
-import {
-  isObject,
-  kubeTime,
-  numberAt,
-  objectAt,
-  objectsAt,
-  sameJson,
-  stringAt,
-  stringsAt,
-} from './object.ts';
+import { isObject, kubeTime, numberAt, objectAt, stringAt, stringsAt } from './object.ts';
 import { patchedObject } from './patch.ts';
 import { requireObject } from './read.ts';
 import { joinApiVersion } from './registry.ts';
@@ -195,15 +186,14 @@ export function evict(context: ApiContext, call: ResourceCall): void {
   });
 }
 
-/** `namespaces/finalize`: takes what holds a namespace; only the empty list is of use. */
+/** `namespaces/finalize`: lets a namespace go by force, once nothing is named that holds it. */
 export function finalize(context: ApiContext, call: ResourceCall): void {
+  if (call.method !== 'PUT') throw methodNotAllowed();
   const object = requireObject(context, call);
   const sent = decodeObject(call.body, call.contentType);
-  const { name } = destination(call, call.route.name);
-  const left = stringsAt(sent, 'spec', 'finalizers');
-  const held = objectsAt(object, 'spec').length > 0 || !sameJson(left, []);
-  if (!held && name !== undefined && object.metadata.deletionTimestamp !== undefined) {
-    context.store.finalizeNamespace(name);
+  const free = stringsAt(sent, 'spec', 'finalizers').length === 0;
+  if (free && object.metadata.deletionTimestamp !== undefined) {
+    context.store.finalizeNamespace(object.metadata.name);
   }
   sendJson(call.response, 200, object);
 }
