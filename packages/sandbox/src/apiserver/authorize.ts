@@ -1,7 +1,7 @@
 import { ApiError } from './errors.ts';
 import type { JsonObject } from './object.ts';
 import { objectsAt, objectAt, stringAt, stringsAt } from './object.ts';
-import type { ResourceStore } from './store.ts';
+import type { ResourceStore } from './resource-store.ts';
 import type { User } from './tokens.ts';
 
 /** What is asked for, in RBAC's terms; a path alone for what is no resource. */

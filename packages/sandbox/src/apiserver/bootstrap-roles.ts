@@ -1,5 +1,5 @@
 import type { JsonObject, KubeObject } from './object.ts';
-import type { ResourceStore } from './store.ts';
+import type { ResourceStore } from './resource-store.ts';
 
 const group = 'rbac.authorization.k8s.io';
 const readVerbs = ['get', 'list', 'watch'];

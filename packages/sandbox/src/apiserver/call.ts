@@ -1,7 +1,7 @@
 import type { ResourceCall } from './context.ts';
 import type { Destination, FieldValidation } from './convert.ts';
 import { badRequest } from './errors.ts';
-import type { WriteOptions } from './store.ts';
+import type { WriteOptions } from './resource-store.ts';
 
 /** Where the object in a call's body goes. */
 export function destination(call: ResourceCall, name: string | undefined): Destination {

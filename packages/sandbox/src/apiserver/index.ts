@@ -13,7 +13,7 @@ export {
   stringsAt,
   valueAt,
 } from './object.ts';
-export type { DeleteOptions, ResourceStore, WatchEvent, WriteOptions } from './store.ts';
+export type { DeleteOptions, ResourceStore, WatchEvent, WriteOptions } from './resource-store.ts';
 export type { MintedToken, TokenCheck, TokenRequest, Tokens, User } from './tokens.ts';
 export { ApiError, isApiError } from './errors.ts';
 export { labelSelectorOf } from './selectors.ts';

@@ -1,7 +1,7 @@
 import { ApiError, invalid, invalidValue } from './errors.ts';
 import type { JsonObject, KubeObject } from './object.ts';
 import { objectAt, objectsAt, stringAt, stringsAt } from './object.ts';
-import type { ResourceStore } from './store.ts';
+import type { ResourceStore } from './resource-store.ts';
 
 type Family = 'IPv4' | 'IPv6';
 

@@ -18,7 +18,7 @@ import {
 import { defaultNewPodSpec, defaultPodSpec, podQualityOfService } from './pod-defaults.ts';
 import type { ResourceDefinition } from './registry.ts';
 import { assignClusterAddresses } from './service-addresses.ts';
-import type { ResourceStore } from './store.ts';
+import type { ResourceStore } from './resource-store.ts';
 
 /** What one resource does beyond what holds for all. */
 export interface Strategy {

@@ -12,7 +12,7 @@ import {
 import { badRequest, invalid, invalidValue, notFound } from './errors.ts';
 import type { JsonObject, KubeObject } from './object.ts';
 import { isObject, numberAt, objectAt, stringAt, stringsAt } from './object.ts';
-import type { ResourceStore } from './store.ts';
+import type { ResourceStore } from './resource-store.ts';
 
 /** Who a request comes from. */
 export interface User {

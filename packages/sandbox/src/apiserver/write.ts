@@ -8,7 +8,7 @@ import { kubeTime, numberAt, stringAt } from './object.ts';
 import { applyObject, patchedObject } from './patch.ts';
 import { requireObject, selectorOf, sendObject } from './read.ts';
 import { joinApiVersion } from './registry.ts';
-import type { DeleteOptions } from './store.ts';
+import type { DeleteOptions } from './resource-store.ts';
 import { trackUpdate } from '../schema/index.ts';
 
 const propagationPolicies = ['Background', 'Foreground', 'Orphan'] as const;
