@@ -5,6 +5,7 @@ import { createApiServer, type KubeletProxy } from '../../src/apiserver/index.ts
 import { makeApiCertificates } from '../../src/pki.ts';
 import {
   adaptStore,
+  samplesImage,
   startCluster,
   type Cluster,
   type ClusterStore,
@@ -60,7 +61,7 @@ export async function startTestCluster(): Promise<TestCluster> {
       { name: 'node-1', zone: 'zone-a', region: 'here' },
       { name: 'node-2', zone: 'zone-b', region: 'here' },
     ],
-    images: [],
+    images: [samplesImage(process.cwd())],
     logger,
     apiAddress: { host: '172.30.0.1', port: 6443 },
     apiCa: certificates.ca,
