@@ -225,9 +225,9 @@ export class Pods {
       netns: { path: found.path, inode: found.netns.inode },
     };
     await ztunnel().add(pod);
-    tracked.enrolled = pod;
-    await this.#writeNodeRules();
+    await this.#writeNodeRules({ pod, facts });
     await runInPod(found.netns, renderPodRules(captureOf(facts, facts.addresses)));
+    tracked.enrolled = pod;
     logger.info({ pod: `${facts.namespace}/${facts.name}` }, 'pod captured');
     // A pod that starts is told of by its status a moment later; until the mark is there clients speak plain text to it.
     void annotate(facts, true).catch((error: unknown) => {
@@ -268,8 +268,17 @@ export class Pods {
     }
   }
 
-  #writeNodeRules(): Promise<void> {
-    const targets: ProbeTarget[] = [...this.#tracked.values()].flatMap(({ enrolled, facts }) =>
+  /** `joining` is a pod whose rules are about to be: its probes must not fail in between. */
+  #writeNodeRules(joining?: {
+    readonly pod: EnrolledPod;
+    readonly facts: PodFacts;
+  }): Promise<void> {
+    const captured = [...this.#tracked.values()].map(({ enrolled, facts }) => ({
+      enrolled,
+      facts,
+    }));
+    const joined = joining === undefined ? [] : [{ enrolled: joining.pod, facts: joining.facts }];
+    const targets: ProbeTarget[] = [...captured, ...joined].flatMap(({ enrolled, facts }) =>
       enrolled === undefined
         ? []
         : enrolled.addresses.flatMap((ip) => facts.probePorts.map((port) => ({ ip, port }))),

@@ -14,7 +14,8 @@ const chainHeads: Readonly<Record<ChainKind, string>> = {
   'mangle-prerouting': 'type filter hook prerouting priority mangle; policy accept;',
   'mangle-output': 'type route hook output priority mangle; policy accept;',
   'nat-prerouting': 'type nat hook prerouting priority dstnat; policy accept;',
-  'nat-output': 'type nat hook output priority dstnat; policy accept;',
+  // By number: nft before 1.0.7 knows the name `dstnat` in prerouting only.
+  'nat-output': 'type nat hook output priority -100; policy accept;',
   'filter-input': 'type filter hook input priority filter; policy accept;',
   'filter-postrouting': 'type filter hook postrouting priority filter; policy accept;',
 };

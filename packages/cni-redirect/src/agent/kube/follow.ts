@@ -71,7 +71,10 @@ export function follow<T extends KubernetesObject>(options: FollowOptions<T>): F
         if (phase === 'DELETED') options.onDelete(object);
         else if (phase !== 'BOOKMARK') options.onChange(object);
       };
-      new Watch(options.config)
+      const watch = new Watch(options.config);
+      // Private in 2.0 and 30 s: shorter than the pause between two bookmarks, so every quiet watch would break off.
+      Object.assign(watch, { requestTimeoutMs: stallMs * 2 });
+      watch
         .watch(options.path, query, onEvent, ended)
         .then((controller) => (abort = controller), ended);
     });
