@@ -52,6 +52,7 @@ interface Tracked {
 export class Pods {
   readonly #options: PodsOptions;
   readonly #tracked = new Map<string, Tracked>();
+  readonly #probeTargets = new Map<string, readonly ProbeTarget[]>();
   #nodeRules = Promise.resolve();
   #closed = false;
 
@@ -225,7 +226,10 @@ export class Pods {
       netns: { path: found.path, inode: found.netns.inode },
     };
     await ztunnel().add(pod);
-    await this.#writeNodeRules({ pod, facts });
+    const targets = facts.addresses.flatMap((ip) => facts.probePorts.map((port) => ({ ip, port })));
+    this.#probeTargets.set(facts.uid, targets);
+    // Before the pod's own rules, so that no probe fails in between.
+    await this.#writeNodeRules();
     await runInPod(found.netns, renderPodRules(captureOf(facts, facts.addresses)));
     tracked.enrolled = pod;
     logger.info({ pod: `${facts.namespace}/${facts.name}` }, 'pod captured');
@@ -253,6 +257,7 @@ export class Pods {
     }
     tracked.enrolled = undefined;
     await ztunnel().remove(facts.uid, 'released');
+    this.#probeTargets.delete(facts.uid);
     await this.#writeNodeRules();
     logger.info({ pod: `${facts.namespace}/${facts.name}` }, 'pod released');
   }
@@ -261,6 +266,7 @@ export class Pods {
     if (tracked.enrolled === undefined) return;
     tracked.enrolled = undefined;
     try {
+      this.#probeTargets.delete(tracked.facts.uid);
       await this.#options.ztunnel().remove(tracked.facts.uid, 'deleted');
       await this.#writeNodeRules();
     } catch (error) {
@@ -268,21 +274,8 @@ export class Pods {
     }
   }
 
-  /** `joining` is a pod whose rules are about to be: its probes must not fail in between. */
-  #writeNodeRules(joining?: {
-    readonly pod: EnrolledPod;
-    readonly facts: PodFacts;
-  }): Promise<void> {
-    const captured = [...this.#tracked.values()].map(({ enrolled, facts }) => ({
-      enrolled,
-      facts,
-    }));
-    const joined = joining === undefined ? [] : [{ enrolled: joining.pod, facts: joining.facts }];
-    const targets: ProbeTarget[] = [...captured, ...joined].flatMap(({ enrolled, facts }) =>
-      enrolled === undefined
-        ? []
-        : enrolled.addresses.flatMap((ip) => facts.probePorts.map((port) => ({ ip, port }))),
-    );
+  #writeNodeRules(): Promise<void> {
+    const targets = [...this.#probeTargets.values()].flat();
     const write = this.#nodeRules.then(() => runOnNode(renderNodeRules(targets)));
     this.#nodeRules = write.catch(() => undefined);
     return write;

@@ -9,7 +9,9 @@ import { eventually } from './wait.ts';
 const shop = 'shop';
 const clients = 'clients';
 const target = 'http://frontend.shop:8080';
-const steadyRate = 25;
+const steadyRate = 40;
+/** The load runs at least this long in and after the mesh, so that what breaks late is seen. */
+const dwellMs = 3_000;
 
 /** Writes one line; `ok` undefined is narration, otherwise the line is a proof that held or did not. */
 export type TourOutput = (text: string, ok?: boolean) => void;
@@ -138,6 +140,7 @@ class Tour {
       `all ${pods?.length ?? 0} pods are captured, annotated ambient.istio.io/redirection: enabled`,
     );
     await this.#untilPath('mtls');
+    await sleep(dwellMs);
   }
 
   async #release(): Promise<void> {
@@ -148,6 +151,7 @@ class Tour {
     const pods = await this.#untilRedirected(false);
     this.#prove(pods !== undefined, 'no pod is captured any more');
     await this.#untilPath('plain');
+    await sleep(dwellMs);
   }
 
   async #untilRedirected(redirected: boolean): Promise<TourPod[] | undefined> {
@@ -325,9 +329,12 @@ class Tour {
   }
 
   async #showSteadyLoad(): Promise<void> {
-    const { ok, failed, errors } = await this.#steadyTotals();
+    const { sent, ok, failed, errors } = await this.#steadyTotals();
     const why = failed === 0 ? '' : ` ${JSON.stringify(errors)}`;
-    this.#prove(ok > 100 && failed === 0, `${ok} requests were answered, ${failed} failed${why}`);
+    this.#prove(
+      ok > 5 * steadyRate && failed === 0,
+      `of ${sent} requests ${ok} were answered, ${failed} failed${why}`,
+    );
     await this.#cluster.remove({
       apiVersion: 'v1',
       kind: 'Pod',
