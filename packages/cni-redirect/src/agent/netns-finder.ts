@@ -40,7 +40,11 @@ export function findNetns(
   )
     return recorded;
   recorded?.netns.close();
+  const others = new Set(
+    records.all().flatMap(({ uid, netns }) => (uid === pod.uid ? [] : [netns])),
+  );
   for (const name of readdirSync(netnsDir)) {
+    if (others.has(name)) continue;
     const found = tryOpen(netnsDir, name);
     if (found === undefined) continue;
     if (pod.addresses.length > 0 && owns(found, pod.addresses)) {

@@ -1,15 +1,16 @@
 import type { EnrolledPod, IpAddress } from '@ambit/api';
 import type { Logger } from '@ambit/core';
-import { MeshError, causeChain, createBackoff } from '@ambit/core';
+import { MeshError, causeChain, createBackoff, netnsInode } from '@ambit/core';
 import { renderClosedRules, renderPodRules, renderRemoval } from '../rules/index.ts';
 import type { ProbeTarget } from '../rules/node.ts';
 import { renderNodeRules } from '../rules/node.ts';
 import { runInPod, runOnNode } from '../rules/run.ts';
+import { isDrained } from './drained.ts';
 import type { Enrolment, PodFacts } from './enrol.ts';
 import { captureOf, decideEnrolment } from './enrol.ts';
 import type { FoundNetns } from './netns-finder.ts';
 import { findNetns, openByHostPath, owns } from './netns-finder.ts';
-import type { PodRecords } from './records.ts';
+import type { PodRecord, PodRecords } from './records.ts';
 import type { ZtunnelServer } from './ztunnel-server.ts';
 
 export interface PodsOptions {
@@ -35,9 +36,15 @@ export interface StartingPod {
   readonly addresses: readonly IpAddress[];
 }
 
+/** How often a pod that left is asked whether its captured connections have ended. */
+const drainCheckMs = 5_000;
+
 interface Tracked {
   facts: PodFacts;
   enrolled: EnrolledPod | undefined;
+  /** False for a pod that an agent before this one captured, until its rules have been put in place again. */
+  verified: boolean;
+  draining: NodeJS.Timeout | undefined;
   work: Promise<void>;
   retry: NodeJS.Timeout | undefined;
   readonly backoff: ReturnType<typeof createBackoff>;
@@ -52,16 +59,24 @@ interface Tracked {
 export class Pods {
   readonly #options: PodsOptions;
   readonly #tracked = new Map<string, Tracked>();
+  /** Pods captured by an agent before this one, which the API server has not yet been asked about. */
+  readonly #restored = new Map<string, EnrolledPod>();
   readonly #probeTargets = new Map<string, readonly ProbeTarget[]>();
   #nodeRules = Promise.resolve();
   #closed = false;
 
   constructor(options: PodsOptions) {
     this.#options = options;
+    for (const record of options.records.all()) {
+      if (record.enrolled !== undefined && isAlive(record))
+        this.#restored.set(record.uid, record.enrolled);
+    }
   }
 
+  /** What a ztunnel is told when it connects. It drops every other pod, so this must never lack one. */
   enrolled(): EnrolledPod[] {
-    return [...this.#tracked.values()].flatMap(({ enrolled }) => enrolled ?? []);
+    const tracked = [...this.#tracked.values()].flatMap(({ enrolled }) => enrolled ?? []);
+    return [...this.#restored.values(), ...tracked];
   }
 
   /** All pods of the node; others are gone. */
@@ -69,6 +84,7 @@ export class Pods {
     const uids = new Set(pods.map(({ uid }) => uid));
     for (const [uid, { facts }] of [...this.#tracked]) if (!uids.has(uid)) this.gone(facts);
     for (const pod of pods) this.seen(pod);
+    for (const uid of this.#restored.keys()) this.#forgetRestored(uid);
   }
 
   seen(facts: PodFacts): void {
@@ -83,6 +99,7 @@ export class Pods {
     this.#options.records.delete(facts.uid);
     if (tracked === undefined) return;
     clearTimeout(tracked.retry);
+    clearTimeout(tracked.draining);
     tracked.work = tracked.work.then(() => this.#forget(tracked));
   }
 
@@ -98,7 +115,7 @@ export class Pods {
 
   /** The runtime starts a pod. Throws, and so fails the pod's sandbox, when an enrolled pod cannot be captured. */
   async starting(start: StartingPod): Promise<Enrolment> {
-    const { records, netnsDir } = this.#options;
+    const { netnsDir } = this.#options;
     const facts = await this.#verified(start);
     const found = openByHostPath(netnsDir, start.netns);
     try {
@@ -108,11 +125,7 @@ export class Pods {
           `${start.netns} lacks the addresses of pod ${start.namespace}/${start.name}`,
         );
       }
-      records.set({
-        uid: facts.uid,
-        netns: found.path.slice(found.path.lastIndexOf('/') + 1),
-        inode: found.netns.inode,
-      });
+      this.#record(facts.uid, found, undefined);
       const decision = this.#decide(facts);
       const tracked = this.#track(facts);
       if (!decision.enrolled) return decision;
@@ -129,7 +142,10 @@ export class Pods {
 
   async close(): Promise<void> {
     this.#closed = true;
-    for (const { retry } of this.#tracked.values()) clearTimeout(retry);
+    for (const { retry, draining } of this.#tracked.values()) {
+      clearTimeout(retry);
+      clearTimeout(draining);
+    }
     await Promise.allSettled([...this.#tracked.values()].map(({ work }) => work));
   }
 
@@ -138,12 +154,15 @@ export class Pods {
     if (tracked === undefined) {
       tracked = {
         facts,
-        enrolled: undefined,
+        enrolled: this.#restored.get(facts.uid),
+        verified: false,
+        draining: undefined,
         work: Promise.resolve(),
         retry: undefined,
         backoff: createBackoff(200, 10_000),
       };
       this.#tracked.set(facts.uid, tracked);
+      this.#restored.delete(facts.uid);
     }
     return tracked;
   }
@@ -208,11 +227,28 @@ export class Pods {
       } finally {
         found.netns.close();
       }
+    } else if (wanted && !tracked.verified) {
+      await this.#verify(tracked, facts);
     } else if (wanted && !marked) {
       await this.#options.annotate(facts, true);
     } else if (!wanted && (tracked.enrolled !== undefined || marked)) {
       await this.#release(tracked, facts);
     }
+  }
+
+  /** Puts the rules of a pod that was captured before this agent began in place again; open connections go on. */
+  async #verify(tracked: Tracked, facts: PodFacts): Promise<void> {
+    const found = findNetns(this.#options.netnsDir, this.#options.records, facts);
+    if (found === undefined)
+      throw new MeshError('agent/no-netns', 'the network namespace of the pod was not found');
+    try {
+      await this.#writeProbeTargets(facts);
+      await runInPod(found.netns, renderPodRules(captureOf(facts, facts.addresses)));
+      tracked.verified = true;
+    } finally {
+      found.netns.close();
+    }
+    await this.#options.annotate(facts, true);
   }
 
   async #enrol(tracked: Tracked, facts: PodFacts, found: FoundNetns): Promise<void> {
@@ -226,12 +262,12 @@ export class Pods {
       netns: { path: found.path, inode: found.netns.inode },
     };
     await ztunnel().add(pod);
-    const targets = facts.addresses.flatMap((ip) => facts.probePorts.map((port) => ({ ip, port })));
-    this.#probeTargets.set(facts.uid, targets);
     // Before the pod's own rules, so that no probe fails in between.
-    await this.#writeNodeRules();
+    await this.#writeProbeTargets(facts);
     await runInPod(found.netns, renderPodRules(captureOf(facts, facts.addresses)));
     tracked.enrolled = pod;
+    tracked.verified = true;
+    this.#record(facts.uid, found, pod);
     logger.info({ pod: `${facts.namespace}/${facts.name}` }, 'pod captured');
     // A pod that starts is told of by its status a moment later; until the mark is there clients speak plain text to it.
     void annotate(facts, true).catch((error: unknown) => {
@@ -251,6 +287,7 @@ export class Pods {
     if (found !== undefined) {
       try {
         await runInPod(found.netns, renderRemoval('drain'));
+        this.#record(facts.uid, found, undefined);
       } finally {
         found.netns.close();
       }
@@ -259,7 +296,48 @@ export class Pods {
     await ztunnel().remove(facts.uid, 'released');
     this.#probeTargets.delete(facts.uid);
     await this.#writeNodeRules();
+    this.#deleteRulesOnceDrained(tracked);
     logger.info({ pod: `${facts.namespace}/${facts.name}` }, 'pod released');
+  }
+
+  /** Connections that were redirected need the translation for as long as they live. */
+  #deleteRulesOnceDrained(tracked: Tracked): void {
+    tracked.draining = setTimeout(() => {
+      this.#serially(tracked, async () => {
+        if (this.#closed || tracked.enrolled !== undefined) return;
+        const found = findNetns(this.#options.netnsDir, this.#options.records, tracked.facts);
+        if (found === undefined) return;
+        try {
+          if (isDrained(found.netns)) await runInPod(found.netns, renderRemoval('delete'));
+          else this.#deleteRulesOnceDrained(tracked);
+        } finally {
+          found.netns.close();
+        }
+      }).catch((error: unknown) => {
+        this.#options.logger.warn({ reason: causeChain(error) }, 'rules of a pod not deleted');
+      });
+    }, drainCheckMs);
+  }
+
+  #record(uid: string, found: FoundNetns, enrolled: EnrolledPod | undefined): void {
+    const netns = found.path.slice(found.path.lastIndexOf('/') + 1);
+    const record: PodRecord = { uid, netns, inode: found.netns.inode };
+    this.#options.records.set(enrolled === undefined ? record : { ...record, enrolled });
+  }
+
+  #forgetRestored(uid: string): void {
+    this.#restored.delete(uid);
+    this.#options.records.delete(uid);
+    const told = this.#options.ztunnel().remove(uid, 'deleted');
+    told.catch((error: unknown) => {
+      this.#options.logger.warn({ reason: causeChain(error) }, 'a pod that is gone was not let go');
+    });
+  }
+
+  #writeProbeTargets(facts: PodFacts): Promise<void> {
+    const targets = facts.addresses.flatMap((ip) => facts.probePorts.map((port) => ({ ip, port })));
+    this.#probeTargets.set(facts.uid, targets);
+    return this.#writeNodeRules();
   }
 
   async #forget(tracked: Tracked): Promise<void> {
@@ -279,5 +357,13 @@ export class Pods {
     const write = this.#nodeRules.then(() => runOnNode(renderNodeRules(targets)));
     this.#nodeRules = write.catch(() => undefined);
     return write;
+  }
+}
+
+function isAlive({ inode, enrolled }: PodRecord): boolean {
+  try {
+    return enrolled !== undefined && netnsInode(enrolled.netns.path) === inode;
+  } catch {
+    return false;
   }
 }

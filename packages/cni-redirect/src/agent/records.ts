@@ -1,5 +1,6 @@
 import { readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import type { EnrolledPod } from '@ambit/api';
 
 /** What the agent must remember of a pod beyond its own life: where its network namespace is. */
 export interface PodRecord {
@@ -7,6 +8,8 @@ export interface PodRecord {
   /** File name below the directory of network namespaces. */
   readonly netns: string;
   readonly inode: string;
+  /** Set while the pod is captured: a restarted agent tells ztunnel of it before it has asked the API server. */
+  readonly enrolled?: EnrolledPod;
 }
 
 /** The records, kept in a file so that a restarted agent finds the pods that were there before it. */
@@ -37,8 +40,8 @@ export class PodRecords {
     if (this.#records.delete(uid)) this.#save();
   }
 
-  uids(): Iterable<string> {
-    return this.#records.keys();
+  all(): readonly PodRecord[] {
+    return [...this.#records.values()];
   }
 
   #save(): void {

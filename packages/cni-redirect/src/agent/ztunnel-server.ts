@@ -4,11 +4,12 @@ import type { Server, Socket } from 'node:net';
 import { createServer } from 'node:net';
 import { dirname } from 'node:path';
 import type { AgentFrame, EnrolledPod } from '@ambit/api';
-import { decodeZtunnelFrame, maxEnrolmentFrameBytes } from '@ambit/api';
+import { decodeZtunnelFrame, enrolmentSchema, maxEnrolmentFrameBytes } from '@ambit/api';
 import type { Logger } from '@ambit/core';
-import { MeshError } from '@ambit/core';
+import { MeshError, causeChain } from '@ambit/core';
 
 const ackTimeoutMs = 5_000;
+const helloTimeoutMs = 5_000;
 
 type Message = AgentFrame extends infer F ? (F extends AgentFrame ? Omit<F, 'id'> : never) : never;
 
@@ -45,7 +46,9 @@ export async function startZtunnelServer(options: ZtunnelServerOptions): Promise
 class Zds implements ZtunnelServer {
   readonly #options: ZtunnelServerOptions;
   readonly #server: Server;
+  /** Oldest first: the last is the one that takes new pods. */
   readonly #peers: Peer[] = [];
+  readonly #open = new Set<Peer>();
 
   constructor(options: ZtunnelServerOptions) {
     this.#options = options;
@@ -56,7 +59,7 @@ class Zds implements ZtunnelServer {
   }
 
   get connected(): boolean {
-    return this.#peers.length > 0;
+    return this.#peers.some(({ complete }) => complete);
   }
 
   async listen(): Promise<void> {
@@ -71,55 +74,84 @@ class Zds implements ZtunnelServer {
   }
 
   async add(pod: EnrolledPod): Promise<void> {
-    const newest = this.#peers.at(-1);
-    if (newest === undefined) {
-      throw new MeshError(
-        'agent/no-ztunnel',
-        'no ztunnel is connected on this node; the pod waits until one is',
-      );
+    let failure: unknown = new MeshError(
+      'agent/no-ztunnel',
+      'no ztunnel is connected on this node; the pod waits until one is',
+    );
+    for (const peer of this.#peers.toReversed()) {
+      try {
+        await peer.send({ kind: 'pod-added', pod });
+        return;
+      } catch (error) {
+        failure = error;
+      }
     }
-    await newest.send({ kind: 'pod-added', pod });
+    throw failure;
   }
 
   async remove(uid: string, why: 'released' | 'deleted'): Promise<void> {
-    await Promise.all(this.#peers.map((peer) => peer.send({ kind: 'pod-removed', uid, why })));
+    const told = this.#peers.map(async (peer) => {
+      try {
+        await peer.send({ kind: 'pod-removed', uid, why });
+      } catch (error) {
+        // It comes back with a connection of its own, and is then told only of the pods that are there.
+        this.#options.logger.warn(
+          { ztunnel: peer.instance, reason: causeChain(error) },
+          'a ztunnel did not let a pod go',
+        );
+        peer.socket.destroy();
+      }
+    });
+    await Promise.all(told);
   }
 
   async close(): Promise<void> {
-    for (const peer of this.#peers) peer.socket.destroy();
+    for (const peer of this.#open) peer.socket.destroy();
     await new Promise<void>((resolve) => this.#server.close(() => resolve()));
   }
 
   #accept(socket: Socket): void {
     const { logger } = this.#options;
-    const peer: Peer = new Peer(socket, (instance) => void this.#greeted(peer, instance));
+    const peer: Peer = new Peer(socket, () => void this.#greeted(peer));
+    this.#open.add(peer);
     socket.on('close', () => {
+      this.#open.delete(peer);
       const at = this.#peers.indexOf(peer);
-      if (at >= 0) this.#peers.splice(at, 1);
+      if (at < 0) return;
+      this.#peers.splice(at, 1);
       logger.warn({ ztunnel: peer.instance }, 'a ztunnel disconnected; pods keep their rules');
+      // Pods that only the newest was told of go to the one before it.
+      const newest = this.#peers.at(-1);
+      if (newest !== undefined && at === this.#peers.length) void this.#tellAll(newest);
     });
   }
 
-  async #greeted(peer: Peer, instance: string): Promise<void> {
+  async #greeted(peer: Peer): Promise<void> {
+    this.#options.logger.info({ ztunnel: peer.instance }, 'a ztunnel connected');
+    this.#peers.push(peer);
+    await this.#tellAll(peer);
+  }
+
+  /** All frames are written at once, so that a change that comes meanwhile follows them. */
+  async #tellAll(peer: Peer): Promise<void> {
     const { logger, pods, onConnected } = this.#options;
-    logger.info({ ztunnel: instance }, 'a ztunnel connected');
-    for (const pod of pods()) {
+    const added = pods().map(async (pod) => {
       try {
         await peer.send({ kind: 'pod-added', pod });
       } catch (error) {
         logger.error(
-          { err: error, pod: `${pod.namespace}/${pod.name}` },
+          { pod: `${pod.namespace}/${pod.name}`, reason: causeChain(error) },
           'ztunnel could not take a pod',
         );
       }
-    }
+    });
     try {
-      await peer.send({ kind: 'pods-complete' });
-      if (peer.socket.destroyed) return;
-      this.#peers.push(peer);
+      await Promise.all([...added, peer.send({ kind: 'pods-complete' })]);
+      peer.complete = true;
       onConnected();
     } catch (error) {
-      logger.error({ err: error }, 'ztunnel did not take the pods of this node');
+      const reason = causeChain(error);
+      logger.error({ ztunnel: peer.instance, reason }, 'ztunnel did not take the pods of the node');
       peer.socket.destroy();
     }
   }
@@ -129,15 +161,20 @@ class Zds implements ZtunnelServer {
 class Peer {
   readonly socket: Socket;
   instance = '';
+  /** True once it was told of every pod and has said that it has them. */
+  complete = false;
   readonly #waiting = new Map<number, Waiting>();
+  readonly #greeting: NodeJS.Timeout;
   #nextId = 1;
   #text = '';
 
-  constructor(socket: Socket, onHello: (instance: string) => void) {
+  constructor(socket: Socket, onHello: () => void) {
     this.socket = socket;
     socket.setEncoding('utf8');
+    this.#greeting = setTimeout(() => socket.destroy(), helloTimeoutMs);
     socket.on('error', () => socket.destroy());
     socket.on('close', () => {
+      clearTimeout(this.#greeting);
       for (const { reject, timer } of this.#waiting.values()) {
         clearTimeout(timer);
         reject(new MeshError('agent/ztunnel-gone', 'ztunnel disconnected'));
@@ -167,15 +204,20 @@ class Peer {
     });
   }
 
-  #line(line: string, onHello: (instance: string) => void): void {
+  #line(line: string, onHello: () => void): void {
     const frame = decodeZtunnelFrame(line);
     if (!frame.ok) {
       this.socket.destroy();
       return;
     }
     if (frame.value.kind === 'hello') {
+      if (this.instance !== '' || frame.value.schema !== enrolmentSchema) {
+        this.socket.destroy();
+        return;
+      }
+      clearTimeout(this.#greeting);
       this.instance = frame.value.instance;
-      onHello(this.instance);
+      onHello();
       return;
     }
     const waiting = this.#waiting.get(frame.value.id);

@@ -33,7 +33,7 @@ async function run(): Promise<string> {
   switch (command) {
     case 'ADD':
       await add(config);
-      return JSON.stringify(config.prevResult ?? { cniVersion: version });
+      return JSON.stringify({ ...(config.prevResult ?? {}), cniVersion: version });
     case 'CHECK':
       if (config.prevResult === undefined) {
         throw new CniFailure(

@@ -1,6 +1,21 @@
 import type { IpFamily } from '@ambit/api';
 import { proxyConnectionMark, proxyMarkMask } from '@ambit/api';
-import type { RoutingScript } from './index.ts';
+
+/** What is to be run in a pod's network namespace: one `nft -f -` and one `ip -force -batch -` for each family. */
+export interface PodScripts {
+  readonly nft: string;
+  readonly routing: readonly RoutingScript[];
+}
+
+export interface RoutingScript {
+  readonly family: IpFamily;
+  /** Lines for `ip -4 -force -batch -` or `ip -6 -force -batch -`; what is there already may fail. */
+  readonly batch: string;
+  /** What the output holds when the script has done its work; empty where there is nothing to see. */
+  readonly expects: readonly RegExp[];
+  /** False where the pod has no address of the family: the script may then fail. */
+  readonly required: boolean;
+}
 
 const table = 100;
 const priority = 100;

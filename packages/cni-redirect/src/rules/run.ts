@@ -2,7 +2,7 @@ import type { ChildProcess } from 'node:child_process';
 import { spawn } from 'node:child_process';
 import type { Netns } from '@ambit/core';
 import { MeshError, errnoCode, spawnInNetns } from '@ambit/core';
-import type { PodScripts, RoutingScript } from './index.ts';
+import type { PodScripts, RoutingScript } from './routing.ts';
 
 const timeoutMs = 10_000;
 const maxOutputChars = 64 * 1024;
@@ -12,7 +12,7 @@ const providedBy = new Map([
   ['ip', 'the package iproute2'],
 ]);
 
-/** Carries scripts out inside a pod's network namespace. Rules come before routes, so that nothing is let by. */
+/** Carries scripts out inside a pod's network namespace. */
 export async function runInPod(netns: Netns, scripts: PodScripts): Promise<void> {
   const start = (command: string, args: readonly string[]): ChildProcess =>
     spawnInNetns(netns.fd, command, args, { stdio: 'pipe' });
