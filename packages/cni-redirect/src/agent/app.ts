@@ -1,7 +1,7 @@
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { redirectionAnnotation } from '@ambit/api';
-import type { Logger } from '@ambit/core';
+import type { Logger, Metrics } from '@ambit/core';
 import { createMetrics, warmThreadpool } from '@ambit/core';
 import type { V1Namespace, V1Pod } from '@kubernetes/client-node';
 import { CoreV1Api, KubeConfig, PatchStrategy, setHeaderOptions } from '@kubernetes/client-node';
@@ -11,6 +11,7 @@ import { checkTools, runOnNode } from '../rules/run.ts';
 import type { AgentConfig } from './config.ts';
 import type { PodFacts } from './enrol.ts';
 import { decodeNamespace, decodePod } from './kube/decode.ts';
+import type { Follower } from './kube/follow.ts';
 import { follow } from './kube/follow.ts';
 import { startPluginServer } from './plugin-server.ts';
 import { Pods } from './pods.ts';
@@ -48,25 +49,7 @@ export async function startAgent(
     annotate: (pod, enabled) => annotate(core, pod, enabled),
     logger,
   });
-  const fieldSelector = `spec.nodeName=${config.node}`;
-  const namespaceFollower = follow<V1Namespace>({
-    config: kube,
-    path: '/api/v1/namespaces',
-    query: {},
-    list: () => core.listNamespace(),
-    onList: (objects) => {
-      namespaces.clear();
-      for (const { name, labels } of objects.map(decodeNamespace)) namespaces.set(name, labels);
-      pods.retryAll();
-    },
-    onChange: (object) => {
-      const { name, labels } = decodeNamespace(object);
-      namespaces.set(name, labels);
-      pods.namespaceChanged(name);
-    },
-    onDelete: (object) => void namespaces.delete(decodeNamespace(object).name),
-    logger,
-  });
+  const namespaceFollower = followNamespaces({ kube, core, namespaces, pods, logger });
   await namespaceFollower.synced;
   const ztunnel: ZtunnelServer = await startZtunnelServer({
     path: config.ztunnelSocket,
@@ -74,16 +57,7 @@ export async function startAgent(
     onConnected: () => pods.retryAll(),
     logger,
   });
-  const podFollower = follow<V1Pod>({
-    config: kube,
-    path: '/api/v1/pods',
-    query: { fieldSelector },
-    list: () => core.listPodForAllNamespaces({ fieldSelector }),
-    onList: (objects) => pods.replace(objects.map(decodePod)),
-    onChange: (object) => pods.seen(decodePod(object)),
-    onDelete: (object) => pods.gone(decodePod(object)),
-    logger,
-  });
+  const podFollower = followPods({ kube, core, node: config.node, pods, logger });
   await podFollower.synced;
   const requests = metrics.counter(
     'istio_cni_plugin_requests_total',
@@ -104,14 +78,7 @@ export async function startAgent(
     excludeNamespaces: config.excludedNamespaces,
     logger,
   });
-  const health = await serve(config.healthPort, (path) => {
-    if (path === '/healthz') return [200, 'ok\n'];
-    if (path !== '/readyz') return [404, 'GET /readyz\n'];
-    return ready() ? [200, 'ready\n'] : [503, 'waiting for a ztunnel to connect\n'];
-  });
-  const figures = await serve(config.metricsPort, async (path) =>
-    path === '/metrics' ? [200, await metrics.render()] : [404, 'GET /metrics\n'],
-  );
+  const { health, figures } = await serveOwnPorts(config, metrics, ready);
   logger.info({ node: config.node }, 'agent started');
   return {
     healthAddress: health.address,
@@ -131,6 +98,70 @@ export async function startAgent(
       await figures.close();
     },
   };
+}
+
+interface Sources {
+  readonly kube: KubeConfig;
+  readonly core: CoreV1Api;
+  readonly pods: Pods;
+  readonly logger: Logger;
+}
+
+type Namespaces = Map<string, ReadonlyMap<string, string>>;
+
+function followNamespaces(sources: Sources & { readonly namespaces: Namespaces }): Follower {
+  const { kube, core, namespaces, pods, logger } = sources;
+  return follow<V1Namespace>({
+    config: kube,
+    path: '/api/v1/namespaces',
+    query: {},
+    list: () => core.listNamespace(),
+    onList: (objects) => {
+      namespaces.clear();
+      for (const { name, labels } of objects.map(decodeNamespace)) namespaces.set(name, labels);
+      pods.retryAll();
+    },
+    onChange: (object) => {
+      const { name, labels } = decodeNamespace(object);
+      namespaces.set(name, labels);
+      pods.namespaceChanged(name);
+    },
+    onDelete: (object) => void namespaces.delete(decodeNamespace(object).name),
+    logger,
+  });
+}
+
+function followPods(sources: Sources & { readonly node: string }): Follower {
+  const { kube, core, node, pods, logger } = sources;
+  const fieldSelector = `spec.nodeName=${node}`;
+  return follow<V1Pod>({
+    config: kube,
+    path: '/api/v1/pods',
+    query: { fieldSelector },
+    list: () => core.listPodForAllNamespaces({ fieldSelector }),
+    onList: (objects) => pods.replace(objects.map(decodePod)),
+    onChange: (object) => pods.seen(decodePod(object)),
+    onDelete: (object) => pods.gone(decodePod(object)),
+    logger,
+  });
+}
+
+type Served = Awaited<ReturnType<typeof serve>>;
+
+async function serveOwnPorts(
+  config: AgentConfig,
+  metrics: Metrics,
+  ready: () => boolean,
+): Promise<{ readonly health: Served; readonly figures: Served }> {
+  const health = await serve(config.healthPort, (path) => {
+    if (path === '/healthz') return [200, 'ok\n'];
+    if (path !== '/readyz') return [404, 'GET /readyz\n'];
+    return ready() ? [200, 'ready\n'] : [503, 'waiting for a ztunnel to connect\n'];
+  });
+  const figures = await serve(config.metricsPort, async (path) =>
+    path === '/metrics' ? [200, await metrics.render()] : [404, 'GET /metrics\n'],
+  );
+  return { health, figures };
 }
 
 function loadKubeconfig({ kubeconfig }: AgentConfig): KubeConfig {

@@ -224,6 +224,8 @@ class Peer {
     if (waiting === undefined) return;
     this.#waiting.delete(frame.value.id);
     clearTimeout(waiting.timer);
+    // It carries messages out one after the other: an answer to one is a sign of life for those behind it.
+    for (const { timer } of this.#waiting.values()) timer.refresh();
     if (frame.value.error === undefined) waiting.resolve();
     else waiting.reject(new MeshError('agent/ztunnel-refused', frame.value.error));
   }

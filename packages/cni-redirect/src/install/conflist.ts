@@ -41,7 +41,7 @@ export function parseConflist(text: string): Conflist | undefined {
   return {
     ...(cniVersion === undefined ? {} : { cniVersion }),
     name,
-    plugins: [plugin as PluginEntry],
+    plugins: [plugin],
   };
 }
 

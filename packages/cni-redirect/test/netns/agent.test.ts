@@ -91,7 +91,7 @@ function putPod(labels: Record<string, string> = {}): void {
     metadata: { name: 'cart', namespace: 'shop', uid, labels },
     spec: { nodeName: 'node-a', serviceAccountName: 'cart', containers: [] },
     status: { phase: 'Running', podIP: world.ip4, podIPs: [{ ip: world.ip4 }, { ip: world.ip6 }] },
-  } as Parameters<FakeKube['put']>[1]);
+  });
 }
 
 function label(mode: string | undefined): void {

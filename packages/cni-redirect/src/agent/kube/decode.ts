@@ -4,22 +4,17 @@ import type { V1Container, V1Namespace, V1Pod, V1Probe } from '@kubernetes/clien
 import type { PodFacts } from '../enrol.ts';
 
 export function decodePod(pod: V1Pod): PodFacts {
-  const { metadata = {}, spec, status = {} } = pod;
+  const { metadata, spec, status } = pod;
   const containers = [...(spec?.containers ?? []), ...(spec?.initContainers ?? [])];
-  const texts = [...(status.podIPs ?? []).map(({ ip }) => ip), status.podIP].filter(
-    (ip) => ip !== undefined,
-  );
   return {
-    uid: metadata.uid ?? '',
-    namespace: metadata.namespace ?? '',
-    name: metadata.name ?? '',
+    ...identityOf(pod),
     serviceAccount: spec?.serviceAccountName ?? 'default',
-    labels: mapOf(metadata.labels),
-    annotations: mapOf(metadata.annotations),
+    labels: mapOf(metadata?.labels),
+    annotations: mapOf(metadata?.annotations),
     hostNetwork: spec?.hostNetwork ?? false,
-    phase: status.phase ?? 'Pending',
-    deleting: metadata.deletionTimestamp !== undefined,
-    addresses: [...new Set(texts.flatMap(addressOf))],
+    phase: status?.phase ?? 'Pending',
+    deleting: metadata?.deletionTimestamp !== undefined,
+    addresses: addressesOf(pod),
     probePorts: [...new Set(containers.flatMap(probePortsOf))],
   };
 }
@@ -29,6 +24,19 @@ export function decodeNamespace(namespace: V1Namespace): {
   readonly labels: ReadonlyMap<string, string>;
 } {
   return { name: namespace.metadata?.name ?? '', labels: mapOf(namespace.metadata?.labels) };
+}
+
+function identityOf({ metadata }: V1Pod): Pick<PodFacts, 'uid' | 'namespace' | 'name'> {
+  return {
+    uid: metadata?.uid ?? '',
+    namespace: metadata?.namespace ?? '',
+    name: metadata?.name ?? '',
+  };
+}
+
+function addressesOf({ status }: V1Pod): IpAddress[] {
+  const texts = [...(status?.podIPs ?? []).map(({ ip }) => ip), status?.podIP];
+  return [...new Set(texts.flatMap((text) => (text === undefined ? [] : addressOf(text))))];
 }
 
 function mapOf(record: Readonly<Record<string, string>> | undefined): ReadonlyMap<string, string> {

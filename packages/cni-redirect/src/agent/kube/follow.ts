@@ -1,7 +1,7 @@
 import type { KubeConfig, KubernetesListObject, KubernetesObject } from '@kubernetes/client-node';
 import { Watch } from '@kubernetes/client-node';
 import type { Logger } from '@ambit/core';
-import { causeChain, createBackoff } from '@ambit/core';
+import { causeChain, createBackoff, messageOf } from '@ambit/core';
 
 export interface FollowOptions<T extends KubernetesObject> {
   readonly config: KubeConfig;
@@ -27,7 +27,8 @@ const stallMs = 150_000;
 /** Lists and watches one kind: relists when the watch cannot be resumed, and never stops trying. */
 export function follow<T extends KubernetesObject>(options: FollowOptions<T>): Follower {
   const backoff = createBackoff(200, 10_000);
-  let closed = false;
+  const life = new AbortController();
+  const isClosed = (): boolean => life.signal.aborted;
   let abort: AbortController | undefined;
   let told: () => void;
   const synced = new Promise<void>((resolve) => (told = resolve));
@@ -39,24 +40,17 @@ export function follow<T extends KubernetesObject>(options: FollowOptions<T>): F
     return metadata?.resourceVersion ?? '';
   };
   const watchFrom = async (version: string): Promise<string | undefined> => {
-    const seconds = watchSeconds.min + Math.random() * (watchSeconds.max - watchSeconds.min);
     let last: string | undefined = version;
     let stall: NodeJS.Timeout | undefined;
     await new Promise<void>((resolve, reject) => {
       const ended = (error?: unknown): void => {
         clearTimeout(stall);
-        if (error === undefined || error === null || closed) resolve();
-        else reject(error instanceof Error ? error : new Error(String(error)));
+        if (error === undefined || error === null || isClosed()) resolve();
+        else reject(new Error(messageOf(error), { cause: error }));
       };
       const heard = (): void => {
         clearTimeout(stall);
         stall = setTimeout(() => abort?.abort(), stallMs);
-      };
-      const query = {
-        ...options.query,
-        resourceVersion: version,
-        allowWatchBookmarks: true,
-        timeoutSeconds: Math.round(seconds),
       };
       heard();
       const onEvent = (phase: string, object: T & { code?: number }): void => {
@@ -75,20 +69,20 @@ export function follow<T extends KubernetesObject>(options: FollowOptions<T>): F
       // Private in 2.0 and 30 s: shorter than the pause between two bookmarks, so every quiet watch would break off.
       Object.assign(watch, { requestTimeoutMs: stallMs * 2 });
       watch
-        .watch(options.path, query, onEvent, ended)
+        .watch(options.path, watchQuery(options.query, version), onEvent, ended)
         .then((controller) => (abort = controller), ended);
     });
     return last;
   };
   const run = async (): Promise<void> => {
     let version: string | undefined;
-    while (!closed) {
+    while (!isClosed()) {
       try {
         version ??= await relist();
         version = await watchFrom(version);
       } catch (error) {
         version = undefined;
-        if (closed) return;
+        if (isClosed()) return;
         const waitMs = backoff.nextMs();
         options.logger.warn(
           { path: options.path, reason: causeChain(error), retryMs: Math.round(waitMs) },
@@ -102,8 +96,16 @@ export function follow<T extends KubernetesObject>(options: FollowOptions<T>): F
   return {
     synced,
     close() {
-      closed = true;
+      life.abort();
       abort?.abort();
     },
   };
+}
+
+type Query = Record<string, string | number | boolean>;
+
+function watchQuery(query: Readonly<Record<string, string>>, resourceVersion: string): Query {
+  const seconds = watchSeconds.min + Math.random() * (watchSeconds.max - watchSeconds.min);
+  const timeoutSeconds = Math.round(seconds);
+  return { ...query, resourceVersion, allowWatchBookmarks: true, timeoutSeconds };
 }
