@@ -4,7 +4,8 @@ const restrictedOutsideConfig = [
   {
     object: 'process',
     property: 'env',
-    message: 'Read the environment in config.ts through EnvSource, so all problems are told at once.',
+    message:
+      'Read the environment in config.ts through EnvSource, so all problems are told at once.',
   },
   {
     object: 'process',
@@ -20,7 +21,14 @@ const clocks = ['Date', 'setTimeout', 'setInterval', 'setImmediate'].map((name) 
 
 export default tseslint.config(
   {
-    ignores: ['**/dist/**', '**/node_modules/**', '.sandbox/**', '.cache/**', '**/*.cjs', 'bench/results/**'],
+    ignores: [
+      '**/dist/**',
+      '**/node_modules/**',
+      '.sandbox/**',
+      '.cache/**',
+      '**/*.cjs',
+      'bench/results/**',
+    ],
   },
   {
     files: ['**/*.ts'],
@@ -29,12 +37,21 @@ export default tseslint.config(
     rules: {
       // Crashes on inline type literals in typescript-eslint 8.73.
       '@typescript-eslint/unified-signatures': 'off',
-      '@typescript-eslint/switch-exhaustiveness-check': ['error', { considerDefaultExhaustiveForUnions: true }],
+      '@typescript-eslint/switch-exhaustiveness-check': [
+        'error',
+        { considerDefaultExhaustiveForUnions: true },
+      ],
       '@typescript-eslint/consistent-type-imports': 'error',
       '@typescript-eslint/explicit-module-boundary-types': 'error',
-      '@typescript-eslint/restrict-template-expressions': ['error', { allowNumber: true, allowBoolean: true }],
+      '@typescript-eslint/restrict-template-expressions': [
+        'error',
+        { allowNumber: true, allowBoolean: true },
+      ],
       '@typescript-eslint/no-confusing-void-expression': ['error', { ignoreArrowShorthand: true }],
-      '@typescript-eslint/no-unnecessary-condition': ['error', { allowConstantLoopConditions: true }],
+      '@typescript-eslint/no-unnecessary-condition': [
+        'error',
+        { allowConstantLoopConditions: true },
+      ],
       eqeqeq: 'error',
       'no-console': 'error',
       complexity: ['error', 15],
@@ -45,12 +62,20 @@ export default tseslint.config(
       'no-restricted-properties': ['error', ...restrictedOutsideConfig],
       'no-restricted-syntax': [
         'error',
-        { selector: 'ExportDefaultDeclaration', message: 'Named exports only: a name is the same everywhere.' },
+        {
+          selector: 'ExportDefaultDeclaration',
+          message: 'Named exports only: a name is the same everywhere.',
+        },
       ],
     },
   },
   {
-    files: ['**/plan.ts', '**/translate/*.ts', '**/policy/authorize.ts', 'packages/api/src/**/*.ts'],
+    files: [
+      '**/plan.ts',
+      '**/translate/*.ts',
+      '**/policy/authorize.ts',
+      'packages/api/src/**/*.ts',
+    ],
     ignores: ['**/*.test.ts'],
     rules: { 'no-restricted-globals': ['error', ...clocks] },
   },

@@ -35,7 +35,7 @@ await orExplain(async () => {
     '.',
   ]);
   check('format', bin('prettier/bin/prettier.cjs'), ['--check', '--log-level', 'warn', '.']);
-  check('layers', bin('dependency-cruiser/bin/dependency-cruise.mjs'), [
+  check('layers', bin('dependency-cruiser/bin/dependency-cruiser.mjs'), [
     '--config',
     '.dependency-cruiser.cjs',
     '--output-type',

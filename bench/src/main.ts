@@ -21,7 +21,7 @@ const say = (text: string): void => void process.stdout.write(`${text}\n`);
 
 const sandbox = await startSandbox(
   { root, samples: false, verbose: false, tour: false },
-  () => undefined,
+  (_text, work) => work(),
 );
 try {
   const cluster = await prepareCluster(sandbox.tour, root);

@@ -7,7 +7,7 @@ const [listenPort = 0, host = '', port = 0] = process.argv.slice(2);
 function serve(offset: number, ready: () => void): void {
   const server = createServer({ allowHalfOpen: true, noDelay: true }, (downstream) => {
     const upstream = connect({
-      host: String(host),
+      host: host,
       port: Number(port) + offset,
       allowHalfOpen: true,
       noDelay: true,

@@ -8,7 +8,9 @@ function ask(line) {
   return new Promise((resolve, reject) => {
     const socket = connect({ host, port: Number(port) });
     let text = '';
-    socket.setTimeout(5_000, () => socket.destroy(Object.assign(new Error('timeout'), { code: 'timeout' })));
+    socket.setTimeout(5_000, () =>
+      socket.destroy(Object.assign(new Error('timeout'), { code: 'timeout' })),
+    );
     socket.setEncoding('utf8');
     socket.on('connect', () => socket.write(`${line}\n`));
     socket.on('data', (chunk) => {

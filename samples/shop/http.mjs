@@ -11,9 +11,17 @@ export function serve(name, port, answer) {
       response.end(`${JSON.stringify(body)}\n`);
     };
     if (incoming.url === '/healthz') return send(200, { ok: true });
-    const seen = { service: name, version, pod: hostname(), caller: incoming.socket.remoteAddress?.replace(/^::ffff:/, '') };
+    const seen = {
+      service: name,
+      version,
+      pod: hostname(),
+      caller: incoming.socket.remoteAddress?.replace(/^::ffff:/, ''),
+    };
     try {
-      return send(200, { ...seen, ...(await answer(new URL(incoming.url ?? '/', 'http://shop'), incoming)) });
+      return send(200, {
+        ...seen,
+        ...(await answer(new URL(incoming.url ?? '/', 'http://shop'), incoming)),
+      });
     } catch (error) {
       return send(503, { ...seen, error: error.code ?? error.message });
     }
@@ -42,7 +50,9 @@ export function getJson(url) {
         }
       });
     });
-    call.on('timeout', () => call.destroy(Object.assign(new Error('timeout'), { code: 'timeout' })));
+    call.on('timeout', () =>
+      call.destroy(Object.assign(new Error('timeout'), { code: 'timeout' })),
+    );
     call.on('error', reject);
     call.end();
   });

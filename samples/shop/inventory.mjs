@@ -2,7 +2,11 @@
 import { createServer } from 'node:net';
 import { hostname } from 'node:os';
 
-const stock = new Map([['lamp', 7], ['chair', 3], ['table', 0]]);
+const stock = new Map([
+  ['lamp', 7],
+  ['chair', 3],
+  ['table', 0],
+]);
 const maxLine = 200;
 
 const server = createServer((socket) => {
@@ -16,7 +20,11 @@ const server = createServer((socket) => {
       text = text.slice(end + 1);
       if (verb === 'QUIT') return socket.end();
       const caller = socket.remoteAddress?.replace(/^::ffff:/, '');
-      socket.write(verb === 'STOCK' ? `${item} ${stock.get(item) ?? 0} ${hostname()} ${caller}\n` : 'unknown command\n');
+      socket.write(
+        verb === 'STOCK'
+          ? `${item} ${stock.get(item) ?? 0} ${hostname()} ${caller}\n`
+          : 'unknown command\n',
+      );
     }
     if (text.length > maxLine) socket.destroy();
   });

@@ -1,10 +1,10 @@
 import { randomBytes } from 'node:crypto';
+import { realpathSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
 import type { Socket } from 'node:net';
 import { join } from 'node:path';
 import { crds } from '@ambit/controller';
 import { capturePackets } from '@ambit/core';
-import type { KubeletProxy } from './apiserver/index.ts';
 import { createApiServer } from './apiserver/index.ts';
 import { applyManifest } from './apply.ts';
 import type { Cluster, ClusterLogger } from './cluster/index.ts';
@@ -62,7 +62,7 @@ async function start(
 ): Promise<Sandbox> {
   const logger = createLogger(config.verbose);
   const adminToken = randomBytes(24).toString('base64url');
-  let kubeletProxy: KubeletProxy | undefined;
+  const running: { cluster?: Cluster } = {};
   const certificates = await makeApiCertificates(
     [
       'localhost',
@@ -85,7 +85,7 @@ async function start(
       tls: certificates,
       listen: [{ host: '0.0.0.0', port: apiPort }],
       adminToken,
-      kubeletProxy: (request) => kubeletProxy?.(request),
+      kubeletProxy: (request) => running.cluster?.kubeletProxy(request),
       onError: (error) => logger.error({ err: String(error) }, 'API'),
       ...(config.stateFile === undefined ? {} : { stateFile: config.stateFile }),
     }),
@@ -97,6 +97,7 @@ async function start(
       store: adaptStore(api.store),
       tokens: api.tokens,
       runDir,
+      shared: [realpathSync(config.root)],
       nodes,
       images: sandboxImages(config.root, config.verbose ? 'debug' : 'info'),
       logger,
@@ -105,7 +106,7 @@ async function start(
     }),
   );
   closers.push(() => cluster.close());
-  ({ kubeletProxy } = cluster);
+  running.cluster = cluster;
   const kubeconfig = (server: string): string =>
     renderKubeconfig(server, certificates.ca, adminToken);
   const tour = createKubeTour({

@@ -49,7 +49,7 @@ export async function makeTestCa(): Promise<TestCa> {
   let serial = 1;
   const sign = async (
     uri: string,
-    publicKey: x509.PublicKeyType,
+    publicKey: webcrypto.CryptoKey | x509.PublicKey,
     options: IssueOptions,
   ): Promise<string> => {
     serial += 1;

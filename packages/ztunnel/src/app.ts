@@ -55,6 +55,7 @@ export interface Ztunnel {
 const version = '0.1.0';
 
 /** Builds everything in order and starts it. Throws when a port is taken. */
+// eslint-disable-next-line max-lines-per-function -- wiring: each part once, in the order in which it must start
 export async function startZtunnel(config: ZtunnelConfig, deps: ZtunnelDeps): Promise<Ztunnel> {
   await warmThreadpool();
   const { logger } = deps;

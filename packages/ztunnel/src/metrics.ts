@@ -115,6 +115,7 @@ export interface TcpFacts {
 
 const unknown = 'unknown';
 
+// eslint-disable-next-line complexity -- no decision, one default for each label
 export function tcpLabelsOf(facts: TcpFacts): TcpLabels {
   const { source, destination, service } = facts;
   return {

@@ -84,7 +84,8 @@ export class FrameReader {
     }
   }
 
-  #violate(code: number, why: string): undefined {
+  /** Ends the reading; the result says that there is no rest. */
+  #violate(code: number, why: string): Buffer | undefined {
     this.#state = { kind: 'broken' };
     this.#handlers.violation(code, why);
     return undefined;
@@ -128,30 +129,28 @@ export class FrameReader {
     return input.subarray(headerBytes + 1);
   }
 
-  #unfit({ type, stream, length, flags }: FrameHeader): string | undefined {
+  #unfit(header: FrameHeader): string | undefined {
+    const { type, length, flags } = header;
     if (this.#first) {
-      if (type !== frameType.settings || (flags & flag.ack) !== 0)
+      if (type !== frameType.settings || (flags & flag.ack) !== 0) {
         return 'the first frame is not SETTINGS';
+      }
       this.#first = false;
       this.#handlers.settled();
     }
     if (length > this.#maxFrameBytes) return 'a frame is larger than allowed';
-    if (
-      this.#block !== undefined &&
-      (type !== frameType.continuation || stream !== this.#block.stream)
-    ) {
+    return this.#misplaced(header) ?? tooLong(header);
+  }
+
+  #misplaced({ type, stream }: FrameHeader): string | undefined {
+    const block = this.#block;
+    if (block === undefined) {
+      if (type === frameType.continuation) return 'CONTINUATION without HEADERS';
+    } else if (type !== frameType.continuation || stream !== block.stream) {
       return 'another frame stands inside a header block';
     }
-    if (this.#block === undefined && type === frameType.continuation)
-      return 'CONTINUATION without HEADERS';
-    if ((type === frameType.headers || type === frameType.data) && stream === 0)
-      return 'a stream frame on stream 0';
-    if (type === frameType.headers || type === frameType.continuation) {
-      return length > maxHeaderBlockBytes ? 'a header block is too long' : undefined;
-    }
-    return type !== frameType.data && length > maxControlBytes
-      ? 'a control frame is too long'
-      : undefined;
+    const ofStream = type === frameType.headers || type === frameType.data;
+    return ofStream && stream === 0 ? 'a stream frame on stream 0' : undefined;
   }
 
   #payload(input: Buffer, header: FrameHeader): Buffer | undefined {
@@ -211,4 +210,11 @@ export class FrameReader {
     this.#handlers.dataEnd(header.stream, header.flags, header.length);
     return input.subarray(trailing);
   }
+}
+
+function tooLong({ type, length }: FrameHeader): string | undefined {
+  if (type === frameType.data) return undefined;
+  const ofBlock = type === frameType.headers || type === frameType.continuation;
+  if (ofBlock) return length > maxHeaderBlockBytes ? 'a header block is too long' : undefined;
+  return length > maxControlBytes ? 'a control frame is too long' : undefined;
 }

@@ -19,7 +19,7 @@ export interface TunnelRequest {
   readonly authority: string;
   readonly headers: ReadonlyMap<string, string>;
   /** True once the stream is over, for whatever reason. */
-  readonly closed: boolean;
+  isClosed(): boolean;
   accept(headers: readonly HeaderField[]): HboneStream | undefined;
   refuse(status: number): void;
 }
@@ -153,9 +153,7 @@ class Server<C> implements HboneServer<C> {
         socket: session.socket,
         authority,
         headers,
-        get closed() {
-          return stream === undefined || stream.closed;
-        },
+        isClosed: () => stream === undefined || stream.closed,
         accept: (answer) => session.respond(id, [[':status', '200'], ...answer]),
         refuse: (status) => session.refuse(id, [[':status', String(status)]]),
       },

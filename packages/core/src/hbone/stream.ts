@@ -8,7 +8,7 @@ export interface StreamHost {
   pump(stream: HboneStream): void;
   /** Gives the peer back credit for bytes that were consumed. */
   consumed(stream: HboneStream, bytes: number): void;
-  reset(stream: HboneStream, code: number): void;
+  reset(stream: HboneStream, code: number, reason: Error): void;
   closed(stream: HboneStream): void;
 }
 
@@ -65,9 +65,9 @@ export class HboneStream implements ByteStream {
     this.#host.pump(this);
   }
 
-  abort(_reason: Error): void {
+  abort(reason: Error): void {
     if (this.#closed) return;
-    this.#host.reset(this, errorCode.cancel);
+    this.#host.reset(this, errorCode.cancel, reason);
   }
 
   pause(): void {

@@ -84,7 +84,7 @@ export async function createCertificateRequest(
         new x509.SubjectAlternativeNameExtension([{ type: 'url', value: identity.uri }], true),
       ],
     },
-    webcrypto as unknown as Crypto,
+    webcrypto,
   );
   const pkcs8 = await webcrypto.subtle.exportKey('pkcs8', keys.privateKey);
   return {

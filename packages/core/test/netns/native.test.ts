@@ -128,7 +128,7 @@ describe('sockets in a pod', () => {
   test('a port that is taken is told by its code', () => {
     serve(15001, (socket) => socket.destroy());
     expect(() => listenSocket({ netnsFd: pod.fd, ip: ip('::'), port: 15001 })).toThrow(
-      expect.objectContaining({ code: 'EADDRINUSE' }) as Error,
+      expect.objectContaining({ code: 'EADDRINUSE' }),
     );
   });
 

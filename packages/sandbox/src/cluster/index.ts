@@ -28,6 +28,8 @@ export interface ClusterOptions {
   readonly tokens: TokenIssuer;
   /** Where the nodes' files live; emptied of them when the cluster closes. */
   readonly runDir: string;
+  /** Directories of the machine that every container sees, wherever they lie: those of the images' programs. */
+  readonly shared?: readonly string[];
   readonly nodes: readonly {
     readonly name: string;
     readonly zone: string;
@@ -181,6 +183,7 @@ async function startNode(
     events: createEventRecorder(store, logger, 'kubelet', node.name),
     dns: { servers: [network.dnsService.v4], domain: options.domain ?? 'cluster.local' },
     api: { host: network.apiService.v4, port: 443 },
+    shared: options.shared ?? [],
     hidden: ['/run', ...(options.runDir.startsWith('/run/') ? [] : [options.runDir])],
     connect: (host, port, signal) => dialFrom(netns, host, port, signal),
   };

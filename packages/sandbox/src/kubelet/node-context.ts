@@ -22,6 +22,8 @@ export interface NodeContext {
   readonly events: EventRecorder;
   readonly dns: { readonly servers: readonly string[]; readonly domain: string };
   readonly api: { readonly host: string; readonly port: number };
+  /** Directories of the machine that every container sees where they are, such as the clone with the programs. */
+  readonly shared: readonly string[];
   /** Directories that containers do not see. */
   readonly hidden: readonly string[];
   /** Connects from the node's own network. */

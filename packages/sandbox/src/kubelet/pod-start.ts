@@ -79,6 +79,12 @@ export async function planStart(inputs: StartInputs, container: ContainerSpec): 
   const mounts = await mountsOf(inputs, container);
   // Copies replace files of /etc, so these must not show through.
   const plan = planRoot(machine, [
+    ...node.shared.map((path) => ({
+      source: path,
+      target: path,
+      kind: 'directory' as const,
+      readOnly: true,
+    })),
     ...mounts,
     ...Array.from(copies, ([target, source]) => fileMount(source, target)),
   ]);

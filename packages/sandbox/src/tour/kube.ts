@@ -36,7 +36,7 @@ export function createKubeTour(options: KubeTourOptions): TourCluster {
     },
     async apply(object) {
       await objects.patch(
-        object as KubernetesObject,
+        object,
         undefined,
         undefined,
         'ambit-tour',
@@ -45,7 +45,7 @@ export function createKubeTour(options: KubeTourOptions): TourCluster {
       );
     },
     async remove(object) {
-      await objects.delete(object as KubernetesObject);
+      await objects.delete(object);
     },
     async pods(namespace) {
       const { items } = await core.listNamespacedPod({ namespace });
@@ -67,6 +67,7 @@ export function createKubeTour(options: KubeTourOptions): TourCluster {
   };
 }
 
+// eslint-disable-next-line complexity -- no decision, one default for each field that the API may leave out
 function tourPod({ metadata, spec, status }: V1Pod): TourPod {
   const conditions = status?.conditions ?? [];
   return {

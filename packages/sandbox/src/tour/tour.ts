@@ -199,7 +199,7 @@ class Tour {
       const line = log
         .split('\n')
         .find((text) =>
-          [`${direction}`, source, destination, 'connection complete'].every((part) =>
+          [direction, source, destination, 'connection complete'].every((part) =>
             text.includes(part),
           ),
         );

@@ -62,7 +62,7 @@ export async function handleTunnel(
     return;
   }
   const workload = await workloadOfPod(context, proxy);
-  if (request.closed) return;
+  if (request.isClosed()) return;
   if (workload === undefined) {
     request.refuse(503);
     context.metrics.rejected.inc({ reason: 'unknown-workload' });
@@ -89,7 +89,7 @@ export async function handleTunnel(
   }
   try {
     const upstream = await deliver(context, proxy, source.ip, plan.to);
-    const stream = request.closed
+    const stream = request.isClosed()
       ? undefined
       : request.accept([[baggageHeader, baggageOf(workload)]]);
     if (stream === undefined) {
@@ -104,7 +104,7 @@ export async function handleTunnel(
       peer,
     });
   } catch (error) {
-    if (!request.closed) request.refuse(503);
+    if (!request.isClosed()) request.refuse(503);
     context.connections.failed(record, 'CONNECT', causeChain(error));
   }
 }

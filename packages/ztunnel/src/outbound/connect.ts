@@ -53,7 +53,7 @@ export async function handleOutbound(
     return;
   }
   const plan = planOutbound(context.state, source, original, Math.random);
-  const record = recordOf(context, proxy, source, client, original, plan);
+  const record = recordOf(context, proxy, source, { client, original }, plan);
   if (plan.kind === 'refuse') {
     socket.resetAndDestroy();
     context.connections.failed(record, 'CONNECT', plan.message);
@@ -120,8 +120,7 @@ function recordOf(
   context: ProxyContext,
   proxy: PodProxy,
   source: Workload,
-  client: SocketAddress,
-  original: SocketAddress,
+  { client, original }: { readonly client: SocketAddress; readonly original: SocketAddress },
   plan: OutboundPlan,
 ): ConnectionRecord {
   const tunnelled = plan.kind === 'hbone';

@@ -53,9 +53,16 @@ export function planOutbound(
       : { kind: 'passthrough', why: 'self', actualDestination: original, destination };
   }
   if (destination.waypoint !== undefined) {
-    return planWaypoint(state, source, destination.waypoint, original, random, { destination });
+    return planWaypoint({ state, source, original, random }, destination.waypoint, { destination });
   }
   return planWorkload(destination, original);
+}
+
+interface Question {
+  readonly state: MeshState;
+  readonly source: Workload;
+  readonly original: SocketAddress;
+  readonly random: () => number;
 }
 
 interface Named {
@@ -80,7 +87,7 @@ function planService(
     });
   }
   if (service.waypoint !== undefined) {
-    return planWaypoint(state, source, service.waypoint, original, random, { service });
+    return planWaypoint({ state, source, original, random }, service.waypoint, { service });
   }
   const chosen = chooseEndpoint(state, source, service, original, random);
   if (chosen === undefined) {
@@ -135,11 +142,8 @@ function planWorkload(destination: Workload, to: SocketAddress, service?: Servic
 
 /** To the waypoint the original destination is the authority; the waypoint chooses the endpoint. */
 function planWaypoint(
-  state: MeshState,
-  source: Workload,
+  { state, source, original, random }: Question,
   waypoint: NonNullable<Workload['waypoint']>,
-  original: SocketAddress,
-  random: () => number,
   named: Named,
 ): OutboundPlan {
   const found = findWaypoint(state, source, waypoint, random);
