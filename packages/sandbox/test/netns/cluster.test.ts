@@ -19,18 +19,19 @@ import {
 
 const readiness = { httpGet: { path: '/', port: 8080 }, periodSeconds: 1 };
 let t: TestCluster;
+let before: string;
+
+const traces = (): Promise<string> =>
+  shell('ls /run/netns; ip -o link | grep -v " lo:"; nft list tables | grep -v ambit_services');
 
 beforeAll(async () => {
+  before = await traces();
   t = await startTestCluster();
 });
 afterAll(async () => {
   await t.close();
   // Nothing of two nodes and all their pods is left.
-  expect(
-    await shell(
-      'ls /run/netns; ip -o link | grep -v " lo:"; nft list tables | grep -v ambit_services',
-    ),
-  ).toBe('');
+  expect(await traces()).toBe(before);
 });
 
 describe('a cluster on one machine', () => {
