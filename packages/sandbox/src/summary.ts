@@ -18,6 +18,7 @@ export async function renderSummary(
   const rows = pods.map(
     ({ namespace, name, node, ip }) => `  ${`${namespace}/${name}`.padEnd(widest)}  ${node}  ${ip}`,
   );
+  const metricsIp = pods.find(({ labels }) => labels.get('app') === 'ztunnel')?.ip ?? '';
   const exposed = ports.exposed.map(
     ({ service, port }) => `  ${service} is at http://127.0.0.1:${port}`,
   );
@@ -35,7 +36,7 @@ export async function renderSummary(
     '  kubectl -n clients exec deploy/client -- curl -s http://frontend.shop:8080/   # now mutual TLS',
     "  kubectl -n istio-system logs ds/ztunnel | grep 'connection complete'      # who called whom",
     '  kubectl apply -f samples/shop/policy/only-the-client.yaml                 # refuse the stranger by name',
-    '  kubectl -n clients exec deploy/client -- curl -s http://ztunnel-metrics.istio-system:15020/metrics   # the metrics',
+    `  kubectl -n clients exec deploy/client -- curl -s http://${metricsIp}:15020/metrics   # what was counted`,
     '',
     'Ctrl-C ends it and leaves nothing behind.',
   ].join('\n');
