@@ -12,6 +12,11 @@ export class Budget {
     this.#filledAtMs = nowMs;
   }
 
+  /** Gives back what turned out to be honest work. */
+  earn(tokens: number): void {
+    this.#tokens = Math.min(this.#burst, this.#tokens + tokens);
+  }
+
   spend(cost: number, nowMs: number): boolean {
     const earned = ((nowMs - this.#filledAtMs) / 1000) * this.#perSecond;
     this.#tokens = Math.min(this.#burst, this.#tokens + earned) - cost;

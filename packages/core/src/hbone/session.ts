@@ -434,7 +434,11 @@ export class Session {
       return;
     }
     if (padding > 0) this.#consumed(stream, padding);
-    if (chunk.length > 0) stream.receive(chunk);
+    if (chunk.length === 0) return;
+    // A stream that carries bytes is a connection, however short: it has earned its opening.
+    if (!stream.carried) this.#budget.earn(1);
+    stream.carried = true;
+    stream.receive(chunk);
   }
 
   #dataEnd(id: number, flags: number, length: number): void {
@@ -551,8 +555,9 @@ export class Session {
       return;
     }
     // Opening and resetting streams is cheap for the peer and dear for us.
-    if (this.role === 'server' && !this.#charge(5)) return;
     const stream = this.streams.get(id);
+    const cheap = stream?.carried !== true;
+    if (this.role === 'server' && cheap && !this.#charge(5)) return;
     if (stream === undefined) return;
     const code = payload.readUInt32BE(0);
     const retryable = code === errorCode.refusedStream;

@@ -20,6 +20,8 @@ export class HboneStream implements ByteStream {
   sendWindow: number;
   receiveWindow: number;
   unreturned = 0;
+  /** True once the peer has sent bytes on it. */
+  carried = false;
   /** Our side: `ending` has bytes to send first. */
   sending: 'open' | 'ending' | 'ended' = 'open';
   receiving: 'open' | 'ended' = 'open';
