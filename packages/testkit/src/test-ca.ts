@@ -11,6 +11,8 @@ export interface IssueOptions {
   readonly uris?: readonly string[];
   readonly notBefore?: Date;
   readonly notAfter?: Date;
+  /** Names beside the URIs, for a server that is found by them. */
+  readonly names?: readonly { readonly type: 'dns' | 'ip'; readonly value: string }[];
   readonly isCa?: boolean;
   readonly usages?: readonly string[];
 }
@@ -72,7 +74,10 @@ export async function makeTestCa(): Promise<TestCa> {
           ]),
         ]),
         new x509.SubjectAlternativeNameExtension(
-          (options.uris ?? [uri]).map((value) => ({ type: 'url', value }) as const),
+          [
+            ...(options.uris ?? [uri]).map((value) => ({ type: 'url', value }) as const),
+            ...(options.names ?? []),
+          ],
           true,
         ),
       ],

@@ -18,6 +18,7 @@ import {
   connected,
   identityOfPod,
   keepAliveMs,
+  localAddressOf,
   remoteAddressOf,
   workloadOfPod,
 } from '../context.ts';
@@ -43,7 +44,7 @@ export async function handleOutbound(
     return;
   }
   const { pod } = proxy;
-  if (original.port === outboundPort && pod.addresses.includes(original.ip)) {
+  if (isListenerItself(socket, original)) {
     refuseUnnamed(context, socket, 'call to the outbound listener itself');
     return;
   }
@@ -77,6 +78,12 @@ export async function handleOutbound(
     socket.resetAndDestroy();
     context.connections.failed(record, flagsOf(error), causeChain(error));
   }
+}
+
+/** Nothing redirected this connection: somebody in the pod called the listener, and dialling on would loop for ever. */
+function isListenerItself(socket: Socket, original: SocketAddress): boolean {
+  const local = localAddressOf(socket);
+  return original.port === outboundPort && (local === undefined || local.ip === original.ip);
 }
 
 async function open(
