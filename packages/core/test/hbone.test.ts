@@ -419,6 +419,62 @@ describe('a hostile peer', () => {
     expect(await cutWithin(socket, 5000)).toBe(true);
   });
 
+  test('DATA on a stream that has ended is cut', async () => {
+    const { port } = await serve((request) => request.accept([])?.end());
+    const socket = await raw(port);
+    const one = frame(0, 0, 1, Buffer.alloc(1));
+    socket.write(Buffer.concat([hello, frame(1, 4, 1, connectBlock), frame(0, 1, 1)]));
+    for (let burst = 0; burst < 40 && !socket.destroyed; burst += 1) {
+      socket.write(Buffer.concat(new Array<Buffer>(200).fill(one)));
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    expect(await cutWithin(socket, 5000)).toBe(true);
+  });
+
+  test('a small block that refers to large table entries again and again is cut', async () => {
+    const { port } = await serve(echo);
+    const socket = await raw(port);
+    const large = Buffer.alloc(3000, 'x');
+    // Literal with incremental indexing: name `a`, a value of 3,000 bytes; then the entry 62, thousands of times.
+    const entry = Buffer.concat([Buffer.from([0x40, 1, 0x61, 0x7f, 0xb9, 0x16]), large]);
+    const bomb = Buffer.concat([connectBlock, entry, Buffer.alloc(8000, 0x80 | 62)]);
+    socket.write(Buffer.concat([hello, frame(1, 4, 1, bomb)]));
+    expect(await cutWithin(socket, 5000)).toBe(true);
+  });
+
+  test('many short connections on one session are no flood, however they end', async () => {
+    const { port } = await serve((request) => {
+      const stream = request.accept([]);
+      stream?.attach({
+        data: (chunk) => void stream.write(Buffer.from(chunk)),
+        end: () => stream.end(),
+        drain: () => undefined,
+        close: () => undefined,
+      });
+    });
+    const session = await open(port);
+    const short = async (index: number): Promise<void> => {
+      const { stream } = await session.openTunnel(tunnelTo);
+      await new Promise<void>((resolve, reject) => {
+        stream.attach({
+          data: () => {
+            if (index % 2 === 0) stream.end();
+            else stream.abort(new Error('the client went away'));
+          },
+          end: () => undefined,
+          drain: () => undefined,
+          close: (error) => (error === undefined || index % 2 === 1 ? resolve() : reject(error)),
+        });
+        stream.write(Buffer.from('ping'));
+      });
+    };
+    for (let batch = 0; batch < 100; batch += 1) {
+      await Promise.all(Array.from({ length: 40 }, (_, index) => short(index)));
+    }
+    expect(session.session.streams.size).toBe(0);
+    expect((await exchange(session, Buffer.from('still here'))).toString()).toBe('still here');
+  });
+
   test('rapid reset is cut', async () => {
     const { port } = await serve(echo);
     const socket = await raw(port);

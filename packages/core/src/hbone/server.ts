@@ -82,7 +82,8 @@ class Server<C> implements HboneServer<C> {
       ...secureContextOptions(certificate),
       ALPNProtocols: [...hboneAlpn],
       requestCert: true,
-      rejectUnauthorized: true,
+      // Node would end the connection without a word on why; `verifyPeer` refuses such a chain and says it.
+      rejectUnauthorized: false,
       handshakeTimeout: this.#options.handshakeTimeoutMs ?? defaultHandshakeTimeoutMs,
     });
     acceptor.on('secureConnection', (socket) => this.#secured(socket));
