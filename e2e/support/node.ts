@@ -97,7 +97,7 @@ export async function startNode(
   };
 }
 
-function enrolled(pod: Pod, serviceAccount: string): EnrolledPod {
+export function enrolled(pod: Pod, serviceAccount: string): EnrolledPod {
   return {
     uid: `uid-${pod.name}`,
     name: pod.name,

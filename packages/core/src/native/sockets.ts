@@ -112,12 +112,15 @@ export function originalDestination(accepted: Socket): SocketAddress | undefined
   return decodeSocketAddress(bytes);
 }
 
-/** Makes the coming close of a socket a reset, for the other side to see that it was no orderly end. */
-export function resetOnClose(owner: Socket): void {
+/**
+ * Makes the coming close of a socket a reset, for the other side to see that it was no orderly end; `false` takes that
+ * back. The kernel keeps to it when the process is killed, too.
+ */
+export function resetOnClose(owner: Socket, reset = true): void {
   const fd = fdOf(owner);
   if (fd === undefined) return;
   const linger = Buffer.alloc(8);
-  linger.writeInt32LE(1, 0);
+  linger.writeInt32LE(reset ? 1 : 0, 0);
   setsockopt(fd, SOL_SOCKET, SO_LINGER, linger, linger.length);
 }
 

@@ -1,4 +1,5 @@
 import type { Socket } from 'node:net';
+import { resetOnClose } from '../native/index.ts';
 import type { ByteSink, ByteStream } from './byte-stream.ts';
 
 /** A TCP socket as a `ByteStream`. The socket must allow half-open; an abort leaves as RST. */
@@ -22,6 +23,8 @@ class SocketStream implements ByteStream {
       sink.close(this.#error ?? new Error('the connection is closed'));
       return;
     }
+    // A proxy that is killed must not look like a peer that has said all: until our end is in order, a close is a reset.
+    resetOnClose(socket);
     let ended = false;
     socket.on('data', (chunk: Buffer) => sink.data(chunk));
     socket.on('end', () => {
@@ -40,7 +43,9 @@ class SocketStream implements ByteStream {
   }
 
   end(): void {
-    if (!this.#socket.destroyed) this.#socket.end();
+    if (this.#socket.destroyed) return;
+    resetOnClose(this.#socket, false);
+    this.#socket.end();
   }
 
   abort(reason: Error): void {
