@@ -1,7 +1,10 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { aPolicy } from '@ambit/testkit';
 import { tell, workloadOf } from '../support/mesh.ts';
-import { eventually } from '../support/node.ts';
+import { enrolled, eventually, startNode } from '../support/node.ts';
 import type { App } from '../support/pods.ts';
 import { ask, call, makePod, removePod, serve, sh } from '../support/pods.ts';
 import type { World } from '../support/world.ts';
@@ -210,6 +213,46 @@ describe('the controller away', () => {
     } finally {
       await node1.agent.remove('uid-late', 'deleted');
       removePod(late);
+    }
+  });
+
+  test('a proxy that starts meanwhile goes on with its saved state and certificates', async () => {
+    const { client, server, controller, node1 } = world;
+    const directory = mkdtempSync(join(tmpdir(), 'ambit-saved-'));
+    const stateFile = {
+      path: join(directory, 'state'),
+      keyPath: join(directory, 'key'),
+      maxAgeMs: 60_000,
+    };
+    try {
+      await node1.stop();
+      const before = await startNode('n1', controller, { stateFile });
+      await before.agent.add(enrolled(client, 'client'));
+      expect(await ask(client, server.ip4, 8080)).toBe('server');
+      await before.stop();
+      const asked = controller.requested.length;
+      await controller.goAway();
+      const after = await startNode('n1', controller, { stateFile });
+      try {
+        await after.agent.add(enrolled(client, 'client'));
+        expect(await ask(client, server.ip4, 8080)).toBe('server');
+        expect(after.ztunnel.ready).toBe(true);
+        expect(after.access.at(-1)).toMatchObject({ 'src.identity': uri('client') });
+        await controller.comeBack();
+        await eventually(
+          () => after.log.filter((line) => line.includes('connected to the controller')).length,
+          (count) => count === 1,
+          15_000,
+        );
+        // It says what it holds, and asks for no certificate that it has.
+        const hello = controller.hellos.filter(({ node }) => node === 'n1').at(-1);
+        expect(hello?.held.find(({ type }) => type === 'workload')?.versions).toHaveLength(3);
+        expect(controller.requested).toHaveLength(asked);
+      } finally {
+        await after.stop();
+      }
+    } finally {
+      rmSync(directory, { recursive: true });
     }
   });
 

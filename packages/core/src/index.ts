@@ -11,6 +11,8 @@ export * from './admin/server.ts';
 export * from './policy/authorize.ts';
 export * from './snapshot/state.ts';
 export * from './snapshot/mesh-store.ts';
+export * from './snapshot/state-file.ts';
+export * from './snapshot/state-keeper.ts';
 export * from './identity/certificate-store.ts';
 export * from './control/client.ts';
 export * from './tls/index.ts';

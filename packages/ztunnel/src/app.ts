@@ -18,6 +18,7 @@ import {
   createMeshState,
   createMetrics,
   createReadiness,
+  createStateKeeper,
   parseWorkloadCertificate,
   startAdmin,
   startControlClient,
@@ -77,6 +78,13 @@ export async function startZtunnel(config: ZtunnelConfig, deps: ZtunnelDeps): Pr
     },
     certificate: (identity) => certificates.acquire(identity.uri, config.waitMs),
   });
+  const keeper = await createStateKeeper({
+    file: config.stateFile,
+    state,
+    updater,
+    holds: (identity) => certificates.view().some((held) => held.identity === identity),
+    logger: logger.child({ scope: 'state' }),
+  });
   const control = startControlClient({
     address: config.controller,
     tokenFile: config.tokenFile,
@@ -92,11 +100,26 @@ export async function startZtunnel(config: ZtunnelConfig, deps: ZtunnelDeps): Pr
     },
     onConnection: (what) => {
       if (what === 'lost') metrics.terminations.inc({ reason: 'lost' });
+      if (what === 'unreachable') {
+        if (keeper.restore()) stateReceived();
+      } else {
+        keeper.contact(what);
+      }
     },
   });
   const certificates: CertificateStore = createCertificateStore({
     logger: logger.child({ scope: 'identity' }),
-    request: (identity) => requestCertificate(identity),
+    request: async (identity) => {
+      const saved = keeper.certificate(identity, 'fresh');
+      if (saved !== undefined) return saved;
+      try {
+        return await requestCertificate(identity);
+      } catch (error) {
+        const valid = keeper.certificate(identity, 'valid');
+        if (valid === undefined) throw error;
+        return valid;
+      }
+    },
     onChange: (certificate) => {
       // New tunnels use the new certificate; those that are open keep theirs.
       pool.retire(
@@ -108,11 +131,8 @@ export async function startZtunnel(config: ZtunnelConfig, deps: ZtunnelDeps): Pr
     const { csrPem, privateKeyPem } = await createCertificateRequest(identity);
     const signed = await control.requestCertificate(identity, csrPem);
     const roots = [...new Set([...signed.roots, ...(state.mesh()?.roots ?? [])])];
-    const parsed = parseWorkloadCertificate({
-      chain: signed.chain,
-      privateKey: privateKeyPem,
-      roots,
-    });
+    const parts = { chain: signed.chain, privateKey: privateKeyPem, roots };
+    const parsed = parseWorkloadCertificate(parts);
     if (!parsed.ok) throw new MeshError(parsed.error.code, parsed.error.message);
     if (parsed.value.identity.uri !== identity.uri) {
       throw new MeshError(
@@ -120,6 +140,7 @@ export async function startZtunnel(config: ZtunnelConfig, deps: ZtunnelDeps): Pr
         `asked for ${identity.uri}, was given ${parsed.value.identity.uri}`,
       );
     }
+    keeper.remember(identity, parts);
     return parsed.value;
   }
 
@@ -216,6 +237,7 @@ export async function startZtunnel(config: ZtunnelConfig, deps: ZtunnelDeps): Pr
       hbone.end(() => true, 'destroy');
       pool.destroy(() => true);
       pods.closeAll();
+      await keeper.close();
       certificates.close();
       control.close();
       await admin.close();

@@ -6,7 +6,7 @@ import {
   parseTrustDomain,
   readinessPort,
 } from '@ambit/api';
-import type { EnvSource, HostPort, LogFormat, LogLevel } from '@ambit/core';
+import type { EnvSource, HostPort, LogFormat, LogLevel, StateFileOptions } from '@ambit/core';
 import { EnvReader, logLevels } from '@ambit/core';
 
 export interface ZtunnelConfig {
@@ -30,12 +30,17 @@ export interface ZtunnelConfig {
   readonly waitMs: number;
   /** Connections that one pod may have open at once. */
   readonly maxConnectionsPerPod: number;
+  /** Where the last good state is kept for a start while the controller is away; undefined: nowhere. */
+  readonly stateFile: StateFileOptions | undefined;
 }
 
 export function parseConfig(source: EnvSource): ZtunnelConfig {
   const env = new EnvReader(source);
   const trustDomain = parseTrustDomain(env.string('TRUST_DOMAIN', 'cluster.local'));
   if (!trustDomain.ok) env.problem('TRUST_DOMAIN', trustDomain.error.message);
+  const statePath = env.optional('STATE_FILE');
+  const stateKeyPath = env.optional('STATE_KEY_FILE');
+  const stateMaxAgeMs = env.durationMs('STATE_MAX_AGE', 24 * 3_600_000);
   const config = {
     node: env.string('NODE_NAME'),
     instance: env.string('POD_NAME', 'ztunnel'),
@@ -57,6 +62,14 @@ export function parseConfig(source: EnvSource): ZtunnelConfig {
       min: 1,
       max: 1_000_000,
     }),
+    stateFile:
+      statePath === undefined
+        ? undefined
+        : {
+            path: statePath,
+            keyPath: stateKeyPath ?? `${statePath}.key`,
+            maxAgeMs: stateMaxAgeMs,
+          },
   };
   env.finish();
   return config;

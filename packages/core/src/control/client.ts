@@ -24,7 +24,8 @@ export interface ControlClientOptions {
   }[];
   /** Takes an update. What it throws is told to the controller, and the connection stays. */
   readonly onUpdate: (update: DecodedUpdate) => void;
-  readonly onConnection?: (state: 'connected' | 'lost') => void;
+  /** `unreachable` after each try that failed. */
+  readonly onConnection?: (state: 'connected' | 'lost' | 'unreachable') => void;
 }
 
 export interface SignedCertificate {
@@ -219,7 +220,7 @@ class Client implements ControlClient {
       { reason: why, retryMs: Math.round(retryMs) },
       'no connection to the controller',
     );
-    if (was) this.#options.onConnection?.('lost');
+    this.#options.onConnection?.(was ? 'lost' : 'unreachable');
     this.#retry = setTimeout(() => this.connect(), retryMs);
   }
 

@@ -16,13 +16,7 @@ import type {
 import { resourceTypes } from '@ambit/api';
 import type { ApplicablePolicies } from '../policy/authorize.ts';
 import { MultiIndex } from './multi-index.ts';
-import type { Endpoint, MeshState, StateChanges } from './state.ts';
-
-/** A resource that came but could not be read, by name. It keeps its place, so that what needs it denies. */
-export interface Undecodable {
-  readonly type: ResourceType;
-  readonly name: string;
-}
+import type { Endpoint, MeshState, StateChanges, Undecodable } from './state.ts';
 
 export interface StateUpdate {
   readonly upserts: readonly Upsert[];
@@ -135,6 +129,20 @@ class MeshStore implements MeshState, MeshStateUpdater {
       type,
       versions: [...names].map(([name, { version }]) => [name, version] as const),
     }));
+  }
+
+  snapshot(): { upserts: Upsert[]; undecodable: Undecodable[] } {
+    const upserts: Upsert[] = [];
+    for (const [type, names] of this.#held) {
+      for (const [name, { version }] of names) {
+        const resource = this.#resource(type, name);
+        if (resource !== undefined) upserts.push({ type, name, version, resource } as Upsert);
+      }
+    }
+    const undecodable = [...this.#undecodablePolicies].map(
+      (name) => ({ type: 'policy', name }) as const,
+    );
+    return { upserts, undecodable };
   }
 
   workloads(): Iterable<Workload> {
@@ -272,6 +280,19 @@ class MeshStore implements MeshState, MeshStateUpdater {
       namespace === workload.namespace ||
       namespace === (this.#mesh?.rootNamespace ?? namespace)
     );
+  }
+
+  #resource(type: ResourceType, name: string): Upsert['resource'] | undefined {
+    switch (type) {
+      case 'mesh':
+        return this.#mesh;
+      case 'workload':
+        return this.#workloads.get(name as WorkloadUid);
+      case 'service':
+        return this.#services.get(name as ServiceKey);
+      case 'policy':
+        return this.#policies.get(name as PolicyKey);
+    }
   }
 
   #first(keys: Iterable<ServiceKey>): Service | undefined {

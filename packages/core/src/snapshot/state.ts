@@ -8,6 +8,7 @@ import type {
   ServiceKey,
   ServiceMembership,
   SnapshotVersion,
+  Upsert,
   Workload,
   WorkloadUid,
 } from '@ambit/api';
@@ -16,6 +17,12 @@ import type { ApplicablePolicies } from '../policy/authorize.ts';
 export interface Endpoint {
   readonly workload: Workload;
   readonly membership: ServiceMembership;
+}
+
+/** A resource that came but could not be read, by name. It keeps its place, so that what needs it denies. */
+export interface Undecodable {
+  readonly type: ResourceType;
+  readonly name: string;
 }
 
 /** The names that an update touched, by type. */
@@ -39,6 +46,8 @@ export interface MeshState {
     readonly type: ResourceType;
     readonly versions: readonly (readonly [string, SnapshotVersion])[];
   }[];
+  /** All that is held, to be kept for the next start. */
+  snapshot(): { readonly upserts: Upsert[]; readonly undecodable: Undecodable[] };
   workloads(): Iterable<Workload>;
   services(): Iterable<Service>;
   policyKeys(): Iterable<PolicyKey>;
