@@ -55,7 +55,7 @@ export interface CertificateStore {
 }
 
 /** How often the clock on the wall is looked at: timers stand still while a machine sleeps. */
-const recheckMs = 30_000;
+const recheckMs = 5_000;
 const backoffMinMs = 200;
 const backoffMaxMs = 150_000;
 const defaultMaxConcurrent = 8;
