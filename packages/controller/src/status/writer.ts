@@ -50,6 +50,12 @@ export function startStatusWriter(options: StatusWriterOptions): StatusWriter {
         if (conditions === undefined || written.get(key) === writing) return;
         await patch(client, resource, subject.meta, conditions);
         written.set(key, writing);
+        if (condition.status === 'False') {
+          log.warn(
+            { object: `${resource.kind} ${key}`, reason: condition.reason },
+            condition.message,
+          );
+        }
       },
       onError: (key, error) => {
         log.warn({ err: error, object: `${resource.kind} ${key}` }, 'status not written');

@@ -8,6 +8,8 @@ import {
   PatchStrategy,
 } from '@kubernetes/client-node';
 import { redirectionAnnotation } from '@ambit/api';
+import type { KubeClient } from '@ambit/controller';
+import { createKubeClient } from '@ambit/controller';
 import type { ExecResult, LinkCapture, TourCluster, TourPod } from './cluster.ts';
 
 export interface KubeTourOptions {
@@ -21,6 +23,7 @@ export function createKubeTour(options: KubeTourOptions): TourCluster {
   config.loadFromString(options.kubeconfig);
   const core = config.makeApiClient(CoreV1Api);
   const objects = KubernetesObjectApi.makeApiClient(config);
+  const plain = createKubeClient(config);
   const exec = new Exec(config);
   return {
     async label(namespace, key, value) {
@@ -35,14 +38,17 @@ export function createKubeTour(options: KubeTourOptions): TourCluster {
       );
     },
     async apply(object) {
-      await objects.patch(
-        object,
-        undefined,
-        undefined,
-        'ambit-tour',
-        true,
-        PatchStrategy.ServerSideApply,
-      );
+      await plain.request({
+        method: 'PATCH',
+        path: await pathOf(plain, object),
+        query: new Map([
+          ['fieldManager', 'ambit-tour'],
+          ['force', 'true'],
+        ]),
+        // As it stands: the models of client-node drop `enum` and all `x-kubernetes-…` of a schema.
+        contentType: 'application/apply-patch+yaml',
+        body: object,
+      });
     },
     async remove(object) {
       await objects.delete(object);
@@ -65,6 +71,22 @@ export function createKubeTour(options: KubeTourOptions): TourCluster {
       return answer.text();
     },
   };
+}
+
+interface Discovered {
+  readonly resources: readonly { name: string; kind: string; namespaced: boolean }[];
+}
+
+async function pathOf(
+  client: KubeClient,
+  { apiVersion = '', kind = '', metadata }: KubernetesObject,
+): Promise<string> {
+  const group = apiVersion.includes('/') ? `/apis/${apiVersion}` : `/api/${apiVersion}`;
+  const { resources } = (await client.request({ path: group })) as Discovered;
+  const found = resources.find((one) => one.kind === kind && !one.name.includes('/'));
+  if (found === undefined) throw new Error(`the API has no ${kind} in ${apiVersion}`);
+  const scope = found.namespaced ? `/namespaces/${metadata?.namespace ?? 'default'}` : '';
+  return `${group}${scope}/${found.name}/${metadata?.name ?? ''}`;
 }
 
 // eslint-disable-next-line complexity -- no decision, one default for each field that the API may leave out
