@@ -1,4 +1,6 @@
 const shared = {
+  // In the clone: below /tmp the folder would be another user's, who also is root in a world of their own.
+  cacheDirectory: '<rootDir>/.cache/jest',
   extensionsToTreatAsEsm: ['.ts'],
   testEnvironment: 'node',
   testEnvironmentOptions: { customExportConditions: ['mesh-source', 'node', 'node-addons'] },
@@ -16,8 +18,6 @@ const shared = {
 
 /** Three rings: in process, on real sockets, in network namespaces (run through scripts/netns.mjs). */
 export default {
-  // In the clone: below /tmp the folder would be another user's, who also is root in a world of their own.
-  cacheDirectory: '<rootDir>/.cache/jest',
   projects: [
     { ...shared, displayName: 'unit', testMatch: ['<rootDir>/packages/*/src/**/*.test.ts'] },
     { ...shared, displayName: 'integration', testMatch: ['<rootDir>/packages/*/test/*.test.ts'] },
