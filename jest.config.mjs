@@ -4,15 +4,7 @@ const shared = {
   extensionsToTreatAsEsm: ['.ts'],
   testEnvironment: 'node',
   testEnvironmentOptions: { customExportConditions: ['mesh-source', 'node', 'node-addons'] },
-  transform: {
-    '\\.ts$': [
-      '@swc/jest',
-      {
-        jsc: { parser: { syntax: 'typescript' }, target: 'es2023' },
-        module: { type: 'es6' },
-      },
-    ],
-  },
+  transform: { '\\.ts$': '<rootDir>/scripts/jest-transform.mjs' },
   modulePathIgnorePatterns: ['/dist/', '/.sandbox/', '/.cache/'],
 };
 
