@@ -115,9 +115,17 @@ describe.each(['0.4.0', '1.0.0', '1.1.0'])('specification %s', (version) => {
     expect(out).toMatchObject({ cniVersion: version, code: 100, msg: answer.text });
   });
 
-  test('DEL and CHECK succeed', async () => {
+  test('DEL succeeds', async () => {
     expect(await run('DEL', config(version))).toEqual({ status: 0, out: undefined });
+  });
+
+  test('CHECK asks the agent whether the pod is as it should be', async () => {
     expect(await run('CHECK', config(version))).toEqual({ status: 0, out: undefined });
+    expect(asked).toMatchObject([{ path: '/cmdcheck', body: { PodName: 'cart', PodUID: 'u-1' } }]);
+    answer = { status: 503, text: 'it is to be in the mesh and is not captured' };
+    const { status, out } = await run('CHECK', config(version));
+    expect(status).toBe(1);
+    expect(out).toMatchObject({ code: 100, msg: answer.text });
   });
 });
 

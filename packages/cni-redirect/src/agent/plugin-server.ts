@@ -61,7 +61,9 @@ async function outcome(
 ): Promise<[number, string]> {
   if (request.method === 'GET' && request.url === '/ready')
     return ready() ? [200, 'ready'] : [503, 'no ztunnel is connected'];
-  if (request.method !== 'POST' || request.url !== '/cmdadd') return [404, 'POST /cmdadd'];
+  const { url } = request;
+  if (request.method !== 'POST' || (url !== '/cmdadd' && url !== '/cmdcheck'))
+    return [404, 'POST /cmdadd or /cmdcheck'];
   let start: StartingPod;
   try {
     start = readStart(JSON.parse(await body(request)));
@@ -70,11 +72,15 @@ async function outcome(
   }
   const pod = `${start.namespace}/${start.name}`;
   try {
-    const decision = await pods.starting(start);
+    const decision = await (url === '/cmdadd' ? pods.starting(start) : pods.check(start));
     return [200, decision.enrolled ? 'enrolled' : decision.why];
   } catch (error) {
-    logger.warn({ pod, reason: causeChain(error) }, 'pod may not start');
-    return [503, `pod ${pod} cannot join the mesh: ${causeChain(error)}`];
+    const [event, text] =
+      url === '/cmdadd'
+        ? ['pod may not start', `pod ${pod} cannot join the mesh`]
+        : ['pod is not as it should be', `pod ${pod} is not as its labels want it`];
+    logger.warn({ pod, reason: causeChain(error) }, event);
+    return [503, `${text}: ${causeChain(error)}`];
   }
 }
 

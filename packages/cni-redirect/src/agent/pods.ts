@@ -119,12 +119,7 @@ export class Pods {
     const facts = await this.#verified(start);
     const found = openByHostPath(netnsDir, start.netns);
     try {
-      if (!owns(found, start.addresses)) {
-        throw new MeshError(
-          'agent/foreign-netns',
-          `${start.netns} lacks the addresses of pod ${start.namespace}/${start.name}`,
-        );
-      }
+      assertOwns(found, start);
       this.#record(facts.uid, found, undefined);
       const decision = this.#decide(facts);
       const tracked = this.#track(facts);
@@ -134,6 +129,22 @@ export class Pods {
         await runInPod(found.netns, renderClosedRules(captureOf(known, start.addresses)));
         await this.#enrol(tracked, known, found);
       });
+      return decision;
+    } finally {
+      found.netns.close();
+    }
+  }
+
+  /** The runtime asks whether a running pod still is as it was set up. Throws when it is not. */
+  async check(start: StartingPod): Promise<Enrolment> {
+    const facts = await this.#verified(start);
+    const found = openByHostPath(this.#options.netnsDir, start.netns);
+    try {
+      assertOwns(found, start);
+      const decision = this.#decide(facts);
+      const captured = this.#tracked.get(facts.uid)?.enrolled?.netns.inode === found.netns.inode;
+      if (decision.enrolled && !captured)
+        throw new MeshError('agent/not-captured', 'it is to be in the mesh and is not captured');
       return decision;
     } finally {
       found.netns.close();
@@ -358,6 +369,14 @@ export class Pods {
     this.#nodeRules = write.catch(() => undefined);
     return write;
   }
+}
+
+function assertOwns(found: FoundNetns, { netns, namespace, name, addresses }: StartingPod): void {
+  if (owns(found, addresses)) return;
+  throw new MeshError(
+    'agent/foreign-netns',
+    `${netns} lacks the addresses of pod ${namespace}/${name}`,
+  );
 }
 
 function isAlive({ inode, enrolled }: PodRecord): boolean {

@@ -32,15 +32,10 @@ async function run(): Promise<string> {
   version = config.cniVersion;
   switch (command) {
     case 'ADD':
-      await add(config);
+      await ask(config, '/cmdadd');
       return JSON.stringify({ ...(config.prevResult ?? {}), cniVersion: version });
     case 'CHECK':
-      if (config.prevResult === undefined) {
-        throw new CniFailure(
-          cniErrorCode.invalidConfig,
-          'CHECK needs prevResult: chain this plugin after one that makes the interface',
-        );
-      }
+      await ask(config, '/cmdcheck');
       return '';
     case 'STATUS':
       await callAgent(config.agentSocket, 'GET', '/ready').catch((error: unknown) => {
@@ -62,7 +57,7 @@ async function run(): Promise<string> {
   }
 }
 
-async function add(config: PluginConfig): Promise<void> {
+async function ask(config: PluginConfig, path: '/cmdadd' | '/cmdcheck'): Promise<void> {
   const args = parseCniArgs(process.env['CNI_ARGS'] ?? '');
   const namespace = args.get('K8S_POD_NAMESPACE') ?? '';
   if (config.excludeNamespaces.includes(namespace)) return;
@@ -79,7 +74,7 @@ async function add(config: PluginConfig): Promise<void> {
       'no prevResult: chain this plugin after one that makes the interface',
     );
   }
-  await callAgent(config.agentSocket, 'POST', '/cmdadd', {
+  await callAgent(config.agentSocket, 'POST', path, {
     Netns: process.env['CNI_NETNS'] ?? '',
     PodName: name,
     PodNamespace: namespace,

@@ -147,7 +147,10 @@ async function until(what: string, holds: () => boolean): Promise<void> {
 
 const captured = (): boolean => rulesOf(world).includes('redirect to :15001');
 
-function cmdadd(change: Record<string, unknown> = {}): Promise<{ status: number; text: string }> {
+function cmdadd(
+  change: Record<string, unknown> = {},
+  path = '/cmdadd',
+): Promise<{ status: number; text: string }> {
   const body = {
     Netns: world.path,
     PodName: 'cart',
@@ -159,7 +162,7 @@ function cmdadd(change: Record<string, unknown> = {}): Promise<{ status: number;
   };
   return new Promise((resolve, reject) => {
     const call = request(
-      { socketPath: join(root, 'pluginevent.sock'), method: 'POST', path: '/cmdadd' },
+      { socketPath: join(root, 'pluginevent.sock'), method: 'POST', path },
       (response) => {
         let text = '';
         response.setEncoding('utf8').on('data', (chunk: string) => (text += chunk));
@@ -313,7 +316,12 @@ describe('a starting pod', () => {
     expect(await ask(peer, world.ip4, 80)).toBe('silent');
     const z = new FakeZtunnel('z1');
     await until('told', () => z.frames.some(({ kind }) => kind === 'pods-complete'));
+    expect(await cmdadd({}, '/cmdcheck')).toMatchObject({
+      status: 503,
+      text: expect.stringContaining('it is to be in the mesh and is not captured'),
+    });
     expect(await cmdadd()).toMatchObject({ status: 200 });
+    expect(await cmdadd({}, '/cmdcheck')).toEqual({ status: 200, text: 'enrolled' });
     expect(await ask(peer, world.ip4, 80)).toBe('z15006');
     expect(app.heard).toEqual([]);
   });
