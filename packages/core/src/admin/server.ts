@@ -31,14 +31,25 @@ const maxConnections = 128;
 
 /** Three ports: admin (loopback only), metrics and readiness, as Istio's proxies have them (contracts.md §2). */
 export async function startAdmin(options: AdminOptions): Promise<AdminServers> {
-  const admin = await serve(adminRoutes(options), '127.0.0.1', options.adminPort);
-  const metrics = await serve(metricsRoutes(options), undefined, options.metricsPort);
-  const readiness = await serve(readinessRoutes(options), undefined, options.readinessPort);
-  const servers = [admin, metrics, readiness];
+  const servers: Server[] = [];
+  const started = async (routes: RequestListener, host: string | undefined, port: number) => {
+    const server = await serve(routes, host, port);
+    servers.push(server);
+    return server.address() as AddressInfo;
+  };
+  let addresses: Omit<AdminServers, 'close'>;
+  try {
+    addresses = {
+      admin: await started(adminRoutes(options), '127.0.0.1', options.adminPort),
+      metrics: await started(metricsRoutes(options), undefined, options.metricsPort),
+      readiness: await started(readinessRoutes(options), undefined, options.readinessPort),
+    };
+  } catch (error) {
+    await Promise.all(servers.map(closed));
+    throw error;
+  }
   return {
-    admin: admin.address() as AddressInfo,
-    metrics: metrics.address() as AddressInfo,
-    readiness: readiness.address() as AddressInfo,
+    ...addresses,
     async close() {
       await Promise.all(servers.map(closed));
     },
