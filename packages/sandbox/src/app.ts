@@ -35,6 +35,7 @@ export type Step = <T>(text: string, work: () => Promise<T>) => Promise<T>;
 const apiPort = 6443;
 const runDir = '/run/ambit';
 const meshReadyMs = 60_000;
+const keptReadyMs = 10_000;
 const nodes = [
   { name: 'node-1', region: 'local', zone: 'zone-a' },
   { name: 'node-2', region: 'local', zone: 'zone-b' },
@@ -149,10 +150,23 @@ async function startMesh(root: string, tour: TourCluster): Promise<void> {
 }
 
 async function startSamples(root: string, tour: TourCluster): Promise<void> {
+  // Of a cluster that was kept the samples are the user's: as they left them, ready or not.
+  if (await tour.exists({ apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'shop' } })) {
+    await eventually(() => allReady(tour, ['shop', 'clients']), keptReadyMs);
+    return;
+  }
   for (const file of ['shop.yaml', 'clients.yaml'])
     await applyManifest(tour, join(root, 'samples/shop', file));
   await untilReady(tour, 'shop', 6);
   await untilReady(tour, 'clients', 2);
+}
+
+async function allReady(
+  tour: TourCluster,
+  namespaces: readonly string[],
+): Promise<true | undefined> {
+  const pods = (await Promise.all(namespaces.map((name) => tour.pods(name)))).flat();
+  return pods.every((pod) => pod.ready) || undefined;
 }
 
 async function untilReady(tour: TourCluster, namespace: string, atLeast: number): Promise<void> {

@@ -25,6 +25,7 @@ export interface LinkCapture {
 export interface TourCluster {
   label(namespace: string, key: string, value: string | null): Promise<void>;
   apply(object: object): Promise<void>;
+  exists(object: object): Promise<boolean>;
   remove(object: object): Promise<void>;
   pods(namespace: string): Promise<TourPod[]>;
   exec(namespace: string, pod: string, command: readonly string[]): Promise<ExecResult>;

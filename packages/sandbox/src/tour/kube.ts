@@ -9,7 +9,7 @@ import {
 } from '@kubernetes/client-node';
 import { redirectionAnnotation } from '@ambit/api';
 import type { KubeClient } from '@ambit/controller';
-import { createKubeClient } from '@ambit/controller';
+import { createKubeClient, kubeStatus } from '@ambit/controller';
 import type { ExecResult, LinkCapture, TourCluster, TourPod } from './cluster.ts';
 
 export interface KubeTourOptions {
@@ -49,6 +49,15 @@ export function createKubeTour(options: KubeTourOptions): TourCluster {
         contentType: 'application/apply-patch+yaml',
         body: object,
       });
+    },
+    async exists(object) {
+      try {
+        await plain.request({ path: await pathOf(plain, object) });
+        return true;
+      } catch (error) {
+        if (kubeStatus(error) === 404) return false;
+        throw error;
+      }
     },
     async remove(object) {
       await objects.delete(object);
