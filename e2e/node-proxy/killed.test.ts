@@ -1,5 +1,6 @@
 import type { ChildProcess } from 'node:child_process';
 import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -85,9 +86,12 @@ test('killed: no plain text, no call gets through, and everything is back with t
   const open = call(client, server.ip4, 8080);
   open.socket.write(secret);
   await open.received(secret.length + 7);
+  const gone = once(victim, 'exit');
   victim.kill('SIGKILL');
   // A cut connection is not a whole one.
   expect(await open.ended).toBe('ECONNRESET');
+  // Its sockets close one after another: until the last has, a call may be taken and then reset.
+  await gone;
   const before = app.seen.length;
   for (let index = 0; index < 20; index += 1) {
     const refused = call(client, server.ip4, 8080);
