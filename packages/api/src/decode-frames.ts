@@ -11,6 +11,12 @@ import {
   union,
 } from './decode.ts';
 import { decodeMesh, decodePolicy, decodeService, decodeWorkload, ip } from './decode-nouns.ts';
+import {
+  decodeAuthentication,
+  decodeCluster,
+  decodeGateway,
+  decodeRouteTable,
+} from './decode-l7.ts';
 import type { AgentFrame, EnrolledPod, ZtunnelFrame } from './enrolment.ts';
 import type { Result } from './result.ts';
 import { ok } from './result.ts';
@@ -33,6 +39,10 @@ const resourceType = oneOf(...resourceTypes);
 
 const resources: Readonly<Record<ResourceType, Decoder<unknown>>> = {
   mesh: decodeMesh,
+  authentication: decodeAuthentication,
+  gateway: decodeGateway,
+  cluster: decodeCluster,
+  route: decodeRouteTable,
   policy: decodePolicy,
   service: decodeService,
   workload: decodeWorkload,

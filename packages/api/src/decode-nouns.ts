@@ -1,10 +1,10 @@
-import type { IpAddress, Port } from './address.ts';
+import type { Cidr, IpAddress, Port } from './address.ts';
 import { parseCidr, parseIp, parsePort } from './address.ts';
 import type { Decoder } from './decode.ts';
 import { boolean, branded, integer, list, object, oneOf, parsed, text, union } from './decode.ts';
 import type { Hostname, ServiceKey } from './hostname.ts';
 import { parseHostname } from './hostname.ts';
-import type { TrustDomain } from './identity.ts';
+import type { SpiffeId, TrustDomain } from './identity.ts';
 import { parseTrustDomain } from './identity.ts';
 import type { MeshSettings } from './mesh.ts';
 import type {
@@ -12,6 +12,8 @@ import type {
   Clause,
   Match,
   PolicyKey,
+  PolicyScope,
+  PolicyTarget,
   RequestAttribute,
   Rule,
   StringPattern,
@@ -30,6 +32,11 @@ export const ip: Decoder<IpAddress> = parsed(text, parseIp);
 export const port: Decoder<Port> = parsed(integer, parsePort);
 const hostname: Decoder<Hostname> = parsed(text, parseHostname);
 const trustDomain: Decoder<TrustDomain> = parsed(text, parseTrustDomain);
+
+export const labels: Decoder<(readonly [string, string])[]> = list((value, path) => {
+  const [name, of] = list(text)(value, path);
+  return [name ?? '', of ?? ''] as const;
+});
 
 const waypoint: Decoder<WaypointRef> = union<WaypointRef>('kind', {
   address: object((f) => ({
@@ -98,6 +105,9 @@ export const decodeWorkload: Decoder<Workload> = object((f) => ({
   policies: f.get('policies', list(branded<PolicyKey>())),
   services: f.get('services', list(membership)),
   ...f.optional('waypoint', waypoint),
+  labels: f.get('labels', labels),
+  waypointIdentities: f.get('waypointIdentities', list(branded<SpiffeId>())),
+  ...f.optional('waypointRequiredBy', text),
 }));
 
 const loadBalancing: Decoder<LoadBalancing> = object((f): LoadBalancing => {
@@ -126,14 +136,15 @@ export const decodeService: Decoder<Service> = object((f) => ({
   loadBalancing: f.get('loadBalancing', loadBalancing),
   publishNotReady: f.get('publishNotReady', boolean),
   ...f.optional('waypoint', waypoint),
+  withoutWaypoint: f.get('withoutWaypoint', oneOf('refuse', 'direct')),
 }));
 
 const pattern: Decoder<StringPattern> = object((f): StringPattern => {
-  const kind = f.get('kind', oneOf('exact', 'prefix', 'suffix', 'presence'));
+  const kind = f.get('kind', oneOf('exact', 'prefix', 'suffix', 'template', 'presence'));
   return kind === 'presence' ? { kind } : { kind, value: f.get('value', text) };
 });
 
-const cidr = object((f) => {
+export const cidr: Decoder<Cidr> = object((f) => {
   const written = `${f.get('ip', text)}/${f.get('prefixLength', integer)}`;
   return parsed(text, parseCidr)(written, 'ip');
 });
@@ -185,6 +196,23 @@ const match: Decoder<Match> = union<Match>('kind', {
   })),
 });
 
+export const policyTarget: Decoder<PolicyTarget> = union<PolicyTarget>('kind', {
+  service: object((f) => ({ kind: 'service', service: f.get('service', branded<ServiceKey>()) })),
+  gateway: object((f) => ({
+    kind: 'gateway',
+    namespace: f.get('namespace', text),
+    name: f.get('name', text),
+  })),
+  'gateway-class': object((f) => ({ kind: 'gateway-class', name: f.get('name', text) })),
+});
+
+const scope: Decoder<PolicyScope> = union<PolicyScope>('kind', {
+  mesh: object(() => ({ kind: 'mesh' })),
+  namespace: object(() => ({ kind: 'namespace' })),
+  selected: object(() => ({ kind: 'selected' })),
+  targeted: object((f) => ({ kind: 'targeted', targets: f.get('targets', list(policyTarget)) })),
+});
+
 const clause: Decoder<Clause> = list(match);
 
 const rule: Decoder<Rule> = object((f) => ({
@@ -197,10 +225,7 @@ export const decodePolicy: Decoder<AuthorizationPolicy> = object((f) => ({
   name: f.get('name', text),
   namespace: f.get('namespace', text),
   action: f.get('action', oneOf('ALLOW', 'DENY', 'AUDIT', 'CUSTOM')),
-  scope: f.get(
-    'scope',
-    object((s) => ({ kind: s.get('kind', oneOf('mesh', 'namespace', 'selected')) })),
-  ),
+  scope: f.get('scope', scope),
   dryRun: f.get('dryRun', boolean),
   rules: f.get('rules', list(rule)),
 }));

@@ -49,6 +49,12 @@ export const integer: Decoder<number> = (value, path) =>
     ? value
     : fail(path, 'a whole number');
 
+/** A number that need not be whole, such as a percentage. */
+export const number: Decoder<number> = (value, path) =>
+  typeof value === 'number' && Number.isFinite(value) && value >= 0
+    ? value
+    : fail(path, 'a number');
+
 export function list<T>(item: Decoder<T>): Decoder<T[]> {
   return (value, path) => {
     if (!Array.isArray(value) || value.length > maxItems) return fail(path, 'a list');

@@ -2,11 +2,22 @@
 export const baggageHeader = 'baggage';
 export const forwardedHeader = 'forwarded';
 export const traceparentHeader = 'traceparent';
+/** SPIFFE identity of the client for whom a waypoint opens a tunnel; believed from that workload's waypoint only. */
+export const clientIdentityHeader = 'x-ambit-client-identity';
 
 /** Labels and annotations of Istio's ambient mode that more than one program reads (contracts.md §1). */
 export const dataplaneModeLabel = 'istio.io/dataplane-mode';
 export const redirectionAnnotation = 'ambient.istio.io/redirection';
 export const useWaypointLabel = 'istio.io/use-waypoint';
+export const useWaypointNamespaceLabel = 'istio.io/use-waypoint-namespace';
+export const waypointForLabel = 'istio.io/waypoint-for';
+export const gatewayNameLabel = 'gateway.networking.k8s.io/gateway-name';
+export const gatewayManagedLabel = 'gateway.istio.io/managed';
+/** `direct`: what a missing or unready waypoint leaves open, against the default of refusing. */
+export const withoutWaypointAnnotation = 'ambit.dev/without-waypoint';
+/** `allow`: take what did not come through the waypoint although an L7 policy holds. */
+export const bypassWaypointAnnotation = 'ambit.dev/bypass-waypoint';
+export const waypointClass = 'istio-waypoint';
 export const trafficDistributionAnnotation = 'networking.istio.io/traffic-distribution';
 export const dryRunAnnotation = 'istio.io/dry-run';
 

@@ -8,6 +8,10 @@ export * from './waypoint.ts';
 export * from './service.ts';
 export * from './policy.ts';
 export * from './mesh.ts';
+export * from './route.ts';
+export * from './cluster.ts';
+export * from './authentication.ts';
+export * from './gateway.ts';
 export * from './snapshot.ts';
 export * from './signing.ts';
 export * from './enrolment.ts';
@@ -16,5 +20,11 @@ export * from './headers.ts';
 export type { DecodeError, Decoder, Fields } from './decode.ts';
 export { decodeWith } from './decode.ts';
 export { decodeMesh, decodePolicy, decodeService, decodeWorkload } from './decode-nouns.ts';
+export {
+  decodeAuthentication,
+  decodeCluster,
+  decodeGateway,
+  decodeRouteTable,
+} from './decode-l7.ts';
 export type { DecodedControllerFrame, DecodedUpdate } from './decode-frames.ts';
 export { decodeAgentFrame, decodeControllerFrame, decodeZtunnelFrame } from './decode-frames.ts';

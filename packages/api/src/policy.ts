@@ -1,18 +1,33 @@
 import type { Cidr, Port } from './address.ts';
 import type { Brand } from './brand.ts';
+import type { ServiceKey } from './hostname.ts';
 
 /** `<namespace>/<name>` of an AuthorizationPolicy. */
 export type PolicyKey = Brand<string, 'PolicyKey'>;
 
 export type PolicyAction = 'ALLOW' | 'DENY' | 'AUDIT' | 'CUSTOM';
 
-/** Whom a policy holds for. A `selected` one holds for the workloads that list it in `policies`. */
+/** What a policy of waypoints and gateways is attached to. */
+export type PolicyTarget =
+  | { readonly kind: 'service'; readonly service: ServiceKey }
+  | { readonly kind: 'gateway'; readonly namespace: string; readonly name: string }
+  | { readonly kind: 'gateway-class'; readonly name: string };
+
+/**
+ * Whom a policy holds for. A `selected` one holds for the workloads that list it in `policies`; a `targeted` one is
+ * for the waypoints and gateways that serve its targets, and no business of a node proxy.
+ */
 export type PolicyScope =
-  { readonly kind: 'mesh' } | { readonly kind: 'namespace' } | { readonly kind: 'selected' };
+  | { readonly kind: 'mesh' }
+  | { readonly kind: 'namespace' }
+  | { readonly kind: 'selected' }
+  | { readonly kind: 'targeted'; readonly targets: readonly PolicyTarget[] };
 
 /** Istio's string forms: `x`, `x*`, `*x` and `*` (present and not empty). */
 export type StringPattern =
   | { readonly kind: 'exact' | 'prefix' | 'suffix'; readonly value: string }
+  /** A path with `{*}` for one segment and, at its end, `{**}` for any number of them. */
+  | { readonly kind: 'template'; readonly value: string }
   | { readonly kind: 'presence' };
 
 /** Attributes of a connection that are matched as strings. */

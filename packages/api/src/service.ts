@@ -32,4 +32,6 @@ export interface Service {
   /** True when not-ready endpoints are to be used too (publishNotReadyAddresses). */
   readonly publishNotReady: boolean;
   readonly waypoint?: WaypointRef;
+  /** Go past a waypoint that is missing or not ready, because the owner said so by annotation. */
+  readonly withoutWaypoint: 'refuse' | 'direct';
 }

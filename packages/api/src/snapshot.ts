@@ -1,7 +1,11 @@
+import type { RequestAuthentication } from './authentication.ts';
 import type { Brand } from './brand.ts';
+import type { Cluster } from './cluster.ts';
+import type { Gateway } from './gateway.ts';
 import type { ServiceKey } from './hostname.ts';
 import type { MeshSettings } from './mesh.ts';
 import type { AuthorizationPolicy, PolicyKey } from './policy.ts';
+import type { RouteTable } from './route.ts';
 import type { Service } from './service.ts';
 import type { CertificateRefused, CertificateRequest, CertificateResponse } from './signing.ts';
 import type { Workload, WorkloadUid } from './workload.ts';
@@ -21,15 +25,41 @@ export interface ResourceTypes {
   readonly workload: Workload;
   readonly service: Service;
   readonly policy: AuthorizationPolicy;
+  readonly authentication: RequestAuthentication;
+  readonly gateway: Gateway;
+  readonly cluster: Cluster;
+  readonly route: RouteTable;
 }
 export type ResourceType = keyof ResourceTypes;
-export const resourceTypes: readonly ResourceType[] = ['mesh', 'policy', 'service', 'workload'];
+/** In the order in which they are sent: nothing is named before it is there. */
+export const resourceTypes: readonly ResourceType[] = [
+  'mesh',
+  'policy',
+  'authentication',
+  'gateway',
+  'service',
+  'cluster',
+  'route',
+  'workload',
+];
+
+/** What each program is told of. */
+export const subscriptions: Readonly<Record<Program, ReadonlySet<ResourceType>>> = {
+  ztunnel: new Set(['mesh', 'policy', 'service', 'workload'] as const),
+  waypoint: new Set(resourceTypes),
+};
+export type Program = 'ztunnel' | 'waypoint';
 
 export interface ResourceNames {
   readonly mesh: 'default';
   readonly workload: WorkloadUid;
   readonly service: ServiceKey;
   readonly policy: PolicyKey;
+  /** `<namespace>/<name>`. */
+  readonly authentication: string;
+  readonly gateway: string;
+  readonly cluster: ServiceKey;
+  readonly route: ServiceKey;
 }
 
 export type Upsert = {
@@ -50,7 +80,7 @@ export interface Removal {
 export interface Hello {
   readonly kind: 'hello';
   readonly schema: number;
-  readonly program: 'ztunnel' | 'waypoint';
+  readonly program: Program;
   /** Node name and pod name of the proxy; the node is checked against its token. */
   readonly node: string;
   readonly instance: string;

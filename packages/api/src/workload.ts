@@ -1,7 +1,8 @@
 import type { IpAddress, Port } from './address.ts';
 import type { Brand } from './brand.ts';
 import type { ServiceKey } from './hostname.ts';
-import type { TrustDomain } from './identity.ts';
+import type { SpiffeId, TrustDomain } from './identity.ts';
+import type { LabelPairs } from './route.ts';
 import type { PolicyKey } from './policy.ts';
 import type { WaypointRef } from './waypoint.ts';
 
@@ -62,6 +63,12 @@ export interface Workload {
   readonly policies: readonly PolicyKey[];
   readonly services: readonly ServiceMembership[];
   readonly waypoint?: WaypointRef;
+  /** Labels of the pod, which subsets and routes may ask for. */
+  readonly labels: LabelPairs;
+  /** Who the waypoints are that serve this workload or a service of it: they may say whom they speak for. */
+  readonly waypointIdentities: readonly SpiffeId[];
+  /** The policy that only a waypoint can enforce here; what did not come through one is then refused. */
+  readonly waypointRequiredBy?: string;
 }
 
 export function podUid(clusterId: string, namespace: string, name: string): WorkloadUid {

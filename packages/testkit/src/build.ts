@@ -33,6 +33,8 @@ export function aWorkload(fields: Readonly<Record<string, unknown>> = {}): Workl
     mtls: { mode: 'PERMISSIVE', ports: [] },
     policies: [],
     services: [],
+    labels: [],
+    waypointIdentities: [],
     ...fields,
   });
 }
@@ -48,6 +50,7 @@ export function aService(fields: Readonly<Record<string, unknown>> = {}): Servic
     ports: [{ name: 'http', port: 80, appProtocol: '' }],
     loadBalancing: { mode: 'any' },
     publishNotReady: false,
+    withoutWaypoint: 'refuse',
     ...fields,
   });
 }

@@ -117,22 +117,37 @@ export function requestMatch(
       ? written.notValuesPath
       : written.valuesPath,
   );
-  // A path may hold templates such as {*}: which stars are meant is for the proxy that matches paths.
-  const parse = attribute.kind === 'path' ? parsePathPattern : parsePattern;
+  const parse = attribute.kind === 'path' ? parsePath : parsePattern;
   const pruned = prune(written, parse, compilation);
   return typeof pruned === 'string' ? pruned : { kind: 'request', attribute, ...pruned };
 }
 
 /** Istio's forms `x`, `x*`, `*x` and `*`; a star anywhere else would be a letter that nobody has in a name. */
 export function parsePattern(text: string): Result<StringPattern, string> {
-  const pattern = parsePathPattern(text);
+  const pattern = parseStars(text);
   if (pattern.ok && pattern.value.kind !== 'presence' && pattern.value.value.includes('*')) {
     return err(`${quoted(text)} has a * that is neither its first nor its last character`);
   }
   return pattern;
 }
 
-function parsePathPattern(text: string): Result<StringPattern, string> {
+/** Paths may hold `{*}` for one segment and `{**}` for the rest. */
+function parsePath(text: string): Result<StringPattern, string> {
+  if (!text.includes('{')) return parsePattern(text);
+  const segments = text.split('/');
+  const star = segments.indexOf('{**}');
+  const readable = segments.every(
+    (segment) => segment === '{*}' || segment === '{**}' || !/[{}*]/.test(segment),
+  );
+  if (!readable || segments.lastIndexOf('{**}') !== star) {
+    return err(
+      `${quoted(text)} is no path template: {*} stands for one whole segment, and one {**} for any number of them`,
+    );
+  }
+  return ok({ kind: 'template', value: text });
+}
+
+function parseStars(text: string): Result<StringPattern, string> {
   if (text === '') return err('must not be empty; use * to match any value');
   if (text === '*') return ok({ kind: 'presence' });
   if (text.startsWith('*')) return ok({ kind: 'suffix', value: text.slice(1) });

@@ -36,6 +36,7 @@ export function compileService(
       .filter((one) => one.protocol === 'TCP')
       .map(({ name, port, appProtocol }) => ({ name, port, appProtocol })),
     loadBalancing: loadBalancing(record, namespaceDistribution),
+    withoutWaypoint: 'refuse',
     publishNotReady: record.publishNotReadyAddresses,
   };
 }

@@ -73,6 +73,8 @@ export function compileWorkload(parts: WorkloadParts, cluster: ClusterFacts): Wo
     mtls: parts.mtls,
     policies: parts.policies,
     services: parts.services,
+    labels: [...labels].sort(([left], [right]) => (left < right ? -1 : 1)),
+    waypointIdentities: [],
   };
 }
 

@@ -8,18 +8,47 @@ import type {
   Port,
   Rule,
   SpiffeIdentity,
-  StringPattern,
 } from '@ambit/api';
 import { assertNever, cidrContains, policyKey } from '@ambit/api';
+import { patternMatches } from './pattern.ts';
+import { requestHolds } from './request.ts';
 
 /** What is known of a connection when it is judged. */
 export interface ConnectionFacts {
   /** The peer's verified identity; absent for plain text. */
   readonly sourceIdentity?: SpiffeIdentity;
+  /** For whom a trusted waypoint speaks; policies may name either of the two. */
+  readonly originIdentity?: SpiffeIdentity;
   readonly sourceIp: IpAddress;
   readonly destinationIp: IpAddress;
   readonly destinationPort: Port;
   readonly sni?: string;
+  /** Only where HTTP is understood; without it a rule that asks for it cannot be judged. */
+  readonly request?: RequestFacts;
+  /** The original client as a trusted hop tells it; `sourceIp` where none does. */
+  readonly remoteIp?: IpAddress;
+}
+
+/** What is known of an HTTP request when it is judged. */
+export interface RequestFacts {
+  readonly method: string;
+  /** As it came, perhaps with a port. */
+  readonly authority: string;
+  /** Normalised, without the query: the very bytes that are forwarded. */
+  readonly path: string;
+  /** Every value of a header, one by one, by its lower-case name. */
+  readonly header: (name: string) => readonly string[];
+  /** Of a token that was found good. */
+  readonly token?: VerifiedToken;
+}
+
+export interface VerifiedToken {
+  /** `<issuer>/<subject>`. */
+  readonly principal: string;
+  readonly audiences: readonly string[];
+  /** `azp`. */
+  readonly presenter: string | undefined;
+  readonly claims: Readonly<Record<string, unknown>>;
 }
 
 /** The policies that hold for a workload, and those that should but are not known or not understood. */
@@ -57,14 +86,11 @@ export type Decision =
   | { readonly verdict: 'deny'; readonly denial: Denial; readonly dryRun: readonly DryRun[] };
 
 /**
- * Judges a connection by what is known at L4, in Istio's order: DENY, then ALLOW. What cannot be judged never
- * opens anything: a missing or undecodable policy denies; an ALLOW rule that asks for something of the request
+ * Judges a connection, or a request on it, in Istio's order: DENY, then ALLOW. What cannot be judged never opens
+ * anything: a missing or undecodable policy denies; an ALLOW rule that asks for something of the request
  * does not match; a DENY (or CUSTOM) rule that does is taken without those parts, so it denies more, not less.
  */
-export function authorizeConnection(
-  applicable: ApplicablePolicies,
-  facts: ConnectionFacts,
-): Decision {
+export function authorize(applicable: ApplicablePolicies, facts: ConnectionFacts): Decision {
   const [missing] = applicable.missing;
   if (missing !== undefined) {
     return denied(
@@ -185,21 +211,21 @@ function clauseHolds(clause: Clause, facts: ConnectionFacts, unknowable: Unknowa
 function matchHolds(match: Match, facts: ConnectionFacts, unknowable: Unknowable): boolean {
   switch (match.kind) {
     case 'connection': {
-      const value = connectionAttribute(match.attribute, facts);
-      return holds(
-        match.values,
-        match.notValues,
-        (pattern) => value !== undefined && patternMatches(pattern, value),
+      const values = connectionAttribute(match.attribute, facts);
+      return holds(match.values, match.notValues, (pattern) =>
+        values.some((value) => patternMatches(pattern, value)),
       );
     }
     case 'address': {
-      const ip = match.attribute === 'destination.ip' ? facts.destinationIp : facts.sourceIp;
+      const ip = addressOf(match.attribute, facts);
       return holds(match.values, match.notValues, (range) => cidrContains(range, ip));
     }
     case 'port':
       return holds(match.values, match.notValues, (port) => port === facts.destinationPort);
     case 'request':
-      return unknowable === 'widen';
+      return facts.request === undefined
+        ? unknowable === 'widen'
+        : requestHolds(match.attribute, match, facts.request);
     default:
       return assertNever(match);
   }
@@ -213,37 +239,32 @@ function holds<T>(
   return (values.length === 0 || values.some(matches)) && !notValues.some(matches);
 }
 
+function addressOf(
+  attribute: 'source.ip' | 'remote.ip' | 'destination.ip',
+  facts: ConnectionFacts,
+): IpAddress {
+  if (attribute === 'destination.ip') return facts.destinationIp;
+  return attribute === 'remote.ip' ? (facts.remoteIp ?? facts.sourceIp) : facts.sourceIp;
+}
+
+/** Of the peer and of whom it speaks for: a rule may name either, and an exception excludes both. */
 function connectionAttribute(
   attribute: ConnectionAttribute,
   facts: ConnectionFacts,
-): string | undefined {
-  const identity = facts.sourceIdentity;
-  switch (attribute) {
-    case 'source.principal':
-      return identity?.uri.slice('spiffe://'.length);
-    case 'source.namespace':
-      return identity?.namespace;
-    case 'source.serviceAccount':
-      return identity && `${identity.namespace}/${identity.serviceAccount}`;
-    case 'connection.sni':
-      return facts.sni;
-    default:
-      return assertNever(attribute);
-  }
-}
-
-/** Linear in the length of the value; patterns are data, never regular expressions. */
-export function patternMatches(pattern: StringPattern, value: string): boolean {
-  switch (pattern.kind) {
-    case 'exact':
-      return value === pattern.value;
-    case 'prefix':
-      return value.startsWith(pattern.value);
-    case 'suffix':
-      return value.endsWith(pattern.value);
-    case 'presence':
-      return value !== '';
-    default:
-      return assertNever(pattern);
-  }
+): readonly string[] {
+  if (attribute === 'connection.sni') return facts.sni === undefined ? [] : [facts.sni];
+  return [facts.sourceIdentity, facts.originIdentity]
+    .filter((identity) => identity !== undefined)
+    .map((identity) => {
+      switch (attribute) {
+        case 'source.principal':
+          return identity.uri.slice('spiffe://'.length);
+        case 'source.namespace':
+          return identity.namespace;
+        case 'source.serviceAccount':
+          return `${identity.namespace}/${identity.serviceAccount}`;
+        default:
+          return assertNever(attribute);
+      }
+    });
 }

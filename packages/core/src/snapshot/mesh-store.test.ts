@@ -2,7 +2,7 @@ import { describe, expect, test } from '@jest/globals';
 import type { PolicyKey } from '@ambit/api';
 import { parseIp, parsePort } from '@ambit/api';
 import { aPolicy, aService, aWorkload, upserts } from '@ambit/testkit';
-import { authorizeConnection } from '../policy/authorize.ts';
+import { authorize } from '../policy/authorize.ts';
 import type { StateUpdate } from './mesh-store.ts';
 import { createMeshState } from './mesh-store.ts';
 
@@ -58,7 +58,7 @@ describe('updates in any order', () => {
         const known = state.workload(workload.uid);
         if (known === undefined) continue;
         judged += 1;
-        expect(authorizeConnection(state.policiesFor(known), facts).verdict).toBe('deny');
+        expect(authorize(state.policiesFor(known), facts).verdict).toBe('deny');
       }
     }
     expect(judged).toBeGreaterThan(2000);
@@ -80,13 +80,13 @@ describe('updates in any order', () => {
         undecodable: [{ type: 'policy', name: 'test/broken' }],
       }),
     );
-    expect(authorizeConnection(state.policiesFor(here), facts)).toMatchObject({
+    expect(authorize(state.policiesFor(here), facts)).toMatchObject({
       verdict: 'deny',
       denial: { reason: 'undecodable-policy' },
     });
-    expect(authorizeConnection(state.policiesFor(there), facts).verdict).toBe('allow');
+    expect(authorize(state.policiesFor(there), facts).verdict).toBe('allow');
     updater.apply(update({ removals: [{ type: 'policy', name: 'test/broken' }] }));
-    expect(authorizeConnection(state.policiesFor(here), facts).verdict).toBe('allow');
+    expect(authorize(state.policiesFor(here), facts).verdict).toBe('allow');
   });
 });
 

@@ -1,11 +1,16 @@
 import type {
   AuthorizationPolicy,
+  Cluster,
+  Gateway,
   Hostname,
   IpAddress,
   MeshSettings,
   PolicyKey,
+  PolicyTarget,
   Removal,
+  RequestAuthentication,
   ResourceType,
+  RouteTable,
   Service,
   ServiceKey,
   SnapshotVersion,
@@ -51,6 +56,11 @@ class MeshStore implements MeshState, MeshStateUpdater {
   readonly #services = new Map<ServiceKey, Service>();
   readonly #policies = new Map<PolicyKey, AuthorizationPolicy>();
   readonly #undecodablePolicies = new Set<PolicyKey>();
+  readonly #authentications = new Map<string, RequestAuthentication>();
+  readonly #undecodableAuthentications = new Set<string>();
+  readonly #gateways = new Map<string, Gateway>();
+  readonly #clusters = new Map<string, Cluster>();
+  readonly #routes = new Map<string, RouteTable>();
   readonly #held = new Map<ResourceType, Map<string, Held>>(
     resourceTypes.map((type) => [type, new Map()]),
   );
@@ -59,6 +69,8 @@ class MeshStore implements MeshState, MeshStateUpdater {
   readonly #byHostname = new MultiIndex<Hostname, ServiceKey>();
   readonly #byService = new MultiIndex<ServiceKey, WorkloadUid>();
   readonly #byScope = new MultiIndex<string, PolicyKey>();
+  readonly #policiesByTarget = new MultiIndex<string, PolicyKey>();
+  readonly #authenticationsByTarget = new MultiIndex<string, string>();
   readonly #listeners = new Set<(changes: StateChanges) => void>();
 
   mesh(): MeshSettings | undefined {
@@ -122,6 +134,43 @@ class MeshStore implements MeshState, MeshStateUpdater {
       if (this.#mayConcern(key, workload)) undecodable.push(key);
     }
     return { policies, missing, undecodable };
+  }
+
+  policiesForTargets(targets: readonly PolicyTarget[], namespace: string): ApplicablePolicies {
+    const keys = new Set(targets.flatMap((one) => [...this.#policiesByTarget.get(targetKey(one))]));
+    const policies = [...keys].flatMap((key) => this.#policies.get(key) ?? []);
+    const root = this.#mesh?.rootNamespace;
+    const undecodable = [...this.#undecodablePolicies].filter((key) => {
+      const own = key.slice(0, key.indexOf('/'));
+      return own === namespace || own === root || root === undefined;
+    });
+    return { policies, missing: [], undecodable };
+  }
+
+  authenticationsForTargets(
+    targets: readonly PolicyTarget[],
+  ): readonly (RequestAuthentication | 'undecodable')[] {
+    if (this.#undecodableAuthentications.size > 0) return ['undecodable'];
+    const names = new Set(
+      targets.flatMap((one) => [...this.#authenticationsByTarget.get(targetKey(one))]),
+    );
+    return [...names].flatMap((name) => this.#authentications.get(name) ?? []);
+  }
+
+  gateway(name: string): Gateway | undefined {
+    return this.#gateways.get(name);
+  }
+
+  gateways(): Iterable<Gateway> {
+    return this.#gateways.values();
+  }
+
+  cluster(service: ServiceKey): Cluster | undefined {
+    return this.#clusters.get(service);
+  }
+
+  routes(service: ServiceKey): RouteTable | undefined {
+    return this.#routes.get(service);
   }
 
   held(): { type: ResourceType; versions: (readonly [string, SnapshotVersion])[] }[] {
@@ -206,10 +255,31 @@ class MeshStore implements MeshState, MeshStateUpdater {
       case 'policy':
         this.#policies.set(upsert.name, upsert.resource);
         this.#undecodablePolicies.delete(upsert.name);
-        if (upsert.resource.scope.kind !== 'selected')
-          this.#byScope.add(scopeOf(upsert.resource), upsert.name);
+        this.#insertScope(upsert.resource, upsert.name);
+        break;
+      case 'authentication':
+        this.#authentications.set(upsert.name, upsert.resource);
+        this.#undecodableAuthentications.delete(upsert.name);
+        for (const target of upsert.resource.targets)
+          this.#authenticationsByTarget.add(targetKey(target), upsert.name);
+        break;
+      case 'gateway':
+        this.#gateways.set(upsert.name, upsert.resource);
+        break;
+      case 'cluster':
+        this.#clusters.set(upsert.name, upsert.resource);
+        break;
+      case 'route':
+        this.#routes.set(upsert.name, upsert.resource);
         break;
     }
+  }
+
+  #insertScope({ scope, namespace }: AuthorizationPolicy, key: PolicyKey): void {
+    if (scope.kind === 'mesh' || scope.kind === 'namespace')
+      this.#byScope.add(scope.kind === 'mesh' ? meshScope : namespace, key);
+    if (scope.kind === 'targeted')
+      for (const target of scope.targets) this.#policiesByTarget.add(targetKey(target), key);
   }
 
   #insertWorkload(uid: WorkloadUid, workload: Workload): void {
@@ -226,9 +296,10 @@ class MeshStore implements MeshState, MeshStateUpdater {
 
   /** Policies keep denying while they cannot be read; of anything else the last good one stays. */
   #reject(type: ResourceType, name: string): void {
-    if (type !== 'policy') return;
-    this.#remove('policy', name);
-    this.#undecodablePolicies.add(name as PolicyKey);
+    if (type !== 'policy' && type !== 'authentication') return;
+    this.#remove(type, name);
+    if (type === 'policy') this.#undecodablePolicies.add(name as PolicyKey);
+    else this.#undecodableAuthentications.add(name);
   }
 
   #remove(type: ResourceType, name: string): void {
@@ -244,6 +315,18 @@ class MeshStore implements MeshState, MeshStateUpdater {
         break;
       case 'policy':
         this.#removePolicy(name as PolicyKey);
+        break;
+      case 'authentication':
+        this.#removeAuthentication(name);
+        break;
+      case 'gateway':
+        this.#gateways.delete(name);
+        break;
+      case 'cluster':
+        this.#clusters.delete(name);
+        break;
+      case 'route':
+        this.#routes.delete(name);
         break;
     }
   }
@@ -269,7 +352,18 @@ class MeshStore implements MeshState, MeshStateUpdater {
     const policy = this.#policies.get(key);
     if (policy === undefined) return;
     this.#policies.delete(key);
-    if (policy.scope.kind !== 'selected') this.#byScope.delete(scopeOf(policy), key);
+    const { scope, namespace } = policy;
+    if (scope.kind === 'mesh' || scope.kind === 'namespace')
+      this.#byScope.delete(scope.kind === 'mesh' ? meshScope : namespace, key);
+    if (scope.kind === 'targeted')
+      for (const target of scope.targets) this.#policiesByTarget.delete(targetKey(target), key);
+  }
+
+  #removeAuthentication(name: string): void {
+    this.#undecodableAuthentications.delete(name);
+    for (const target of this.#authentications.get(name)?.targets ?? [])
+      this.#authenticationsByTarget.delete(targetKey(target), name);
+    this.#authentications.delete(name);
   }
 
   /** A policy whose content is unknown may hold for all of its namespace, or for the mesh if that is the root. */
@@ -292,6 +386,14 @@ class MeshStore implements MeshState, MeshStateUpdater {
         return this.#services.get(name as ServiceKey);
       case 'policy':
         return this.#policies.get(name as PolicyKey);
+      case 'authentication':
+        return this.#authentications.get(name);
+      case 'gateway':
+        return this.#gateways.get(name);
+      case 'cluster':
+        return this.#clusters.get(name);
+      case 'route':
+        return this.#routes.get(name);
     }
   }
 
@@ -307,6 +409,13 @@ class MeshStore implements MeshState, MeshStateUpdater {
 // No namespace has this name.
 const meshScope = '*';
 
-function scopeOf({ scope, namespace }: AuthorizationPolicy): string {
-  return scope.kind === 'mesh' ? meshScope : namespace;
+function targetKey(target: PolicyTarget): string {
+  switch (target.kind) {
+    case 'service':
+      return `service ${target.service}`;
+    case 'gateway':
+      return `gateway ${target.namespace}/${target.name}`;
+    case 'gateway-class':
+      return `class ${target.name}`;
+  }
 }

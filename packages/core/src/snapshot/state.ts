@@ -1,9 +1,14 @@
 import type {
+  Cluster,
+  Gateway,
   Hostname,
   IpAddress,
   MeshSettings,
   PolicyKey,
+  PolicyTarget,
+  RequestAuthentication,
   ResourceType,
+  RouteTable,
   Service,
   ServiceKey,
   ServiceMembership,
@@ -41,6 +46,16 @@ export interface MeshState {
   serviceByHostname(hostname: Hostname): Service | undefined;
   endpointsOf(service: ServiceKey): readonly Endpoint[];
   policiesFor(workload: Workload): ApplicablePolicies;
+  /** The policies that a waypoint in `namespace` enforces for requests to these targets. */
+  policiesForTargets(targets: readonly PolicyTarget[], namespace: string): ApplicablePolicies;
+  /** An undecodable one stands for all that it might have demanded. */
+  authenticationsForTargets(
+    targets: readonly PolicyTarget[],
+  ): readonly (RequestAuthentication | 'undecodable')[];
+  gateway(name: string): Gateway | undefined;
+  gateways(): Iterable<Gateway>;
+  cluster(service: ServiceKey): Cluster | undefined;
+  routes(service: ServiceKey): RouteTable | undefined;
   /** Names and versions of what is held, to tell the controller on reconnecting. */
   held(): readonly {
     readonly type: ResourceType;

@@ -8,7 +8,7 @@ import type {
 } from '@ambit/api';
 import { meshPorts } from '@ambit/api';
 import type { Denial, DryRun, MeshState, Permit } from '@ambit/core';
-import { authorizeConnection, parseAuthority } from '@ambit/core';
+import { authorize, parseAuthority } from '@ambit/core';
 
 /** What is known of an inbound connection before it is judged. */
 export interface InboundFacts {
@@ -93,7 +93,7 @@ export function planDelivery(state: MeshState, facts: InboundFacts): InboundPlan
   const { workload, destination, sourceIp, peer } = facts;
   if (meshPorts.has(destination.port))
     return badRequest(`port ${destination.port} belongs to the mesh`);
-  const decision = authorizeConnection(state.policiesFor(workload), {
+  const decision = authorize(state.policiesFor(workload), {
     ...(peer === undefined ? {} : { sourceIdentity: peer }),
     sourceIp,
     destinationIp: destination.ip,
