@@ -1,0 +1,340 @@
+import type { ByteStream } from '@ambit/core';
+import type { HeaderList } from '../http/headers.ts';
+import type {
+  ClientConnection,
+  ClientExchange,
+  RequestHead,
+  ResponseEvents,
+} from '../http/message.ts';
+import { HttpError } from '../http/message.ts';
+import { Deadline } from './deadline.ts';
+import type { Framing } from './head.ts';
+import { parseResponseHead } from './head.ts';
+import type { Http1Limits } from './limits.ts';
+import { MessageParser } from './parser.ts';
+import { TakenOver } from './taken-over.ts';
+
+export interface Http1ClientOptions {
+  readonly limits: Http1Limits;
+  readonly idleTimeoutMs: number;
+  readonly maxRequests: number;
+  /** May take another request now. */
+  readonly onFree: (connection: Http1ClientConnection) => void;
+  readonly onClosed: (connection: Http1ClientConnection) => void;
+}
+
+const chunkEnd = Buffer.from('\r\n');
+const lastChunk = Buffer.from('0\r\n\r\n');
+
+/** The client's side of one connection, one request at a time. Anything unasked for ends it. */
+export class Http1ClientConnection implements ClientConnection {
+  readonly #stream: ByteStream;
+  readonly #options: Http1ClientOptions;
+  readonly #parser: MessageParser;
+  readonly #deadline: Deadline;
+  #exchange: Exchange | undefined;
+  #takenOver: TakenOver | undefined;
+  #served = 0;
+  #keepAlive = true;
+  #draining = false;
+  closed = false;
+
+  constructor(stream: ByteStream, options: Http1ClientOptions) {
+    this.#stream = stream;
+    this.#options = options;
+    const { limits } = options;
+    const shortest = Math.min(options.idleTimeoutMs, limits.stallTimeoutMs);
+    this.#deadline = new Deadline(Math.max(10, shortest / 8), () => this.#late());
+    this.#parser = new MessageParser(limits, {
+      head: (text) => this.#head(text),
+      data: (chunk) => this.#exchange?.events.data(chunk),
+      end: (trailers) => this.#responseEnd(trailers),
+      failed: (error) => this.#broken(new HttpError(error.code, 502, error.message)),
+    });
+    this.#deadline.set(options.idleTimeoutMs);
+    stream.attach({
+      data: (chunk) => this.#data(chunk),
+      end: () => this.#end(),
+      drain: () => {
+        if (this.#takenOver === undefined) this.#exchange?.events.drain();
+        else this.#takenOver.drain();
+      },
+      close: (error) => this.#close(error),
+    });
+  }
+
+  get free(): boolean {
+    return this.#exchange === undefined && !this.closed && this.#keepAlive && !this.#draining;
+  }
+
+  get active(): number {
+    return this.#exchange === undefined ? 0 : 1;
+  }
+
+  request(head: RequestHead, hasBody: boolean, events: ResponseEvents): ClientExchange {
+    this.#served += 1;
+    const exchange = new Exchange(this, head, events);
+    this.#exchange = exchange;
+    this.#deadline.set(this.#options.limits.stallTimeoutMs);
+    exchange.begin(hasBody);
+    return exchange;
+  }
+
+  drain(): void {
+    this.#draining = true;
+    if (this.#exchange === undefined && this.#takenOver === undefined && !this.closed) {
+      this.#stream.end();
+      this.#stream.abort(new Error('no longer needed'));
+    }
+  }
+
+  destroy(error: Error): void {
+    if (!this.closed) this.#stream.abort(error);
+  }
+
+  send(bytes: Buffer): boolean {
+    this.#deadline.set(this.#options.limits.stallTimeoutMs);
+    return this.#stream.write(bytes);
+  }
+
+  pause(): void {
+    this.#stream.pause();
+  }
+
+  resume(): void {
+    this.#stream.resume();
+  }
+
+  #data(chunk: Buffer): void {
+    if (this.#takenOver !== undefined) {
+      this.#takenOver.data(chunk);
+      return;
+    }
+    if (this.#exchange === undefined) {
+      // Nobody has asked: whatever this answers, it is not the next request.
+      this.destroy(new HttpError('http1/unsolicited', 502, 'bytes on an idle connection'));
+      return;
+    }
+    this.#deadline.set(this.#options.limits.stallTimeoutMs);
+    this.#parser.push(chunk);
+  }
+
+  #head(text: string): Framing | HttpError | 'stop' {
+    const exchange = this.#exchange;
+    if (exchange === undefined)
+      return new HttpError('http1/unsolicited', 502, 'an answer to nothing');
+    const parsed = parseResponseHead(text, exchange.head.method, this.#options.limits.maxFields);
+    if (!parsed.ok) return parsed.error;
+    const { head, framing, keepAlive, upgrade } = parsed.value;
+    if (head.status === 101) {
+      if (exchange.head.upgrade === undefined || upgrade?.toLowerCase() !== exchange.head.upgrade) {
+        return new HttpError(
+          'http1/bad-upgrade',
+          502,
+          'a change of protocol that nobody asked for',
+        );
+      }
+      queueMicrotask(() => this.#takeOver(exchange, head));
+      return 'stop';
+    }
+    if (head.status < 200) {
+      exchange.informational += 1;
+      if (exchange.informational > this.#options.limits.maxInformational) {
+        return new HttpError(
+          'http1/too-many-informational',
+          502,
+          'too many answers before the answer',
+        );
+      }
+      // 100 is between us and the endpoint; the client got its own.
+      if (head.status !== 100) exchange.events.informational(head);
+      return framing;
+    }
+    exchange.answered = true;
+    this.#keepAlive = keepAlive && this.#served < this.#options.maxRequests;
+    exchange.events.response(head, framing.kind !== 'none');
+    return framing;
+  }
+
+  #responseEnd(trailers: HeaderList | undefined): void {
+    const exchange = this.#exchange;
+    if (exchange === undefined) return;
+    if (!exchange.answered) {
+      this.#parser.next();
+      return;
+    }
+    this.#exchange = undefined;
+    const reusable = this.#keepAlive && exchange.sent && this.#parser.restBytes === 0;
+    if (exchange.hadBody) exchange.events.end(trailers);
+    if (!reusable || this.#draining) {
+      this.#keepAlive = false;
+      this.#stream.abort(new Error('not to be used again'));
+      return;
+    }
+    this.#deadline.set(this.#options.idleTimeoutMs);
+    this.#parser.next();
+    this.#stream.resume();
+    this.#options.onFree(this);
+  }
+
+  #takeOver(exchange: Exchange, head: { status: number; headers: HeaderList }): void {
+    if (this.closed) return;
+    this.#deadline.clear();
+    this.#takenOver = new TakenOver(this.#stream, this.#parser.takeRest());
+    this.#exchange = undefined;
+    exchange.events.upgraded(head, this.#takenOver);
+  }
+
+  #end(): void {
+    if (this.#takenOver !== undefined) {
+      this.#takenOver.finish();
+      return;
+    }
+    this.#keepAlive = false;
+    this.#parser.close();
+    if (!this.closed) this.#stream.end();
+    if (this.#exchange !== undefined) {
+      this.#broken(new HttpError('http1/cut-off', 502, 'the endpoint closed before it answered'));
+    }
+  }
+
+  #late(): void {
+    if (this.#exchange === undefined) this.drain();
+    else this.#broken(new HttpError('http1/stalled', 504, 'no progress for too long'));
+  }
+
+  #broken(error: HttpError): void {
+    const exchange = this.#exchange;
+    this.#exchange = undefined;
+    this.#keepAlive = false;
+    this.destroy(error);
+    exchange?.events.failed(error);
+  }
+
+  #close(error?: Error): void {
+    if (this.closed) return;
+    this.closed = true;
+    this.#deadline.close();
+    this.#takenOver?.close(error);
+    const exchange = this.#exchange;
+    this.#exchange = undefined;
+    this.#options.onClosed(this);
+    exchange?.events.failed(
+      new HttpError('http1/reset', 503, error?.message ?? 'the endpoint closed the connection'),
+    );
+  }
+
+  /** For the exchange: its asker has lost interest. */
+  abandon(exchange: Exchange, error: Error): void {
+    if (this.#exchange !== exchange) return;
+    this.#exchange = undefined;
+    this.destroy(error);
+  }
+}
+
+class Exchange implements ClientExchange {
+  readonly head: RequestHead;
+  readonly events: ResponseEvents;
+  informational = 0;
+  answered = false;
+  /** The request is out to its last byte. */
+  sent = false;
+  hadBody = true;
+  readonly #connection: Http1ClientConnection;
+  #chunked = false;
+  #left = 0;
+  #over = false;
+
+  constructor(connection: Http1ClientConnection, head: RequestHead, events: ResponseEvents) {
+    this.#connection = connection;
+    this.head = head;
+    this.events = {
+      ...wrapped(events, () => this.#over),
+      response: (answer, hasBody) => {
+        this.hadBody = hasBody;
+        if (!this.#over) events.response(answer, hasBody);
+      },
+    };
+  }
+
+  begin(hasBody: boolean): void {
+    const { method, path, authority, headers, upgrade } = this.head;
+    const length = headers.get('content-length');
+    let lines = '';
+    if (hasBody && length === undefined) {
+      this.#chunked = true;
+      lines = 'transfer-encoding: chunked\r\n';
+    } else if (hasBody) this.#left = Number(length);
+    if (upgrade !== undefined) lines += `connection: Upgrade\r\nupgrade: ${upgrade}\r\n`;
+    this.sent = !hasBody;
+    this.#connection.send(
+      Buffer.from(
+        `${method} ${path} HTTP/1.1\r\nhost: ${authority}\r\n${headers.toLines()}${lines}\r\n`,
+        'latin1',
+      ),
+    );
+  }
+
+  write(chunk: Buffer): boolean {
+    if (this.#over || this.sent || chunk.length === 0) return true;
+    if (!this.#chunked) {
+      this.#left -= chunk.length;
+      return this.#connection.send(chunk);
+    }
+    this.#connection.send(Buffer.from(`${chunk.length.toString(16)}\r\n`, 'latin1'));
+    this.#connection.send(chunk);
+    return this.#connection.send(chunkEnd);
+  }
+
+  end(trailers?: HeaderList): void {
+    if (this.#over || this.sent) return;
+    this.sent = true;
+    if (!this.#chunked) return;
+    const none = trailers === undefined || trailers.count === 0;
+    this.#connection.send(
+      none ? lastChunk : Buffer.from(`0\r\n${trailers.toLines()}\r\n`, 'latin1'),
+    );
+  }
+
+  pauseBody(): void {
+    if (!this.#over) this.#connection.pause();
+  }
+
+  resumeBody(): void {
+    if (!this.#over) this.#connection.resume();
+  }
+
+  abort(error: Error): void {
+    if (this.#over) return;
+    this.#over = true;
+    this.#connection.abandon(this, error);
+  }
+}
+
+/** The events, silent once the asker has given up. */
+function wrapped(events: ResponseEvents, over: () => boolean): ResponseEvents {
+  return {
+    informational: (head) => {
+      if (!over()) events.informational(head);
+    },
+    response: (head, hasBody) => {
+      if (!over()) events.response(head, hasBody);
+    },
+    data: (chunk) => {
+      if (!over()) events.data(chunk);
+    },
+    end: (trailers) => {
+      if (!over()) events.end(trailers);
+    },
+    upgraded: (head, stream) => {
+      if (over()) stream.abort(new Error('nobody waits for it any more'));
+      else events.upgraded(head, stream);
+    },
+    drain: () => {
+      if (!over()) events.drain();
+    },
+    failed: (error) => {
+      if (!over()) events.failed(error);
+    },
+  };
+}
