@@ -1,4 +1,5 @@
 export type { ByteSink, ByteStream } from './byte-stream.ts';
 export type { Copy, CopyOptions, CopyOutcome } from './copy.ts';
 export { copyBothWays } from './copy.ts';
+export { duplexOf } from './duplex.ts';
 export { socketStream } from './socket-stream.ts';

@@ -20,6 +20,8 @@ export interface Metrics {
 /** A counter whose series are bounded: beyond the bound every label reads `overflow`. */
 export interface BoundedCounter<L extends string> {
   inc(labels: Readonly<Record<L, string>>, by?: number): void;
+  /** One series to be kept and counted without looking its labels up again. */
+  child(labels: Readonly<Record<L, string>>): { inc(by?: number): void };
   readonly series: number;
 }
 
@@ -73,16 +75,18 @@ function bounded<L extends string>(
     L,
     string
   >;
+  const child = (values: Readonly<Record<L, string>>): { inc(by?: number): void } => {
+    const key = labels.map((label) => values[label]).join('\u0000');
+    let series = known.get(key);
+    if (series === undefined) {
+      series = known.size < maxSeries ? counter.labels(values) : counter.labels(overflow);
+      if (known.size < maxSeries) known.set(key, series);
+    }
+    return series;
+  };
   return {
-    inc(values, by = 1) {
-      const key = labels.map((label) => values[label]).join('\u0000');
-      let series = known.get(key);
-      if (series === undefined) {
-        series = known.size < maxSeries ? counter.labels(values) : counter.labels(overflow);
-        if (known.size < maxSeries) known.set(key, series);
-      }
-      series.inc(by);
-    },
+    inc: (values, by = 1) => child(values).inc(by),
+    child,
     get series() {
       return known.size;
     },

@@ -21,7 +21,7 @@ export interface Http1ServerOptions {
   readonly onRequest: (exchange: ServerExchange) => void;
   /** A message that was no good request; it has been answered. */
   readonly onMalformed: (error: HttpError) => void;
-  readonly onClosed: () => void;
+  readonly onClosed: (connection: Http1ServerConnection) => void;
 }
 
 const maxPipelinedBytes = 64 * 1024;
@@ -64,6 +64,10 @@ export class Http1ServerConnection {
       },
       close: (error) => this.#close(error),
     });
+  }
+
+  get closed(): boolean {
+    return this.#closed;
   }
 
   get idle(): boolean {
@@ -221,7 +225,7 @@ export class Http1ServerConnection {
       new HttpError('http1/client-gone', 0, error?.message ?? 'the client closed the connection'),
     );
     this.#exchange = undefined;
-    this.#options.onClosed();
+    this.#options.onClosed(this);
   }
 }
 

@@ -1,0 +1,225 @@
+import type { Server } from 'node:net';
+import { connect, createServer } from 'node:net';
+import type { IpAddress, SpiffeIdentity } from '@ambit/api';
+import { makeSpiffeIdentity, podUid } from '@ambit/api';
+import type { AdminServers, Logger, Metrics, WorkloadCertificate } from '@ambit/core';
+import {
+  MeshError,
+  createCertificateRequest,
+  createCertificateStore,
+  createHbonePool,
+  createHboneServer,
+  createMeshState,
+  createMetrics,
+  createReadiness,
+  parseWorkloadCertificate,
+  startAdmin,
+  startControlClient,
+  warmThreadpool,
+} from '@ambit/core';
+import { configDump } from './config-dump.ts';
+import type { WaypointConfig } from './config.ts';
+import type { WaypointContext } from './context.ts';
+import { Clusters } from './forward/clusters.ts';
+import { ConnectionPool } from './forward/connections.ts';
+import { createOpenStream } from './forward/open.ts';
+import type { Http1ServerConnection } from './http1/server.ts';
+import { defaultHttp1Limits } from './http1/limits.ts';
+import { serveTunnel } from './inbound/tunnel.ts';
+import type { LineSink } from './observe/access.ts';
+import { createAccessLog } from './observe/access.ts';
+import { createWaypointMetrics } from './observe/metrics.ts';
+import { noTokens } from './policy/tokens.ts';
+import { RouteIndexes } from './route/indexes.ts';
+
+export interface WaypointDeps {
+  readonly logger: Logger;
+  readonly access: LineSink;
+  readonly metrics?: Metrics;
+  readonly quit?: () => void;
+  readonly random?: () => number;
+}
+
+export interface Waypoint {
+  readonly context: WaypointContext;
+  readonly admin: AdminServers;
+  readonly port: number;
+  readonly ready: boolean;
+  /** Drains: no new tunnels, requests under way until the deadline; then closes. */
+  stop(): Promise<void>;
+}
+
+const version = '0.1.0';
+const noAddress = '0.0.0.0' as IpAddress;
+
+/** Builds everything in order and starts it. Throws when a port is taken. */
+// eslint-disable-next-line max-lines-per-function -- wiring: each part once, in the order in which it must start
+export async function startWaypoint(config: WaypointConfig, deps: WaypointDeps): Promise<Waypoint> {
+  await warmThreadpool();
+  const { logger } = deps;
+  const identity = ownIdentity(config);
+  const { state, updater } = createMeshState();
+  const readiness = createReadiness(() => logger.info('ready'));
+  const stateReceived = readiness.register('mesh state from the controller');
+  const certificateReceived = readiness.register('certificate');
+  const registry = deps.metrics ?? createMetrics({ processFigures: true });
+  const metrics = createWaypointMetrics(registry, version);
+
+  const control = startControlClient({
+    address: config.controller,
+    tokenFile: config.tokenFile,
+    rootsFile: config.rootsFile,
+    program: 'waypoint',
+    node: config.node,
+    instance: config.instance,
+    logger: logger.child({ scope: 'control' }),
+    held: () => state.held(),
+    onUpdate: (update) => {
+      updater.apply(update);
+      if (update.complete) stateReceived();
+    },
+  });
+  const certificates = createCertificateStore({
+    logger: logger.child({ scope: 'identity' }),
+    request: requestCertificate,
+    onChange: (certificate) => {
+      pool.retire((_key, held) => held !== certificate);
+    },
+  });
+  const pool = createHbonePool({
+    dial: ({ nextHop }) =>
+      connect({ host: nextHop.ip, port: nextHop.port, allowHalfOpen: true, noDelay: true }),
+    certificate: () => certificates.acquire(identity.uri, config.waitMs),
+  });
+  async function requestCertificate(wanted: SpiffeIdentity): Promise<WorkloadCertificate> {
+    const { csrPem, privateKeyPem } = await createCertificateRequest(wanted);
+    const signed = await control.requestCertificate(wanted, csrPem);
+    const roots = [...new Set([...signed.roots, ...(state.mesh()?.roots ?? [])])];
+    const parsed = parseWorkloadCertificate({
+      chain: signed.chain,
+      privateKey: privateKeyPem,
+      roots,
+    });
+    if (!parsed.ok) throw new MeshError(parsed.error.code, parsed.error.message);
+    if (parsed.value.identity.uri !== wanted.uri) {
+      throw new MeshError(
+        'identity/wrong',
+        `asked for ${wanted.uri}, was given ${parsed.value.identity.uri}`,
+      );
+    }
+    certificateReceived();
+    return parsed.value;
+  }
+  certificates.hold(identity);
+
+  const open = createOpenStream({ pool, identity, sourceIp: noAddress });
+  const uid = podUid(config.clusterId, config.namespace, config.instance);
+  const clusters = new Clusters({
+    state,
+    own: () => state.workload(uid),
+    pool: (cluster) => new ConnectionPool(cluster, open, defaultHttp1Limits),
+  });
+  const context: WaypointContext = {
+    state,
+    clusters,
+    open,
+    routes: new RouteIndexes(),
+    tokens: noTokens(state),
+    metrics,
+    access: createAccessLog(config.logFormat, deps.access),
+    logger,
+    gateway: () => state.gateway(`${config.namespace}/${config.gatewayName}`),
+    identity,
+    random: deps.random ?? Math.random,
+  };
+  const connections = new Set<Http1ServerConnection>();
+  const hbone = createHboneServer<'tunnel'>({
+    trustDomains: () => {
+      const mesh = state.mesh();
+      return new Set(
+        mesh === undefined ? [config.trustDomain] : [mesh.trustDomain, ...mesh.trustDomainAliases],
+      );
+    },
+    onTunnel: (request) =>
+      serveTunnel(context, request, defaultHttp1Limits, {
+        add: (connection) => connections.add(connection),
+        remove: (connection) => connections.delete(connection),
+      }),
+    onRejected: (code, message) => {
+      metrics.rejected(code);
+      logger.warn({ code, error: message }, 'peer turned away');
+    },
+  });
+  const listener = await listen(config.hbonePort, (socket) => {
+    socket.on('error', () => socket.destroy());
+    const current = certificates.current(identity.uri);
+    if (current !== undefined) {
+      hbone.accept(socket, current, 'tunnel');
+      return;
+    }
+    certificates.acquire(identity.uri, config.waitMs).then(
+      (certificate) => hbone.accept(socket, certificate, 'tunnel'),
+      () => socket.destroy(),
+    );
+  });
+  const admin = await startAdmin({
+    ...config,
+    metrics: registry,
+    readiness,
+    logger,
+    configDump: () => configDump(context, control.connected, certificates.view()),
+    quit: deps.quit ?? (() => undefined),
+  }).catch((error: unknown) => {
+    listener.close();
+    throw error;
+  });
+  return {
+    context,
+    admin,
+    port: (listener.address() as { port: number }).port,
+    get ready() {
+      return readiness.ready;
+    },
+    async stop() {
+      const stopped = readiness.register('the end');
+      listener.close();
+      hbone.end(() => true, 'drain');
+      for (const connection of connections) connection.drain();
+      await untilEmpty(connections, config.drainMs);
+      hbone.end(() => true, 'destroy');
+      for (const cluster of clusters) cluster.pool.destroy();
+      pool.destroy(() => true);
+      certificates.close();
+      control.close();
+      await admin.close();
+      stopped();
+    },
+  };
+}
+
+function ownIdentity({ trustDomain, namespace, serviceAccount }: WaypointConfig): SpiffeIdentity {
+  const identity = makeSpiffeIdentity(trustDomain, namespace, serviceAccount);
+  if (identity.ok) return identity.value;
+  throw new MeshError(identity.error.code, identity.error.message);
+}
+
+function listen(
+  port: number,
+  accept: (socket: Parameters<Parameters<typeof createServer>[1] & {}>[0]) => void,
+): Promise<Server> {
+  const server = createServer({ allowHalfOpen: true, noDelay: true, keepAlive: true }, accept);
+  return new Promise((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(port, () => {
+      server.off('error', reject);
+      resolve(server);
+    });
+  });
+}
+
+async function untilEmpty(connections: ReadonlySet<unknown>, deadlineMs: number): Promise<void> {
+  const deadline = performance.now() + deadlineMs;
+  while (connections.size > 0 && performance.now() < deadline) {
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}

@@ -1,0 +1,58 @@
+import type { TrustDomain } from '@ambit/api';
+import { adminPort, hbonePort, metricsPort, parseTrustDomain, readinessPort } from '@ambit/api';
+import type { EnvSource, HostPort, LogFormat, LogLevel } from '@ambit/core';
+import { EnvReader, logLevels } from '@ambit/core';
+
+export interface WaypointConfig {
+  /** The Gateway that this proxy stands for. */
+  readonly gatewayName: string;
+  readonly namespace: string;
+  readonly serviceAccount: string;
+  readonly instance: string;
+  readonly node: string;
+  readonly clusterId: string;
+  readonly trustDomain: TrustDomain;
+  readonly controller: HostPort;
+  readonly tokenFile: string;
+  readonly rootsFile: string;
+  readonly hbonePort: number;
+  readonly adminPort: number;
+  readonly metricsPort: number;
+  readonly readinessPort: number;
+  readonly logLevel: LogLevel;
+  readonly logFormat: LogFormat;
+  /** How long requests under way may go on after SIGTERM. */
+  readonly drainMs: number;
+  readonly connectTimeoutMs: number;
+  /** How long to wait for the first certificate. */
+  readonly waitMs: number;
+}
+
+export function parseConfig(source: EnvSource): WaypointConfig {
+  const env = new EnvReader(source);
+  const trustDomain = parseTrustDomain(env.string('TRUST_DOMAIN', 'cluster.local'));
+  if (!trustDomain.ok) env.problem('TRUST_DOMAIN', trustDomain.error.message);
+  const config: WaypointConfig = {
+    gatewayName: env.string('GATEWAY_NAME'),
+    namespace: env.string('POD_NAMESPACE'),
+    serviceAccount: env.string('SERVICE_ACCOUNT'),
+    instance: env.string('POD_NAME'),
+    node: env.string('NODE_NAME'),
+    clusterId: env.string('CLUSTER_ID', 'Kubernetes'),
+    trustDomain: (trustDomain.ok ? trustDomain.value : '') as TrustDomain,
+    controller: env.hostPort('CONTROLLER_ADDRESS', 'ambit-controller.istio-system.svc:15012'),
+    tokenFile: env.string('TOKEN_FILE', '/var/run/secrets/tokens/istio-token'),
+    rootsFile: env.string('ROOTS_FILE', '/var/run/secrets/istio/root-cert.pem'),
+    hbonePort: env.port('HBONE_PORT', hbonePort),
+    adminPort: env.port('ADMIN_PORT', adminPort),
+    metricsPort: env.port('METRICS_PORT', metricsPort),
+    readinessPort: env.port('READINESS_PORT', readinessPort),
+    logLevel: env.oneOf('LOG_LEVEL', logLevels, 'info'),
+    logFormat: env.oneOf('LOG_FORMAT', ['text', 'json'], 'text'),
+    drainMs: env.durationMs('TERMINATION_DRAIN', 20_000),
+    connectTimeoutMs: env.durationMs('CONNECT_TIMEOUT', 10_000),
+    waitMs: env.durationMs('WAIT_TIMEOUT', 10_000),
+  };
+  env.finish();
+  return config;
+}

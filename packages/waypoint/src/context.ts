@@ -1,0 +1,53 @@
+import type {
+  Gateway,
+  IpAddress,
+  Port,
+  Service,
+  SocketAddress,
+  SpiffeIdentity,
+  Workload,
+} from '@ambit/api';
+import type { Logger, MeshState } from '@ambit/core';
+import type { Clusters, EndpointHost, UpstreamCluster } from './forward/clusters.ts';
+import type { OpenStream } from './forward/connections.ts';
+import type { AccessLog } from './observe/access.ts';
+import type { WaypointMetrics } from './observe/metrics.ts';
+import type { TokenVerifier } from './policy/tokens.ts';
+import type { RouteIndexes } from './route/indexes.ts';
+
+/** What every request is served with. */
+export interface WaypointContext {
+  readonly state: MeshState;
+  readonly clusters: Clusters;
+  readonly open: OpenStream;
+  readonly routes: RouteIndexes;
+  readonly tokens: TokenVerifier;
+  readonly metrics: WaypointMetrics;
+  readonly access: AccessLog;
+  readonly logger: Logger;
+  readonly gateway: () => Gateway | undefined;
+  readonly identity: SpiffeIdentity;
+  readonly random: () => number;
+}
+
+/** A tunnel's client and whom it is for. */
+export interface Downstream {
+  readonly peer: SpiffeIdentity;
+  readonly source: SocketAddress;
+  readonly sourceWorkload: Workload | undefined;
+  readonly local: SocketAddress;
+  /** The authority that was asked for: a virtual address, a pod, or a name. */
+  readonly authority: string;
+  readonly port: Port;
+  readonly gateway: Gateway;
+  /** Exactly one of the two. */
+  readonly service: Service | undefined;
+  readonly workload: Workload | undefined;
+}
+
+export interface Reached {
+  readonly host: EndpointHost;
+  readonly cluster: UpstreamCluster;
+}
+
+export type { IpAddress };

@@ -1,0 +1,132 @@
+import type { ByteSink, ByteStream } from '@ambit/core';
+
+export type Protocol = 'http1' | 'http2' | 'tls' | 'tcp';
+
+const http1Words: ReadonlySet<string> = new Set(['http', 'http-web', 'ws', 'kubernetes.io/ws']);
+const http2Words: ReadonlySet<string> = new Set([
+  'http2',
+  'grpc',
+  'grpc-web',
+  'h2c',
+  'kubernetes.io/h2c',
+]);
+const tcpWords: ReadonlySet<string> = new Set(['tcp', 'mongo', 'mysql', 'redis', 'udp']);
+const tlsWords: ReadonlySet<string> = new Set(['tls', 'https']);
+
+/** What a port says of itself: `appProtocol` first, then the part of its name before a dash. */
+export function declaredProtocol(port: {
+  readonly name: string;
+  readonly appProtocol: string;
+}): 'http' | 'http2' | 'tls' | 'tcp' | undefined {
+  const word = port.appProtocol === '' ? (port.name.split('-')[0] ?? '') : port.appProtocol;
+  const known = word.toLowerCase();
+  if (http1Words.has(known)) return 'http';
+  if (http2Words.has(known)) return 'http2';
+  if (tlsWords.has(known)) return 'tls';
+  return tcpWords.has(known) ? 'tcp' : undefined;
+}
+
+const preface = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n');
+const methodStart = /^[A-Z]{1,16}(?: |$)/;
+
+/** What bytes look like; undefined while they could still be several things. */
+export function protocolOf(bytes: Buffer): Protocol | undefined {
+  if (bytes.length === 0) return undefined;
+  const head = bytes.subarray(0, preface.length);
+  if (head.equals(preface.subarray(0, head.length))) {
+    return head.length === preface.length ? 'http2' : undefined;
+  }
+  if (bytes[0] === 0x16) return bytes.length < 3 ? undefined : bytes[1] === 0x03 ? 'tls' : 'tcp';
+  const text = bytes.toString('latin1', 0, 17);
+  if (!methodStart.test(text)) return 'tcp';
+  return text.includes(' ') ? 'http1' : undefined;
+}
+
+export interface Sniffed {
+  readonly protocol: Protocol;
+  /** The stream with the bytes that were looked at put back. */
+  readonly stream: ByteStream;
+  /** What was looked at. */
+  readonly bytes: Buffer;
+}
+
+/** Looks at the first bytes of a stream; one that says nothing in time is of a protocol whose server speaks first. */
+export function sniff(stream: ByteStream, timeoutMs: number): Promise<Sniffed> {
+  const peeked = new Peeked(stream);
+  return peeked.look(timeoutMs);
+}
+
+class Peeked implements ByteStream {
+  readonly #stream: ByteStream;
+  #sink: ByteSink | undefined;
+  #bytes: Buffer = Buffer.alloc(0);
+  #ended = false;
+  #closed: { readonly error: Error | undefined } | undefined;
+  #settle: ((protocol: Protocol) => void) | undefined;
+
+  constructor(stream: ByteStream) {
+    this.#stream = stream;
+  }
+
+  look(timeoutMs: number): Promise<Sniffed> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(() => this.#settle?.('tcp'), timeoutMs);
+      this.#settle = (protocol) => {
+        this.#settle = undefined;
+        clearTimeout(timer);
+        this.#stream.pause();
+        resolve({ protocol, stream: this, bytes: this.#bytes });
+      };
+      this.#stream.attach({
+        data: (chunk) => this.#data(chunk),
+        end: () => {
+          this.#ended = true;
+          this.#settle?.('tcp');
+          this.#sink?.end();
+        },
+        drain: () => this.#sink?.drain(),
+        close: (error) => {
+          this.#closed = { error };
+          this.#settle?.('tcp');
+          this.#sink?.close(error);
+        },
+      });
+    });
+  }
+
+  #data(chunk: Buffer): void {
+    if (this.#sink !== undefined) {
+      this.#sink.data(chunk);
+      return;
+    }
+    this.#bytes = this.#bytes.length === 0 ? chunk : Buffer.concat([this.#bytes, chunk]);
+    const protocol = protocolOf(this.#bytes);
+    if (protocol !== undefined) this.#settle?.(protocol);
+  }
+
+  attach(sink: ByteSink): void {
+    this.#sink = sink;
+    const bytes = this.#bytes;
+    this.#bytes = Buffer.alloc(0);
+    if (bytes.length > 0) sink.data(bytes);
+    if (this.#ended) sink.end();
+    if (this.#closed !== undefined) sink.close(this.#closed.error);
+    this.#stream.resume();
+  }
+
+  write(chunk: Buffer): boolean {
+    return this.#stream.write(chunk);
+  }
+  end(): void {
+    this.#stream.end();
+  }
+  abort(reason: Error): void {
+    this.#stream.abort(reason);
+  }
+  pause(): void {
+    this.#stream.pause();
+  }
+  resume(): void {
+    this.#stream.resume();
+  }
+}

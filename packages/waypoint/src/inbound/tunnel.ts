@@ -1,0 +1,122 @@
+import type { TunnelRequest } from '@ambit/core';
+import type { SocketAddress } from '@ambit/api';
+import { parseIp, parsePort } from '@ambit/api';
+import type { Downstream, WaypointContext } from '../context.ts';
+import { serveTcp } from '../forward/tcp.ts';
+import type { Http1Limits } from '../http1/limits.ts';
+import { Http1ServerConnection } from '../http1/server.ts';
+import { declaredProtocol, sniff } from './protocol.ts';
+import type { Protocol, Sniffed } from './protocol.ts';
+import { planInbound } from './plan.ts';
+import { serveRequest } from './serve.ts';
+import { serverNameOf } from './sni.ts';
+
+/** Connections of clients that are open now, to be drained. */
+export interface OpenConnections {
+  add(connection: Http1ServerConnection): void;
+  remove(connection: Http1ServerConnection): void;
+}
+
+const sniffTimeoutMs = 500;
+
+/** Takes a CONNECT of a verified peer: finds whom it is for and serves what comes through it. */
+export function serveTunnel(
+  context: WaypointContext,
+  request: TunnelRequest,
+  limits: Http1Limits,
+  open: OpenConnections,
+): void {
+  const source = addressOf(request.socket.remoteAddress, request.socket.remotePort);
+  const local = addressOf(request.socket.localAddress, request.socket.localPort);
+  const gateway = context.gateway();
+  if (source === undefined || local === undefined) {
+    request.refuse(400);
+    return;
+  }
+  if (gateway === undefined) {
+    context.metrics.rejected('no-gateway');
+    request.refuse(503);
+    return;
+  }
+  const plan = planInbound(context.state, gateway, request.authority);
+  if (plan.kind === 'deny') {
+    context.metrics.rejected('not-served');
+    context.logger.warn(
+      {
+        'src.identity': request.peer.uri,
+        authority: request.authority.slice(0, 300),
+        error: plan.message,
+      },
+      'tunnel refused',
+    );
+    request.refuse(plan.status);
+    return;
+  }
+  const downstream: Downstream = {
+    peer: request.peer,
+    source,
+    sourceWorkload: context.state.workloadByAddress(source.ip),
+    local,
+    authority: request.authority,
+    port: plan.port,
+    gateway,
+    service: plan.kind === 'service' ? plan.service : undefined,
+    workload: plan.kind === 'workload' ? plan.workload : undefined,
+  };
+  const stream = request.accept([]);
+  if (stream === undefined) return;
+  void protocolFor(downstream, stream).then((sniffed) =>
+    serve(context, downstream, sniffed, limits, open),
+  );
+}
+
+async function protocolFor(
+  { service, port }: Downstream,
+  stream: Sniffed['stream'],
+): Promise<Sniffed> {
+  const declared = service?.ports.find((one) => one.port === port);
+  const protocol = declared && declaredProtocol(declared);
+  if (protocol === 'tcp') return { protocol, stream, bytes: Buffer.alloc(0) };
+  // HTTP too comes in two forms, and TLS is looked into for its server name.
+  const sniffed = await sniff(stream, sniffTimeoutMs);
+  if (protocol === undefined || protocol === 'tls') return sniffed;
+  const isHttp: readonly Protocol[] = ['http1', 'http2'];
+  return isHttp.includes(sniffed.protocol) ? sniffed : { ...sniffed, protocol: 'http1' };
+}
+
+function serve(
+  context: WaypointContext,
+  downstream: Downstream,
+  { protocol, stream, bytes }: Sniffed,
+  limits: Http1Limits,
+  open: OpenConnections,
+): void {
+  switch (protocol) {
+    case 'http1': {
+      const connection = new Http1ServerConnection(stream, {
+        limits,
+        onRequest: (exchange) => serveRequest(context, downstream, exchange),
+        onMalformed: (error) => context.metrics.rejected(error.code),
+        onClosed: (closed) => open.remove(closed),
+      });
+      if (!connection.closed) open.add(connection);
+      return;
+    }
+    case 'http2':
+      context.metrics.rejected('http2');
+      stream.abort(new Error('HTTP/2 is not served'));
+      return;
+    case 'tls':
+    case 'tcp':
+      void serveTcp(context, downstream, stream, serverNameOf(bytes));
+  }
+}
+
+function addressOf(
+  text: string | undefined,
+  number: number | undefined,
+): SocketAddress | undefined {
+  const ip = parseIp(text ?? '');
+  const port = parsePort(number ?? 0);
+  return ip.ok && port.ok ? { ip: ip.value, port: port.value } : undefined;
+}

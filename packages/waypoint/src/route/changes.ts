@@ -1,0 +1,89 @@
+import type { HeaderChanges, PathRewrite, Port, Redirect, Rewrite } from '@ambit/api';
+import { assertNever } from '@ambit/api';
+import type { HeaderList } from '../http/headers.ts';
+import { replaceAll } from './regex.ts';
+
+/** Fields that frame or route a message are not for configuration to change this way. */
+const untouchable: ReadonlySet<string> = new Set([
+  'content-length',
+  'transfer-encoding',
+  'connection',
+  'upgrade',
+  'te',
+  'trailer',
+]);
+
+/** Changes the fields in place; `:authority` and `host` are answered as the new authority. */
+export function changeHeaders(headers: HeaderList, changes: HeaderChanges): string | undefined {
+  let authority: string | undefined;
+  for (const name of changes.remove) if (!untouchable.has(name)) headers.delete(name);
+  for (const [name, value] of changes.set) {
+    if (name === 'host' || name === ':authority') authority = value.toLowerCase();
+    else if (!untouchable.has(name)) headers.set(name, value);
+  }
+  for (const [name, value] of changes.add) {
+    if (!untouchable.has(name) && name !== 'host') headers.append(name, value);
+  }
+  return authority;
+}
+
+/** The target with its path rewritten; the query stays. */
+export function rewritePath(target: string, rewrite: PathRewrite | undefined): string {
+  if (rewrite === undefined) return target;
+  const queryAt = target.indexOf('?');
+  const path = queryAt < 0 ? target : target.slice(0, queryAt);
+  const query = queryAt < 0 ? '' : target.slice(queryAt);
+  return rooted(rewritten(path, rewrite)) + query;
+}
+
+function rewritten(path: string, rewrite: PathRewrite): string {
+  switch (rewrite.kind) {
+    case 'full':
+      return rewrite.value;
+    case 'regex':
+      return replaceAll(rewrite.match, path, rewrite.rewrite);
+    case 'prefix': {
+      const rest = path.slice(rewrite.matched.length);
+      // `/a` → `/b` of `/a/c` is `/b/c`, and `/a` → `/` of it is `/c`: never two slashes, never none.
+      if (rewrite.value.endsWith('/') && rest.startsWith('/')) return rewrite.value + rest.slice(1);
+      return rewrite.value + rest;
+    }
+    default:
+      return assertNever(rewrite);
+  }
+}
+
+function rooted(path: string): string {
+  return path.startsWith('/') ? path : `/${path}`;
+}
+
+export function rewriteAuthority(authority: string, rewrite: Rewrite): string {
+  return rewrite.authority?.toLowerCase() ?? authority;
+}
+
+/** Where a redirect leads. */
+export function locationOf(
+  redirect: Redirect,
+  request: {
+    readonly scheme: string;
+    readonly authority: string;
+    readonly path: string;
+    readonly port: Port;
+  },
+): string {
+  const scheme = redirect.scheme ?? request.scheme;
+  const host = redirect.authority ?? request.authority.replace(/:\d{1,5}$/, '');
+  const asked = /:(\d{1,5})$/.exec(request.authority)?.[1];
+  const implied = scheme === 'https' ? 443 : 80;
+  const port =
+    redirect.port ??
+    (redirect.derivePort === 'from-protocol'
+      ? implied
+      : redirect.derivePort === 'from-request'
+        ? request.port
+        : redirect.authority === undefined && redirect.scheme === undefined && asked !== undefined
+          ? Number(asked)
+          : implied);
+  const shown = /:\d{1,5}$/.test(host) || port === implied ? '' : `:${port}`;
+  return `${scheme}://${host}${shown}${rewritePath(request.path, redirect.path)}`;
+}

@@ -1,0 +1,168 @@
+import type {
+  HttpMatch,
+  HttpRoute,
+  LabelPairs,
+  NamedMatch,
+  Port,
+  SourceMatch,
+  StringMatch,
+} from '@ambit/api';
+import type { HeaderList } from '../http/headers.ts';
+import { matchesWhole } from './regex.ts';
+
+/** What routes may ask of a request. */
+export interface RouteFacts {
+  readonly method: string;
+  readonly scheme: string;
+  readonly authority: string;
+  /** Without the query. */
+  readonly path: string;
+  readonly query: string;
+  readonly headers: HeaderList;
+  readonly port: Port;
+  readonly sourceNamespace: string | undefined;
+  readonly sourceLabels: LabelPairs;
+}
+
+export function stringMatches(match: StringMatch, value: string): boolean {
+  switch (match.kind) {
+    case 'exact':
+      return value === match.value;
+    case 'prefix':
+      return value.startsWith(match.value);
+    case 'path-prefix':
+      return pathPrefixMatches(match.value, value);
+    case 'regex':
+      return matchesWhole(match.value, value);
+    case 'present':
+      return true;
+  }
+}
+
+/** By whole segments: `/a` and `/a/` match `/a`, `/a/` and `/a/b`, not `/ab`. */
+function pathPrefixMatches(prefix: string, path: string): boolean {
+  const whole = prefix.endsWith('/') ? prefix.slice(0, -1) : prefix;
+  if (!path.startsWith(whole)) return false;
+  return path.length === whole.length || path[whole.length] === '/';
+}
+
+export function sourceMatches(match: SourceMatch, facts: Omit<SourceFacts, never>): boolean {
+  if (match.port !== undefined && match.port !== facts.port) return false;
+  if (match.sourceNamespace !== undefined && match.sourceNamespace !== facts.sourceNamespace) {
+    return false;
+  }
+  return match.sourceLabels.every(([name, value]) =>
+    facts.sourceLabels.some(([own, is]) => own === name && is === value),
+  );
+}
+
+export type SourceFacts = Pick<RouteFacts, 'port' | 'sourceNamespace' | 'sourceLabels'>;
+
+export function httpMatches(match: HttpMatch, facts: RouteFacts): boolean {
+  if (!sourceMatches(match, facts)) return false;
+  const { path, scheme, method, authority } = match;
+  if (path !== undefined && !pathMatches(path, match.ignorePathCase, facts.path)) return false;
+  if (scheme !== undefined && !stringMatches(scheme, facts.scheme)) return false;
+  if (method !== undefined && !stringMatches(method, facts.method)) return false;
+  if (authority !== undefined && !authorityMatches(authority, facts.authority)) return false;
+  if (!match.headers.every((one) => headerMatches(one, facts.headers))) return false;
+  if (match.withoutHeaders.some((one) => headerMatches(one, facts.headers))) return false;
+  return match.query.length === 0 || queryMatches(match.query, facts.query);
+}
+
+function pathMatches(match: StringMatch, ignoreCase: boolean, path: string): boolean {
+  if (!ignoreCase || match.kind === 'regex' || match.kind === 'present') {
+    return stringMatches(match, path);
+  }
+  return stringMatches({ kind: match.kind, value: match.value.toLowerCase() }, path.toLowerCase());
+}
+
+/** With or without the port, as owners write either. */
+function authorityMatches(match: StringMatch, authority: string): boolean {
+  if (stringMatches(match, authority)) return true;
+  const host = authority.replace(/:\d{1,5}$/, '');
+  return host !== authority && stringMatches(match, host);
+}
+
+function headerMatches({ name, match }: NamedMatch, headers: HeaderList): boolean {
+  const values = headers.all(name);
+  if (values.length === 0) return false;
+  return match.kind === 'present' || stringMatches(match, values.join(','));
+}
+
+function queryMatches(matches: readonly NamedMatch[], query: string): boolean {
+  const parameters = new URLSearchParams(query);
+  return matches.every(({ name, match }) => {
+    const value = parameters.get(name);
+    return value !== null && (match.kind === 'present' || stringMatches(match, value));
+  });
+}
+
+interface Candidate {
+  readonly order: number;
+  readonly route: HttpRoute;
+  readonly match: HttpMatch | undefined;
+}
+
+/**
+ * The routes of one table, first match first. Most matches name a path: those are found by the path, so that the cost
+ * of a request does not grow with the number of routes.
+ */
+export class RouteIndex {
+  readonly #exact = new Map<string, Candidate[]>();
+  readonly #prefix = new Map<string, Candidate[]>();
+  readonly #prefixLengths: number[];
+  readonly #others: Candidate[] = [];
+  readonly empty: boolean;
+
+  constructor(routes: readonly HttpRoute[]) {
+    this.empty = routes.length === 0;
+    let order = 0;
+    for (const route of routes) {
+      for (const match of route.matches.length === 0 ? [undefined] : route.matches) {
+        this.#add({ order: order++, route, match });
+      }
+    }
+    this.#prefixLengths = [...new Set([...this.#prefix.keys()].map((one) => one.length))];
+  }
+
+  #add(candidate: Candidate): void {
+    const path = candidate.match?.ignorePathCase === true ? undefined : candidate.match?.path;
+    if (path?.kind === 'exact') append(this.#exact, path.value, candidate);
+    else if (path?.kind === 'prefix') append(this.#prefix, path.value, candidate);
+    else if (path?.kind === 'path-prefix') {
+      append(
+        this.#prefix,
+        path.value.endsWith('/') ? path.value.slice(0, -1) : path.value,
+        candidate,
+      );
+    } else this.#others.push(candidate);
+  }
+
+  find(
+    facts: RouteFacts,
+  ): { readonly route: HttpRoute; readonly match: HttpMatch | undefined } | undefined {
+    let best: Candidate | undefined;
+    const look = (candidates: readonly Candidate[] | undefined): void => {
+      for (const candidate of candidates ?? []) {
+        if (best !== undefined && candidate.order > best.order) return;
+        if (candidate.match === undefined || httpMatches(candidate.match, facts)) {
+          best = candidate;
+          return;
+        }
+      }
+    };
+    look(this.#exact.get(facts.path));
+    for (const length of this.#prefixLengths) {
+      if (length <= facts.path.length) look(this.#prefix.get(facts.path.slice(0, length)));
+    }
+    look(this.#others);
+    return best;
+  }
+}
+
+function append(into: Map<string, Candidate[]>, key: string, candidate: Candidate): void {
+  const list = into.get(key);
+  if (list === undefined) into.set(key, [candidate]);
+  else list.push(candidate);
+}
