@@ -8,6 +8,8 @@ const root = fileURLToPath(new URL('..', import.meta.url));
 const programs = {
   controller: 'packages/controller/src/main.ts',
   ztunnel: 'packages/ztunnel/src/main.ts',
+  waypoint: 'packages/waypoint/src/main.ts',
+  ambitctl: 'packages/cli/src/main.ts',
   'cni-agent': 'packages/cni-redirect/src/agent/main.ts',
   'cni-plugin': 'packages/cni-redirect/src/plugin/main.ts',
   sandbox: 'packages/sandbox/src/main.ts',

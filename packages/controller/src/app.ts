@@ -1,6 +1,7 @@
 import type { AddressInfo } from 'node:net';
 
 import type { MeshSettings } from '@ambit/api';
+import { resourceTypes } from '@ambit/api';
 import { createMetrics } from '@ambit/core';
 
 import type { Admin } from './admin.ts';
@@ -15,11 +16,16 @@ import { startRootPublisher } from './ca/publish.ts';
 import { authenticated, createCertificateServer } from './ca/server.ts';
 import type { ServingKeeper } from './ca/serving.ts';
 import { servingNames, startServingKeeper } from './ca/serving.ts';
+import type { ReadableCollection } from './collections/collection.ts';
 import type { MeshCollections, Sources } from './collections/mesh.ts';
 import { createMeshCollections } from './collections/mesh.ts';
 import type { ControllerConfig } from './config.ts';
+import type { Deployer } from './deploy/deployer.ts';
+import { startDeployer } from './deploy/deployer.ts';
+import type { DeploySettings } from './deploy/objects.ts';
 import type { KubeClient } from './kube/client.ts';
 import { createKubeClient, loadKubeConfig } from './kube/client.ts';
+import type { Problem } from './kube/decode/fields.ts';
 import type { ReflectorTimings } from './kube/reflector.ts';
 import type { Watches } from './kube/watches.ts';
 import { startWatches } from './kube/watches.ts';
@@ -33,6 +39,7 @@ import { startListener } from './push/listener.ts';
 import { SnapshotState } from './push/state.ts';
 import type { StatusWriter } from './status/writer.ts';
 import { startStatusWriter } from './status/writer.ts';
+import { startTrafficStatus } from './status/traffic.ts';
 
 /** What a controller is given from outside; tests give their own. */
 export interface ControllerDeps {
@@ -100,6 +107,8 @@ interface Core {
   readonly hub: Hub;
   readonly publisher: Publisher;
   readonly statuses: StatusWriter;
+  readonly deployer: Deployer;
+  readonly traffic: { close(): Promise<void> };
   readonly admit: Parameters<typeof startListener>[0]['admit'];
   readonly registry: ReturnType<typeof createMetrics>;
   readonly metrics: ControllerMetrics;
@@ -121,6 +130,8 @@ function startCore(config: ControllerConfig, deps: ControllerDeps): Core {
   const authorization: NodeAuthorization = {
     trustDomain: config.trustDomain,
     trustedAccounts: config.trustedNodeAccounts,
+    gatewayAccount: (namespace, gateway) =>
+      collections.l7.waypoints.get(`${namespace}/${gateway}`)?.gateway.name,
   };
   const authenticate = createAuthenticator({ client, nowMs });
   const identified = { authenticate, authorization, pods };
@@ -169,6 +180,8 @@ function startCore(config: ControllerConfig, deps: ControllerDeps): Core {
     hub,
     publisher,
     statuses: startStatusWriter({ client, collections, nowMs, log }),
+    deployer: startDeployer({ client, collections, nowMs, log, settings: deploySettings(config) }),
+    traffic: startTrafficStatus({ client, collections, nowMs, log }),
     admit: async (token) => {
       // Before every pod is known, a good proxy could not be told from a bad one.
       if (watches.synced) return authenticated(token, identified);
@@ -222,12 +235,19 @@ function startOwnPort(config: ControllerConfig, core: Core): Promise<Admin> {
 }
 
 function allResources(state: SnapshotState): unknown {
-  const types = ['mesh', 'policy', 'service', 'workload'] as const;
-  return Object.fromEntries(types.map((type) => [type, [...state.all(type).values()]]));
+  return Object.fromEntries(resourceTypes.map((type) => [type, [...state.all(type).values()]]));
 }
 
 function problemsOf({ collections, watches }: Core): unknown {
-  const compiled = [collections.compiledPolicies, collections.compiledPeerAuthentications];
+  const { compiledPolicies, compiledPeerAuthentications, l7 } = collections;
+  const compiled: readonly ReadableCollection<{ readonly problems: readonly Problem[] }>[] = [
+    compiledPolicies,
+    compiledPeerAuthentications,
+    l7.waypoints,
+    l7.authentications,
+    l7.virtualServices,
+    l7.destinationRules,
+  ];
   return [
     ...watches.problems(),
     ...compiled.flatMap((one) => [...one.entries()].flatMap(([, value]) => value.problems)),
@@ -235,13 +255,12 @@ function problemsOf({ collections, watches }: Core): unknown {
 }
 
 function figuresOf({ hub, watches, collections, keeper, state }: Core): Figures {
-  const types = ['mesh', 'policy', 'service', 'workload'] as const;
   const ages = [...watches.ages()].map(([kind, ms]) => [kind, ms / 1000] as const);
   return {
     proxies: hub.proxies().length,
     watchAges: new Map(ages),
     recomputations: collections.recomputations(),
-    resources: new Map(types.map((type) => [type, state.all(type).size])),
+    resources: new Map(resourceTypes.map((type) => [type, state.all(type).size])),
     authorityEndsMs: keeper.current()?.certificate.notAfter.getTime(),
   };
 }
@@ -251,6 +270,15 @@ function podView(sources: Sources): PodView {
     podByName: (namespace, name) => sources.pods.get(`${namespace}/${name}`),
     runsOnNode: (node, namespace, serviceAccount) =>
       sources.pods.find('account', `${node}/${namespace}/${serviceAccount}`).length > 0,
+  };
+}
+
+function deploySettings(config: ControllerConfig): DeploySettings {
+  return {
+    image: config.waypointImage,
+    controller: config.advertisedAddress,
+    clusterId: config.clusterId,
+    trustDomain: config.trustDomain,
   };
 }
 
@@ -269,6 +297,6 @@ async function closeAll(core: Core): Promise<void> {
   for (const close of [...core.closers].reverse()) await close();
   core.closers.length = 0;
   await Promise.all([core.watches.close(), core.keeper.close(), core.publisher.close()]);
-  await core.statuses.close();
+  await Promise.all([core.statuses.close(), core.deployer.close(), core.traffic.close()]);
   core.client.close();
 }

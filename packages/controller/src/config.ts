@@ -22,6 +22,10 @@ export interface ControllerConfig {
   readonly debounceMaxMs: number;
   /** More names and addresses for the certificate of the control port. */
   readonly servingNames: readonly string[];
+  /** Image of the waypoints that are deployed. */
+  readonly waypointImage: string;
+  /** Where waypoints find the controller. */
+  readonly advertisedAddress: string;
   readonly logLevel: LogLevel;
   readonly logFormat: LogFormat;
 }
@@ -73,6 +77,11 @@ export function parseConfig(source: EnvSource): ControllerConfig {
     debounceQuietMs,
     debounceMaxMs,
     servingNames,
+    waypointImage: env.string('WAYPOINT_IMAGE', 'ambit/waypoint'),
+    advertisedAddress: env.string(
+      'ADVERTISED_ADDRESS',
+      `ambit-controller.${rootNamespace}.svc:${controlPort}`,
+    ),
     logLevel: env.oneOf('LOG_LEVEL', logLevels, 'info'),
     logFormat: env.oneOf('LOG_FORMAT', ['text', 'json'], 'text'),
   };

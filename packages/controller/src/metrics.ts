@@ -1,3 +1,4 @@
+import { resourceTypes } from '@ambit/api';
 import type { Metrics } from '@ambit/core';
 
 /** What the controller counts. Labels have few values, whoever asks whatever. */
@@ -62,4 +63,4 @@ export function createControllerMetrics(metrics: Metrics): ControllerMetrics {
   };
 }
 
-const knownTypes: ReadonlySet<string> = new Set(['mesh', 'policy', 'service', 'workload']);
+const knownTypes: ReadonlySet<string> = new Set(resourceTypes);

@@ -42,6 +42,8 @@ export function testConfig(changes: Partial<ControllerConfig> = {}): ControllerC
     debounceQuietMs: 5,
     debounceMaxMs: 100,
     servingNames: [],
+    waypointImage: 'ambit/waypoint',
+    advertisedAddress: 'ambit-controller.istio-system.svc:15012',
     logLevel: 'silent',
     logFormat: 'json',
     ...changes,

@@ -13,6 +13,7 @@ export function sandboxImages(root: string, logLevel: string): ImageCatalogue {
   return [
     { name: 'ambit/controller', command: program('controller'), env },
     { name: 'ambit/ztunnel', command: program('ztunnel'), env },
+    { name: 'ambit/waypoint', command: program('waypoint'), env },
     {
       name: 'ambit/cni-redirect',
       command: program('cni-agent'),

@@ -25,6 +25,8 @@ const caller: Caller = {
 const authorization = {
   trustDomain: trustDomain(),
   trustedAccounts: new Set(['istio-system/ztunnel']),
+  gatewayAccount: (namespace: string, gateway: string) =>
+    namespace === 'shop' && gateway === 'waypoint' ? 'waypoint' : undefined,
 };
 
 function viewOf(...facts: readonly PodFacts[]): PodView {

@@ -43,6 +43,7 @@ describe('the certificate server', () => {
       authorization: {
         trustDomain: trustDomain(),
         trustedAccounts: new Set(['istio-system/ztunnel']),
+        gatewayAccount: () => undefined,
       },
       pods: {
         podByName: (namespace, name) => pods.get(`${namespace}/${name}`),

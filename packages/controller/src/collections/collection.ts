@@ -6,6 +6,8 @@ export interface ReadableCollection<V> {
   find(index: string, value: string): readonly V[];
   entries(): IterableIterator<[string, V]>;
   readonly size: number;
+  /** Called for every changed key, with undefined when the value went. */
+  onChange(listener: (key: string, value: V | undefined) => void): void;
 }
 
 export type IndexKeys<V> = Readonly<Record<string, (value: V, key: string) => readonly string[]>>;

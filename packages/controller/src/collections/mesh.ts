@@ -1,16 +1,14 @@
-import { createHash } from 'node:crypto';
 import { isDeepStrictEqual } from 'node:util';
 
-import type {
-  Locality,
-  MeshSettings,
-  PolicyKey,
-  Service,
-  SnapshotVersion,
-  Upsert,
-} from '@ambit/api';
+import type { Locality, MeshSettings, PolicyKey, Service, Upsert } from '@ambit/api';
 import { policyKey, serviceKey, trafficDistributionAnnotation } from '@ambit/api';
 
+import type {
+  DestinationRuleRecord,
+  GatewayRecord,
+  RequestAuthenticationRecord,
+  VirtualServiceRecord,
+} from '../kube/decode/configuration.ts';
 import type { EndpointSliceRecord } from '../kube/decode/endpoint-slice.ts';
 import type { NamespaceRecord } from '../kube/decode/namespace.ts';
 import type { NodeRecord } from '../kube/decode/node.ts';
@@ -23,13 +21,19 @@ import type { CompiledPeerAuthentication } from '../translate/peer-authenticatio
 import { compilePeerAuthentication, resolveMtls } from '../translate/peer-authentication.ts';
 import type { CompiledPolicy } from '../translate/policy.ts';
 import { compilePolicy } from '../translate/policy.ts';
+import type { CompiledRequestAuthentication } from '../translate/request-authentication.ts';
 import { selects } from '../translate/selector.ts';
 import { compileService } from '../translate/service.ts';
+import { targetName } from '../translate/targets.ts';
+import type { CompiledWaypoint } from '../translate/waypoint.ts';
 import type { ClusterFacts } from '../translate/workload.ts';
 import { compileWorkload, hasEnded, isWorkload, networkLabel } from '../translate/workload.ts';
 import { Collection } from './collection.ts';
 import type { Derived, Reader } from './derived.ts';
 import { Graph } from './derived.ts';
+import { only, sameVersion, versionOf } from './version.ts';
+import type { WaypointCollections } from './waypoints.ts';
+import { waypointStages } from './waypoints.ts';
 
 /** The records of every kind as they come from the API, by `namespace/name`. */
 export interface Sources {
@@ -40,6 +44,10 @@ export interface Sources {
   readonly nodes: Collection<NodeRecord>;
   readonly peerAuthentications: Collection<PeerAuthenticationRecord>;
   readonly policies: Collection<PolicyRecord>;
+  readonly requestAuthentications: Collection<RequestAuthenticationRecord>;
+  readonly gateways: Collection<GatewayRecord>;
+  readonly virtualServices: Collection<VirtualServiceRecord>;
+  readonly destinationRules: Collection<DestinationRuleRecord>;
   /** One entry, `default`. */
   readonly settings: Collection<MeshSettings>;
 }
@@ -49,6 +57,9 @@ export interface MeshCollections {
   readonly sources: Sources;
   readonly compiledPolicies: Collection<CompiledPolicy>;
   readonly compiledPeerAuthentications: Collection<CompiledPeerAuthentication>;
+  readonly l7: WaypointCollections;
+  /** Waypoints that have a ready endpoint, by key. */
+  readonly programmed: Collection<boolean>;
   /** What proxies are to hold, by type; every value has its version. */
   readonly outputs: readonly Collection<Upsert>[];
   flush(): void;
@@ -67,6 +78,10 @@ export function createSources(): Sources {
     nodes: new Collection('nodes'),
     peerAuthentications: new Collection('peer-authentications'),
     policies: new Collection('policies'),
+    requestAuthentications: new Collection('request-authentications'),
+    gateways: new Collection('gateways'),
+    virtualServices: new Collection('virtual-services'),
+    destinationRules: new Collection('destination-rules'),
     settings: new Collection('settings'),
   };
 }
@@ -92,7 +107,8 @@ export function createMeshCollections(cluster: ClusterFacts): MeshCollections {
   };
   const base = baseStages(graph, sources, cluster, noted);
   const policies = policyStages(graph, sources, cluster, noted);
-  const { services, endpoints } = serviceStages(graph, sources, cluster, { base, noted });
+  const l7 = waypointStages({ graph, sources, cluster, policies: policies.compiled, noted });
+  const { services, endpoints } = serviceStages(graph, sources, cluster, { base, noted, l7 });
   const workloads = noted(
     'workloads',
     graph.derive<PodRecord, Upsert>({
@@ -100,6 +116,7 @@ export function createMeshCollections(cluster: ClusterFacts): MeshCollections {
       primary: sources.pods,
       derive: (pod, key, read) => {
         if (!isWorkload(pod)) return new Map<string, Upsert>();
+        const of = memberships(endpointsOf(read, endpoints, pod));
         const resource = compileWorkload(
           {
             pod,
@@ -110,7 +127,12 @@ export function createMeshCollections(cluster: ClusterFacts): MeshCollections {
               labels: pod.meta.labels,
             }),
             policies: selecting(read, policies.selectors, pod),
-            services: memberships(endpointsOf(read, endpoints, pod)),
+            services: of,
+            waypoint: l7.forWorkload(
+              read,
+              pod,
+              of.map(({ service }) => service),
+            ),
           },
           cluster,
         );
@@ -127,13 +149,31 @@ export function createMeshCollections(cluster: ClusterFacts): MeshCollections {
   const outputs = [
     settingsStage(graph, sources),
     policyOutputStage(graph, policies.compiled),
+    authenticationOutputStage(graph, l7),
+    gatewayOutputStage(graph, l7),
     serviceOutputStage(graph, services),
+    ...l7.outputs,
     workloads,
   ];
+  const programmed = noted(
+    'programmed',
+    graph.derive<CompiledWaypoint, boolean>({
+      name: 'programmed',
+      primary: l7.waypoints,
+      derive: ({ gateway }, key, read) =>
+        only(
+          key,
+          read.find(endpoints, 'service', gateway.service).some(({ ready }) => ready),
+        ),
+      equal: Object.is,
+    }),
+  );
   return {
     sources,
     compiledPolicies: policies.compiled,
     compiledPeerAuthentications: policies.peer,
+    l7,
+    programmed,
     outputs,
     flush: () => graph.flush(),
     recomputations: () => new Map(stages.map(([name, derived]) => [name, derived.recomputations])),
@@ -190,7 +230,8 @@ function policyStages(graph: Graph, sources: Sources, cluster: ClusterFacts, not
     graph.derive<PolicyRecord, CompiledPolicy>({
       name: 'policies',
       primary: sources.policies,
-      derive: (record, key) => only(key, compilePolicy(record, cluster.rootNamespace)),
+      indexes: { target: ({ policy }) => targetsOf(policy) },
+      derive: (record, key) => only(key, compilePolicy(record, cluster)),
       equal: isDeepStrictEqual,
     }),
   );
@@ -229,7 +270,12 @@ function policyStages(graph: Graph, sources: Sources, cluster: ClusterFacts, not
   return { compiled, selectors, peer };
 }
 
+function targetsOf(policy: CompiledPolicy['policy']): readonly string[] {
+  return policy?.scope.kind === 'targeted' ? policy.scope.targets.map(targetName) : [];
+}
+
 interface ServiceStageParts {
+  readonly l7: WaypointCollections;
   readonly base: { readonly namespaces: Collection<string> };
   readonly noted: Noted;
 }
@@ -238,7 +284,7 @@ function serviceStages(
   graph: Graph,
   sources: Sources,
   cluster: ClusterFacts,
-  { base, noted }: ServiceStageParts,
+  { base, noted, l7 }: ServiceStageParts,
 ) {
   const services = noted(
     'services',
@@ -247,7 +293,8 @@ function serviceStages(
       primary: sources.services,
       derive: (record, key, read) => {
         const distribution = read.get(base.namespaces, record.meta.namespace);
-        return only(key, compileService(record, distribution, cluster.clusterDomain));
+        const waypoint = l7.forService(read, record);
+        return only(key, compileService(record, distribution, cluster.clusterDomain, waypoint));
       },
       equal: isDeepStrictEqual,
     }),
@@ -260,6 +307,7 @@ function serviceStages(
       indexes: {
         pod: (one) => (one.pod === undefined ? [] : [one.pod.key]),
         address: (one) => (one.pod === undefined ? one.addresses : []),
+        service: (one) => [one.service],
       },
       derive: (slice, _key, read) => {
         const service = read.get(services, `${slice.meta.namespace}/${slice.service}`);
@@ -341,16 +389,24 @@ function serviceOutputStage(graph: Graph, services: Collection<Service>): Collec
   }).output;
 }
 
-function only<V>(key: string, value: V | undefined): ReadonlyMap<string, V> {
-  return value === undefined ? new Map<string, V>() : new Map([[key, value]]);
+function authenticationOutputStage(graph: Graph, l7: WaypointCollections): Collection<Upsert> {
+  return graph.derive<CompiledRequestAuthentication, Upsert>({
+    name: 'authentication-output',
+    primary: l7.authentications,
+    derive: ({ authentication: resource }, key) =>
+      resource === undefined
+        ? new Map<string, Upsert>()
+        : only(key, { type: 'authentication', name: key, version: versionOf(resource), resource }),
+    equal: sameVersion,
+  }).output;
 }
 
-function sameVersion(left: Upsert, right: Upsert): boolean {
-  return left.version === right.version;
-}
-
-/** 128 bits of the content's hash; resources are built with their fields in one order. */
-export function versionOf(resource: object): SnapshotVersion {
-  const digest = createHash('sha256').update(JSON.stringify(resource)).digest();
-  return digest.subarray(0, 16).toString('base64url') as SnapshotVersion;
+function gatewayOutputStage(graph: Graph, l7: WaypointCollections): Collection<Upsert> {
+  return graph.derive<CompiledWaypoint, Upsert>({
+    name: 'gateway-output',
+    primary: l7.waypoints,
+    derive: ({ gateway: resource }, key) =>
+      only(key, { type: 'gateway', name: key, version: versionOf(resource), resource }),
+    equal: sameVersion,
+  }).output;
 }

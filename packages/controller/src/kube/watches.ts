@@ -4,6 +4,12 @@ import type { Log } from '../log.ts';
 import type { Decode } from './cache.ts';
 import { ObjectCache } from './cache.ts';
 import type { KubeClient } from './client.ts';
+import {
+  decodeDestinationRule,
+  decodeGateway,
+  decodeRequestAuthentication,
+  decodeVirtualService,
+} from './decode/configuration.ts';
 import { decodeEndpointSlice } from './decode/endpoint-slice.ts';
 import type { Problem } from './decode/fields.ts';
 import { decodeNamespace } from './decode/namespace.ts';
@@ -11,6 +17,7 @@ import { decodeNode } from './decode/node.ts';
 import { decodePod } from './decode/pod.ts';
 import { decodeAuthorizationPolicy, decodePeerAuthentication } from './decode/policy.ts';
 import { decodeService } from './decode/service.ts';
+import { kubeStatus } from './error.ts';
 import type { Reflector, ReflectorTimings } from './reflector.ts';
 import { startReflector } from './reflector.ts';
 
@@ -55,7 +62,7 @@ export function startWatches(options: WatchesOptions): Watches {
   const watch = <R>(kind: string, path: string, decode: Decode<R>, into: Collection<R>): void => {
     watched.push(startWatch({ kind, path, decode, into }, options, problems, check));
   };
-  const kinds = 7;
+  const kinds = 11;
   watch('Namespace', '/api/v1/namespaces', decodeNamespace, sources.namespaces);
   watch('Node', '/api/v1/nodes', decodeNode, sources.nodes);
   watch('Pod', '/api/v1/pods', decodePod, sources.pods);
@@ -75,6 +82,26 @@ export function startWatches(options: WatchesOptions): Watches {
     decodeAuthorizationPolicy,
     sources.policies,
   );
+  watch(
+    'RequestAuthentication',
+    `${security}/requestauthentications`,
+    decodeRequestAuthentication,
+    sources.requestAuthentications,
+  );
+  const networking = '/apis/networking.istio.io/v1';
+  watch(
+    'VirtualService',
+    `${networking}/virtualservices`,
+    decodeVirtualService,
+    sources.virtualServices,
+  );
+  watch(
+    'DestinationRule',
+    `${networking}/destinationrules`,
+    decodeDestinationRule,
+    sources.destinationRules,
+  );
+  watch('Gateway', '/apis/gateway.networking.k8s.io/v1/gateways', decodeGateway, sources.gateways);
   return {
     get synced() {
       return watched.every((one) => one.cache.synced);
@@ -136,6 +163,12 @@ function startWatch<R>(
     ...(options.timings === undefined ? {} : { timings: options.timings }),
     onFailure: (error, attempt) => {
       const fields = { err: error, kind, attempt };
+      if (kubeStatus(error) === 404 && !cache.synced) {
+        // The API has no such kind (yet): there are none of it, and nobody waits for them.
+        log.info({ kind }, 'the API does not know this kind; it is asked again');
+        cache.replace([]);
+        onSync();
+      }
       if (attempt > 2) log.warn(fields, 'watch failed; it is tried again');
       else log.debug(fields, 'watch interrupted');
     },

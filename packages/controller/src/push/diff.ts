@@ -19,10 +19,15 @@ export interface Difference {
  * Everything in which a proxy differs from what is current. Upserts come in an order in which nothing is named before
  * it is there: a policy stands before the workload it protects.
  */
-export function fullDifference(held: Held, current: Current): Difference {
+export function fullDifference(
+  held: Held,
+  current: Current,
+  types: ReadonlySet<ResourceType> = new Set(resourceTypes),
+): Difference {
   const upserts: Upsert[] = [];
   const removals: Removal[] = [];
   for (const type of resourceTypes) {
+    if (!types.has(type)) continue;
     const versions = held.get(type);
     for (const [name, upsert] of current.all(type)) {
       if (versions?.get(name) !== upsert.version) upserts.push(upsert);

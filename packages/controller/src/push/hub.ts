@@ -169,6 +169,8 @@ function take(
       if (frame.value.schema !== frameSchema) return `hello.schema must be ${frameSchema}`;
       if (frame.value.node !== peer.arrival.proxy.node)
         return 'hello.node is not the node of its token';
+      if (frame.value.program !== peer.arrival.proxy.program)
+        return 'hello.program is not what its token says';
       clearTimeout(peer.deadline);
       return peer.session.hello(frame.value, synced) ? undefined : 'a second hello';
     case 'ack':

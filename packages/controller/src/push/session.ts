@@ -1,5 +1,5 @@
 import type { Ack, Hello, Nack, ResourceType, SnapshotUpdate, Upsert } from '@ambit/api';
-import { resourceTypes } from '@ambit/api';
+import { resourceTypes, subscriptions } from '@ambit/api';
 
 import type { Current, Difference } from './diff.ts';
 import { chunked, fullDifference, namedDifference } from './diff.ts';
@@ -35,6 +35,7 @@ export class Session {
   readonly #current: Current;
   readonly #nacked = new Map<string, string>();
   #state: SessionState = { kind: 'greeting' };
+  #types: ReadonlySet<ResourceType> = new Set();
   #nonce = 0;
   #lastAcked = 0;
 
@@ -70,6 +71,7 @@ export class Session {
       const known = held.get(type);
       for (const [name, version] of versions) known?.set(name, version);
     }
+    this.#types = subscriptions[frame.program];
     this.#state = { kind: 'waiting', held };
     if (synced) this.begin();
     return true;
@@ -80,12 +82,13 @@ export class Session {
     if (this.#state.kind !== 'waiting') return;
     const { held } = this.#state;
     this.#state = { kind: 'following', held, dirty: new Map(), push: undefined };
-    this.#send(held, fullDifference(held, this.#current));
+    this.#send(held, fullDifference(held, this.#current, this.#types));
   }
 
   changed(names: ReadonlyMap<ResourceType, ReadonlySet<string>>): void {
     if (this.#state.kind !== 'following') return;
     for (const [type, changed] of names) {
+      if (!this.#types.has(type)) continue;
       const dirty = this.#state.dirty.get(type);
       if (dirty === undefined) this.#state.dirty.set(type, new Set(changed));
       else for (const name of changed) dirty.add(name);

@@ -20,6 +20,9 @@ export interface ResourceDefinition {
   readonly versions: readonly string[];
   readonly spec: TSchema;
   readonly columns: readonly PrinterColumn[];
+  readonly scope?: 'Cluster';
+  /** Fields that are known and not done, with why and what to do: paths below `spec`, `[]` for any item. */
+  readonly refused?: ReadonlyMap<string, string>;
 }
 
 /** A CustomResourceDefinition of apiextensions.k8s.io/v1, ready to be created. */
@@ -29,7 +32,7 @@ export interface CustomResourceDefinition {
   readonly metadata: { readonly name: string };
   readonly spec: {
     readonly group: string;
-    readonly scope: 'Namespaced';
+    readonly scope: 'Namespaced' | 'Cluster';
     readonly names: {
       readonly kind: string;
       readonly listKind: string;
@@ -86,7 +89,7 @@ export function crdOf(resource: ResourceDefinition): CustomResourceDefinition {
     metadata: { name: `${resource.plural}.${resource.group}` },
     spec: {
       group: resource.group,
-      scope: 'Namespaced',
+      scope: resource.scope ?? 'Namespaced',
       names: {
         kind: resource.kind,
         listKind: `${resource.kind}List`,
@@ -111,6 +114,10 @@ export function crdOf(resource: ResourceDefinition): CustomResourceDefinition {
 function structural(schema: TSchema): JsonSchema {
   const from = schema as JsonSchema & { patternProperties?: Record<string, JsonSchema> };
   const values = Object.values(from.patternProperties ?? {})[0];
+  // Of what a schema says nothing, everything is kept.
+  if (from.type === undefined && from.enum === undefined) {
+    return { 'x-kubernetes-preserve-unknown-fields': true };
+  }
   return {
     type: from.type ?? 'string',
     ...(from.description === undefined ? {} : { description: from.description }),
@@ -148,6 +155,29 @@ export function schemaProblems(resource: ResourceDefinition, spec: unknown): Sch
     if (problems.size >= 20) break;
   }
   return [...problems.values()];
+}
+
+/** Where a spec uses fields that are known and not done. */
+export function refusedFields(resource: ResourceDefinition, spec: unknown): SchemaProblem[] {
+  const problems: SchemaProblem[] = [];
+  for (const [path, why] of resource.refused ?? []) {
+    for (const at of placesOf(spec, path.split('.'), 'spec'))
+      problems.push({ field: at, message: why });
+  }
+  return problems;
+}
+
+function placesOf(value: unknown, path: readonly string[], at: string): readonly string[] {
+  const [step, ...rest] = path;
+  if (step === undefined) return value === undefined ? [] : [at];
+  if (typeof value !== 'object' || value === null) return [];
+  const name = step.endsWith('[]') ? step.slice(0, -2) : step;
+  const inner: unknown = Object.hasOwn(value, name)
+    ? (value as Record<string, unknown>)[name]
+    : undefined;
+  if (name === step) return placesOf(inner, rest, `${at}.${name}`);
+  const items: readonly unknown[] = Array.isArray(inner) ? (inner as unknown[]) : [];
+  return items.flatMap((item, index) => placesOf(item, rest, `${at}.${name}[${index}]`));
 }
 
 function explain(error: { keyword: string; message: string; params: object }): string {

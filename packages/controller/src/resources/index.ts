@@ -1,12 +1,21 @@
 import { authorizationPolicyResource } from './authorization-policy.ts';
 import type { CustomResourceDefinition, ResourceDefinition } from './crd.ts';
 import { crdOf } from './crd.ts';
+import { destinationRuleResource } from './destination-rule.ts';
+import { gatewayClassResource, gatewayResource } from './gateway.ts';
 import { peerAuthenticationResource } from './peer-authentication.ts';
+import { requestAuthenticationResource } from './request-authentication.ts';
+import { virtualServiceResource } from './virtual-service.ts';
 
 /** Every custom resource that the controller reads. */
 export const resources: readonly ResourceDefinition[] = [
   peerAuthenticationResource,
   authorizationPolicyResource,
+  requestAuthenticationResource,
+  virtualServiceResource,
+  destinationRuleResource,
+  gatewayResource,
+  gatewayClassResource,
 ];
 
 /** The CustomResourceDefinitions of every custom resource that the controller reads. */

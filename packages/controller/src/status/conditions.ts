@@ -13,6 +13,8 @@ export interface Condition {
 
 /** Istio's name for what node proxies make of a resource. */
 export const acceptedType = 'ZtunnelAccepted';
+/** And for what waypoints make of one that is attached to targets. */
+export const waypointAcceptedType = 'WaypointAccepted';
 
 const maxMessageChars = 2048;
 
@@ -21,12 +23,14 @@ export interface Judged {
   /** Fields that only a proxy for HTTP can evaluate. */
   readonly requestFields: readonly string[];
   readonly generation: number;
+  /** Enforced by waypoints, not by node proxies. */
+  readonly targeted?: boolean;
 }
 
 /** What is to be said of a resource. */
 export function acceptance(judged: Judged, now: string): Condition {
   const common = {
-    type: acceptedType,
+    type: judged.targeted === true ? waypointAcceptedType : acceptedType,
     observedGeneration: judged.generation,
     lastTransitionTime: now,
   };
@@ -42,7 +46,8 @@ export function acceptance(judged: Judged, now: string): Condition {
     );
     return { ...common, status: 'False', reason: 'UnsupportedValue', message };
   }
-  return { ...common, status: 'True', reason: 'Accepted', message: 'attached to ztunnel' };
+  const where = judged.targeted === true ? 'waypoints' : 'ztunnel';
+  return { ...common, status: 'True', reason: 'Accepted', message: `attached to ${where}` };
 }
 
 /** The conditions to write, or undefined when those that stand there already say it. */
@@ -71,4 +76,31 @@ function sameCondition(existing: unknown, condition: Condition): boolean {
 
 function shortened(message: string): string {
   return message.length <= maxMessageChars ? message : `${message.slice(0, maxMessageChars - 1)}…`;
+}
+
+/** A condition that is to stand there, without its times. */
+export type Wanted = Pick<Condition, 'type' | 'status' | 'reason' | 'message'>;
+
+/** The conditions to write so that every wanted one stands, or undefined when they all do. */
+export function setConditions(
+  status: unknown,
+  wanted: readonly Wanted[],
+  generation: number,
+  nowMs: number,
+): readonly unknown[] | undefined {
+  const now = new Date(nowMs).toISOString().replace(/\.\d+Z$/, 'Z');
+  let conditions: unknown = field(status, 'conditions');
+  let changed = false;
+  for (const one of wanted) {
+    const next = withCondition(conditions, {
+      ...one,
+      message: shortened(one.message),
+      observedGeneration: generation,
+      lastTransitionTime: now,
+    });
+    if (next === undefined) continue;
+    conditions = next;
+    changed = true;
+  }
+  return changed ? list(conditions) : undefined;
 }

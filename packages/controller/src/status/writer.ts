@@ -65,10 +65,10 @@ export function startStatusWriter(options: StatusWriterOptions): StatusWriter {
   const policyWriter = write(authorizationPolicyResource, (key) => {
     const record = policies.get(key);
     const compiled = collections.compiledPolicies.get(key);
-    // A policy for waypoints or services only is theirs to judge.
     if (record === undefined || compiled?.policy === undefined) return undefined;
     const { problems, requestFields } = compiled;
-    return subjectOf(record, { problems, requestFields });
+    const targeted = compiled.policy.scope.kind === 'targeted';
+    return subjectOf(record, { problems, requestFields, targeted });
   });
   const peerWriter = write(peerAuthenticationResource, (key) => {
     const record = peerAuthentications.get(key);

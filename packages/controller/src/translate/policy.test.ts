@@ -7,7 +7,10 @@ import { compilePolicy } from './policy.ts';
 
 function compile(spec: unknown, metadata: object = {}): CompiledPolicy {
   const object = { metadata: { name: 'p', namespace: 'shop', ...metadata }, spec };
-  return compilePolicy(decoded(decodeAuthorizationPolicy, object), 'istio-system');
+  return compilePolicy(decoded(decodeAuthorizationPolicy, object), {
+    rootNamespace: 'istio-system',
+    clusterDomain: 'cluster.local',
+  });
 }
 
 const always = { from: [], to: [], when: [] };

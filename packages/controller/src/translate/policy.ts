@@ -15,6 +15,8 @@ import type { AuthorizationPolicySpec, RuleSpec } from '../resources/authorizati
 import { compileCondition } from './condition.ts';
 import type { Compilation } from './match.ts';
 import { compileOperation, compileSource } from './match.ts';
+import { compileTargets } from './targets.ts';
+import type { ClusterFacts } from './workload.ts';
 
 /** A policy ready to be pushed, and whom it selects. */
 export interface CompiledPolicy {
@@ -32,8 +34,9 @@ export interface CompiledPolicy {
  * malformed part is left out, a DENY rule matches what is left without that part, and a policy that breaks its
  * schema allows or denies nothing less than everything it might have meant.
  */
-export function compilePolicy(record: PolicyRecord, rootNamespace: string): CompiledPolicy {
+export function compilePolicy(record: PolicyRecord, cluster: PolicyCluster): CompiledPolicy {
   const { meta } = record;
+  const { rootNamespace } = cluster;
   const object = `AuthorizationPolicy ${objectKey(meta)}`;
   if (!record.spec.ok) return closedPolicy(record, record.spec.error, rootNamespace);
   const spec = record.spec.value;
@@ -43,12 +46,12 @@ export function compilePolicy(record: PolicyRecord, rootNamespace: string): Comp
   const report = (path: string, message: string): void => {
     problems.push({ object, field: path, message });
   };
-  const targeted = spec.targetRef !== undefined || (spec.targetRefs?.length ?? 0) > 0;
-  if (targeted && spec.selector !== undefined) {
+  const isTargeted = spec.targetRef !== undefined || (spec.targetRefs?.length ?? 0) > 0;
+  if (isTargeted && spec.selector !== undefined) {
     report('spec.targetRefs', 'cannot be combined with spec.selector, which is used; remove one');
-  } else if (targeted) {
-    return { policy: undefined, selector: undefined, problems, requestFields };
   }
+  const targeted = isTargeted && spec.selector === undefined;
+  const targets = targeted ? compileTargets(spec, meta.namespace, cluster, report) : [];
   const selector = new Map(Object.entries(spec.selector?.matchLabels ?? {}));
   const compilation: Compilation = {
     namespace: meta.namespace,
@@ -60,7 +63,9 @@ export function compilePolicy(record: PolicyRecord, rootNamespace: string): Comp
     name: meta.name,
     namespace: meta.namespace,
     action,
-    scope: scopeOf(meta.namespace, selector, rootNamespace),
+    scope: targeted
+      ? { kind: 'targeted', targets }
+      : scopeOf(meta.namespace, selector, rootNamespace),
     dryRun: isDryRun(record, report),
     rules: compileRules(spec, compilation),
   };
@@ -68,9 +73,13 @@ export function compilePolicy(record: PolicyRecord, rootNamespace: string): Comp
     policy,
     selector: policy.scope.kind === 'selected' ? selector : undefined,
     problems,
-    requestFields,
+    // At a waypoint every attribute of a request can be seen.
+    requestFields: targeted ? [] : requestFields,
   };
 }
+
+/** What a policy takes from the cluster it is in. */
+export type PolicyCluster = Pick<ClusterFacts, 'rootNamespace' | 'clusterDomain'>;
 
 function scopeOf(
   namespace: string,

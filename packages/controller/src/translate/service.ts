@@ -23,6 +23,7 @@ export function compileService(
   record: ServiceRecord,
   namespaceDistribution: string | undefined,
   clusterDomain: string,
+  waypoint: Pick<Service, 'waypoint' | 'withoutWaypoint'> = { withoutWaypoint: 'refuse' },
 ): Service | undefined {
   const hostname = serviceHostname(record.meta, clusterDomain);
   if (hostname === undefined || record.type === 'ExternalName') return undefined;
@@ -36,7 +37,7 @@ export function compileService(
       .filter((one) => one.protocol === 'TCP')
       .map(({ name, port, appProtocol }) => ({ name, port, appProtocol })),
     loadBalancing: loadBalancing(record, namespaceDistribution),
-    withoutWaypoint: 'refuse',
+    ...waypoint,
     publishNotReady: record.publishNotReadyAddresses,
   };
 }

@@ -29,6 +29,7 @@ function compile(record: ReturnType<typeof pod>) {
     mtls,
     policies: [],
     services: [],
+    waypoint: { waypointIdentities: [] },
   };
   return compileWorkload(parts, cluster);
 }

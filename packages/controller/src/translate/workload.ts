@@ -27,6 +27,7 @@ export interface WorkloadParts {
   readonly mtls: MtlsSettings;
   readonly policies: readonly PolicyKey[];
   readonly services: readonly ServiceMembership[];
+  readonly waypoint: Pick<Workload, 'waypoint' | 'waypointIdentities' | 'waypointRequiredBy'>;
 }
 
 const tunnelLabel = 'networking.istio.io/tunnel';
@@ -74,7 +75,7 @@ export function compileWorkload(parts: WorkloadParts, cluster: ClusterFacts): Wo
     policies: parts.policies,
     services: parts.services,
     labels: [...labels].sort(([left], [right]) => (left < right ? -1 : 1)),
-    waypointIdentities: [],
+    ...parts.waypoint,
   };
 }
 

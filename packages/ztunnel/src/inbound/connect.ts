@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net';
 import type { IpAddress, SocketAddress, Workload } from '@ambit/api';
-import { baggageHeader, proxyMark } from '@ambit/api';
+import { baggageHeader, clientIdentityHeader, parseSpiffeIdentity, proxyMark } from '@ambit/api';
 import type { TunnelRequest } from '@ambit/core';
 import {
   causeChain,
@@ -69,11 +69,14 @@ export async function handleTunnel(
     return;
   }
   const { authority, peer } = request;
+  const claimed = parseSpiffeIdentity(request.headers.get(clientIdentityHeader) ?? '');
+  const origin = claimed.ok ? { origin: claimed.value } : {};
   const plan = planTunnel(context.state, workload, {
     authority,
     localIp: local.ip,
     sourceIp: source.ip,
     peer,
+    ...origin,
   });
   const record: ConnectionRecord = {
     ...inboundRecord(context, proxy, workload, source, plan.kind === 'deliver' ? plan.to : local),
@@ -102,6 +105,7 @@ export async function handleTunnel(
       sourceIp: source.ip,
       destination: plan.to,
       peer,
+      ...origin,
     });
   } catch (error) {
     if (!request.isClosed()) request.refuse(503);

@@ -16,6 +16,8 @@ export interface InboundFacts {
   readonly sourceIp: IpAddress;
   readonly destination: SocketAddress;
   readonly peer?: SpiffeIdentity;
+  /** For whom the peer says it speaks; believed only of a waypoint of this workload. */
+  readonly origin?: SpiffeIdentity;
 }
 
 export type InboundPlan =
@@ -46,6 +48,7 @@ export function planTunnel(
     readonly localIp: IpAddress;
     readonly sourceIp: IpAddress;
     readonly peer: SpiffeIdentity;
+    readonly origin?: SpiffeIdentity;
   },
 ): InboundPlan {
   const authority = parseAuthority(request.authority);
@@ -68,6 +71,7 @@ export function planTunnel(
     destination,
     sourceIp: request.sourceIp,
     peer: request.peer,
+    ...(request.origin === undefined ? {} : { origin: request.origin }),
   });
 }
 
@@ -91,10 +95,16 @@ export function mtlsModeOf(workload: Workload, port: Port): MtlsMode {
 /** Judges again what was let in before: a policy may have changed since. */
 export function planDelivery(state: MeshState, facts: InboundFacts): InboundPlan {
   const { workload, destination, sourceIp, peer } = facts;
+  const fromWaypoint = peer !== undefined && workload.waypointIdentities.includes(peer.uri);
   if (meshPorts.has(destination.port))
     return badRequest(`port ${destination.port} belongs to the mesh`);
+  if (workload.waypointRequiredBy !== undefined && !fromWaypoint) {
+    const message = `${workload.waypointRequiredBy} holds here, and this did not come through the waypoint that enforces it`;
+    return { kind: 'deny', status: 401, flags: 'DENY', message };
+  }
   const decision = authorize(state.policiesFor(workload), {
     ...(peer === undefined ? {} : { sourceIdentity: peer }),
+    ...(fromWaypoint && facts.origin !== undefined ? { originIdentity: facts.origin } : {}),
     sourceIp,
     destinationIp: destination.ip,
     destinationPort: destination.port,

@@ -87,7 +87,10 @@ function planService(
     });
   }
   if (service.waypoint !== undefined) {
-    return planWaypoint({ state, source, original, random }, service.waypoint, { service });
+    const plan = planWaypoint({ state, source, original, random }, service.waypoint, { service });
+    // The owner may have said that reaching the service counts for more than passing its waypoint.
+    const direct = plan.kind === 'refuse' && service.withoutWaypoint === 'direct';
+    if (!direct) return plan;
   }
   const chosen = chooseEndpoint(state, source, service, original, random);
   if (chosen === undefined) {
@@ -151,7 +154,7 @@ function planWaypoint(
   if (found === undefined || identity === undefined) {
     return refuse(
       'waypoint-not-ready',
-      'the waypoint that serves this destination is not ready',
+      `the waypoint of this destination is missing or not ready (${nameOf(waypoint)})`,
       named,
     );
   }
@@ -164,6 +167,10 @@ function planWaypoint(
     destination: found.workload,
     ...(named.service === undefined ? {} : { service: named.service }),
   };
+}
+
+function nameOf(waypoint: NonNullable<Workload['waypoint']>): string {
+  return waypoint.kind === 'service' ? waypoint.service : waypoint.ip;
 }
 
 function findWaypoint(

@@ -24,6 +24,8 @@ export interface ServiceRecord {
   readonly trafficDistribution: string;
   readonly internalTrafficPolicy: string;
   readonly publishNotReadyAddresses: boolean;
+  /** `status.conditions` as they stand. */
+  readonly conditions: unknown;
 }
 
 export const decodeService: Decode<ServiceRecord> = (object, meta) => {
@@ -62,6 +64,7 @@ export const decodeService: Decode<ServiceRecord> = (object, meta) => {
     trafficDistribution: text(field(spec, 'trafficDistribution')),
     internalTrafficPolicy: text(field(spec, 'internalTrafficPolicy')),
     publishNotReadyAddresses: field(spec, 'publishNotReadyAddresses') === true,
+    conditions: field(object, 'status', 'conditions'),
   });
 };
 

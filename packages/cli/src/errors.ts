@@ -1,0 +1,2 @@
+/** A failure that its message explains in full. */
+export class CliError extends Error {}

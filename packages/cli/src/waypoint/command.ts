@@ -1,0 +1,366 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { dataplaneModeLabel, useWaypointLabel } from '@ambit/api';
+import { stringify } from 'yaml';
+import type { ArgumentsCamelCase, Argv, CommandModule } from 'yargs';
+import type { CliOutput } from '../cli.ts';
+import { CliError } from '../errors.ts';
+import type { Kube, KubeObject } from '../kube.ts';
+import type { Purpose } from './objects.ts';
+import {
+  allGatewaysPath,
+  conditionOf,
+  gatewayOf,
+  gatewayPath,
+  isWaypoint,
+  purposes,
+  table,
+} from './objects.ts';
+
+export interface CommandDeps {
+  readonly output: CliOutput;
+  readonly connect: (kubeconfig: string | undefined, context: string | undefined) => Kube;
+}
+
+interface Common {
+  readonly kubeconfig?: string;
+  readonly context?: string;
+  readonly namespace?: string;
+  readonly name: string;
+}
+
+interface Making extends Common {
+  readonly for?: Purpose;
+  readonly revision?: string;
+  readonly enrollNamespace: boolean;
+  readonly overwrite: boolean;
+  readonly wait: boolean;
+  readonly waitTimeout: number;
+}
+
+interface Listing extends Common {
+  readonly allNamespaces: boolean;
+}
+
+interface Deleting extends Common {
+  readonly names?: readonly string[];
+  readonly all: boolean;
+}
+
+const pollMs = 250;
+
+/** `ambitctl waypoint …`: the proxy for requests of a namespace. */
+export function waypointCommand(deps: CommandDeps): CommandModule {
+  return {
+    command: 'waypoint <action>',
+    describe: 'Give a namespace a proxy for requests, list them, look at them, take them away',
+    builder: (args) => actions(args, deps),
+    handler: () => undefined,
+  };
+}
+
+function actions(args: Argv, deps: CommandDeps): Argv {
+  return args
+    .option('namespace', {
+      alias: 'n',
+      type: 'string',
+      describe: 'namespace (default: of the context)',
+      global: true,
+    })
+    .option('name', {
+      type: 'string',
+      default: 'waypoint',
+      describe: 'name of the waypoint',
+      global: true,
+    })
+    .command({
+      command: 'apply',
+      describe: 'Deploy a waypoint',
+      builder: (one) => making(one),
+      handler: (given) => apply(given as unknown as Making, deps),
+    })
+    .command({
+      command: 'generate',
+      describe: 'Print the Gateway that apply would make',
+      builder: (one) => making(one),
+      handler: (given) => generate(given as unknown as Making, deps),
+    })
+    .command({
+      command: 'list',
+      describe: 'List waypoints',
+      builder: (one) =>
+        one.option('all-namespaces', {
+          alias: 'A',
+          type: 'boolean',
+          default: false,
+          describe: 'of every namespace',
+        }),
+      handler: (given) => list(given as unknown as Listing, deps),
+    })
+    .command({
+      command: 'status',
+      describe: 'Tell whether a waypoint serves, whom, and what is held back without it',
+      handler: (given) => status(given as unknown as Common, deps),
+    })
+    .command({
+      command: 'delete [names..]',
+      describe: 'Take waypoints away',
+      builder: (one) =>
+        one
+          .positional('names', { type: 'string', array: true, describe: 'names of waypoints' })
+          .option('all', {
+            type: 'boolean',
+            default: false,
+            describe: 'every waypoint of the namespace',
+          }),
+      handler: (given) => remove(given as unknown as Deleting, deps),
+    })
+    .demandCommand(1, 'Which action? ambitctl waypoint --help lists them.')
+    .strict() as Argv;
+}
+
+function making(args: Argv): Argv {
+  return args
+    .option('for', { choices: purposes, describe: 'what traffic it is for (default: service)' })
+    .option('revision', { alias: 'r', type: 'string', describe: 'revision of the control plane' })
+    .option('enroll-namespace', {
+      type: 'boolean',
+      default: false,
+      describe: 'bind the whole namespace to it',
+    })
+    .option('overwrite', {
+      type: 'boolean',
+      default: false,
+      describe: 'bind it although it is bound to another',
+    })
+    .option('wait', {
+      alias: 'w',
+      type: 'boolean',
+      default: false,
+      describe: 'wait until it serves',
+    })
+    .option('wait-timeout', {
+      type: 'number',
+      default: 90,
+      describe: 'seconds to wait at most',
+    }) as Argv;
+}
+
+export type { ArgumentsCamelCase };
+
+function wishOf(given: Making, namespace: string) {
+  return { name: given.name, namespace, purpose: given.for, revision: given.revision };
+}
+
+async function apply(given: Making, { connect, output }: CommandDeps): Promise<void> {
+  const kube = connect(given.kubeconfig, given.context);
+  const namespace = given.namespace ?? kube.namespace;
+  const found = await kube.get(`/api/v1/namespaces/${namespace}`);
+  if (found === undefined) throw new CliError(`there is no namespace ${namespace}`);
+  if (given.enrollNamespace) checkEnrolment(found, given);
+  await kube.apply(
+    gatewayPath(namespace, given.name),
+    gatewayOf(wishOf(given, namespace)),
+    given.overwrite,
+  );
+  output.out(`waypoint ${namespace}/${given.name} applied`);
+  if (given.wait) await untilProgrammed(kube, namespace, given, output);
+  if (given.enrollNamespace) await enrol(kube, found, given, output);
+}
+
+function checkEnrolment({ metadata }: KubeObject, { name, overwrite }: Making): void {
+  const bound = metadata.labels?.[useWaypointLabel];
+  if (bound === undefined || bound === name || overwrite) return;
+  throw new CliError(
+    `namespace ${metadata.name} is bound to waypoint ${bound} already; give --overwrite to bind it to ${name}`,
+  );
+}
+
+async function enrol(
+  kube: Kube,
+  { metadata }: KubeObject,
+  { name }: Making,
+  output: CliOutput,
+): Promise<void> {
+  await kube.merge(`/api/v1/namespaces/${metadata.name}`, {
+    metadata: { labels: { [useWaypointLabel]: name } },
+  });
+  output.out(`namespace ${metadata.name} labelled ${useWaypointLabel}=${name}`);
+  if (metadata.labels?.[dataplaneModeLabel] !== 'ambient') {
+    output.err(
+      `Warning: namespace ${metadata.name} is not in the mesh; label it ${dataplaneModeLabel}=ambient`,
+    );
+  }
+}
+
+async function untilProgrammed(
+  kube: Kube,
+  namespace: string,
+  given: Making,
+  output: CliOutput,
+): Promise<void> {
+  const deadline = Date.now() + given.waitTimeout * 1000;
+  for (;;) {
+    const gateway = await kube.get(gatewayPath(namespace, given.name));
+    const accepted = gateway && conditionOf(gateway, 'Accepted');
+    if (accepted?.status === 'False') {
+      throw new CliError(`waypoint ${namespace}/${given.name} is refused: ${accepted.message}`);
+    }
+    const programmed = gateway && conditionOf(gateway, 'Programmed');
+    if (programmed?.status === 'True') break;
+    if (Date.now() > deadline) {
+      throw new CliError(
+        `waypoint ${namespace}/${given.name} does not serve after ${given.waitTimeout} s: ${programmed?.message ?? 'it is gone'}`,
+      );
+    }
+    await sleep(pollMs);
+  }
+  output.out(`waypoint ${namespace}/${given.name} serves`);
+}
+
+function generate(given: Making, { connect, output }: CommandDeps): void {
+  let { namespace } = given;
+  if (namespace === undefined) {
+    try {
+      namespace = connect(given.kubeconfig, given.context).namespace;
+    } catch {
+      namespace = 'default';
+    }
+  }
+  output.out(stringify(gatewayOf(wishOf(given, namespace))).trimEnd());
+}
+
+async function list(given: Listing, { connect, output }: CommandDeps): Promise<void> {
+  const kube = connect(given.kubeconfig, given.context);
+  const namespace = given.namespace ?? kube.namespace;
+  const path = given.allNamespaces ? allGatewaysPath : gatewayPath(namespace);
+  const found = (await kube.list(path)).filter(isWaypoint);
+  if (found.length === 0) {
+    output.out(
+      given.allNamespaces ? 'No waypoints found.' : `No waypoints found in namespace ${namespace}.`,
+    );
+    return;
+  }
+  const rows = found.map((one) => [
+    ...(given.allNamespaces ? [one.metadata.namespace ?? ''] : []),
+    one.metadata.name,
+    one.metadata.labels?.['istio.io/rev'] ?? 'default',
+    one.metadata.labels?.['istio.io/waypoint-for'] ?? 'service',
+    conditionOf(one, 'Programmed').status,
+  ]);
+  const head = [
+    ...(given.allNamespaces ? ['NAMESPACE'] : []),
+    'NAME',
+    'REVISION',
+    'TRAFFIC',
+    'PROGRAMMED',
+  ];
+  output.out(table([head, ...rows]));
+}
+
+async function status(given: Common, { connect, output }: CommandDeps): Promise<void> {
+  const kube = connect(given.kubeconfig, given.context);
+  const namespace = given.namespace ?? kube.namespace;
+  const gateway = await kube.get(gatewayPath(namespace, given.name));
+  if (gateway === undefined || !isWaypoint(gateway)) {
+    throw new CliError(
+      `there is no waypoint ${namespace}/${given.name}; ambitctl waypoint apply makes one`,
+    );
+  }
+  const accepted = conditionOf(gateway, 'Accepted');
+  const programmed = conditionOf(gateway, 'Programmed');
+  output.out(
+    table([
+      ['NAMESPACE', 'NAME', 'ACCEPTED', 'PROGRAMMED', 'REASON', 'MESSAGE'],
+      [
+        namespace,
+        given.name,
+        accepted.status,
+        programmed.status,
+        programmed.reason,
+        programmed.message,
+      ],
+    ]),
+  );
+  await bindings(kube, `${namespace}/${given.name}`, output);
+  await policies(kube, namespace, given.name, output);
+  if (programmed.status !== 'True')
+    throw new CliError(`waypoint ${namespace}/${given.name} does not serve`);
+}
+
+async function bindings(kube: Kube, waypoint: string, output: CliOutput): Promise<void> {
+  const services = await kube.list('/api/v1/services');
+  const rows = services.flatMap((one) => {
+    const bound = conditionOf(one, 'istio.io/WaypointBound');
+    const ours =
+      bound.message.includes(`waypoint ${waypoint}`) ||
+      bound.message.includes(`Gateway ${waypoint} `);
+    return ours
+      ? [[`${one.metadata.namespace ?? ''}/${one.metadata.name}`, bound.status, bound.message]]
+      : [];
+  });
+  output.out('');
+  output.out(
+    rows.length === 0
+      ? 'No Service is bound to it.'
+      : table([['SERVICE', 'BOUND', 'MESSAGE'], ...rows]),
+  );
+}
+
+async function policies(
+  kube: Kube,
+  namespace: string,
+  name: string,
+  output: CliOutput,
+): Promise<void> {
+  const base = `/apis/security.istio.io/v1/namespaces/${namespace}`;
+  const found = [
+    ...(await kube.list(`${base}/authorizationpolicies`)).map(
+      (one) => ['AuthorizationPolicy', one] as const,
+    ),
+    ...(await kube.list(`${base}/requestauthentications`)).map(
+      (one) => ['RequestAuthentication', one] as const,
+    ),
+  ].filter(
+    ([, { spec }]) => spec?.['targetRefs'] !== undefined || spec?.['targetRef'] !== undefined,
+  );
+  if (found.length === 0) return;
+  output.out('');
+  output.out(
+    table([
+      ['POLICY', 'NAME', 'WITHOUT THE WAYPOINT'],
+      ...found.map(([kind, { metadata }]) => [
+        kind,
+        metadata.name,
+        `workloads refuse what did not come through ${name}`,
+      ]),
+    ]),
+  );
+}
+
+async function remove(given: Deleting, { connect, output }: CommandDeps): Promise<void> {
+  const kube = connect(given.kubeconfig, given.context);
+  const namespace = given.namespace ?? kube.namespace;
+  const named = given.names ?? [];
+  if (given.all && named.length > 0) throw new CliError('give names or --all, not both');
+  const all = given.all
+    ? (await kube.list(gatewayPath(namespace)))
+        .filter(isWaypoint)
+        .map(({ metadata }) => metadata.name)
+    : [];
+  const names = given.all ? all : named.length > 0 ? named : [given.name];
+  const missing: string[] = [];
+  for (const name of names) {
+    const gateway = await kube.get(gatewayPath(namespace, name));
+    if (gateway === undefined || !isWaypoint(gateway)) {
+      missing.push(name);
+      continue;
+    }
+    await kube.remove(gatewayPath(namespace, name));
+    output.out(`waypoint ${namespace}/${name} deleted`);
+  }
+  if (given.all && all.length === 0) output.out(`No waypoints found in namespace ${namespace}.`);
+  if (missing.length > 0)
+    throw new CliError(
+      `there is no waypoint ${missing.map((name) => `${namespace}/${name}`).join(', ')}`,
+    );
+}

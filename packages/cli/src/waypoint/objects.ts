@@ -1,0 +1,68 @@
+import { hbonePort, waypointClass, waypointForLabel } from '@ambit/api';
+import type { KubeObject } from '../kube.ts';
+
+export const purposes = ['service', 'workload', 'all', 'none'] as const;
+export type Purpose = (typeof purposes)[number];
+
+export interface WaypointWish {
+  readonly name: string;
+  readonly namespace: string;
+  /** Left to the default, service, when absent. */
+  readonly purpose: Purpose | undefined;
+  readonly revision: string | undefined;
+}
+
+/** Pure: the Gateway that makes the controller deploy a waypoint. */
+export function gatewayOf({ name, namespace, purpose, revision }: WaypointWish): KubeObject {
+  const labels = {
+    ...(purpose === undefined ? {} : { [waypointForLabel]: purpose }),
+    ...(revision === undefined ? {} : { 'istio.io/rev': revision }),
+  };
+  return {
+    apiVersion: 'gateway.networking.k8s.io/v1',
+    kind: 'Gateway',
+    metadata: { name, namespace, ...(Object.keys(labels).length === 0 ? {} : { labels }) },
+    spec: {
+      gatewayClassName: waypointClass,
+      listeners: [{ name: 'mesh', port: hbonePort, protocol: 'HBONE' }],
+    },
+  };
+}
+
+export function gatewayPath(namespace: string, name = ''): string {
+  const collection = `/apis/gateway.networking.k8s.io/v1/namespaces/${namespace}/gateways`;
+  return name === '' ? collection : `${collection}/${name}`;
+}
+
+export const allGatewaysPath = '/apis/gateway.networking.k8s.io/v1/gateways';
+
+export function isWaypoint({ spec }: KubeObject): boolean {
+  return spec?.['gatewayClassName'] === waypointClass;
+}
+
+export function conditionOf(
+  { status }: KubeObject,
+  type: string,
+): { readonly status: string; readonly reason: string; readonly message: string } {
+  const found = status?.conditions?.find((one) => one.type === type);
+  return {
+    status: found?.status ?? 'Unknown',
+    reason: found?.reason ?? 'Pending',
+    message: found?.message ?? 'the controller has not said anything yet',
+  };
+}
+
+/** Columns of equal width, as kubectl prints them. */
+export function table(rows: readonly (readonly string[])[]): string {
+  const widths = (rows[0] ?? []).map((_, column) =>
+    Math.max(...rows.map((row) => row[column]?.length ?? 0)),
+  );
+  return rows
+    .map((row) =>
+      row
+        .map((cell, column) => cell.padEnd(widths[column] ?? 0))
+        .join('   ')
+        .trimEnd(),
+    )
+    .join('\n');
+}

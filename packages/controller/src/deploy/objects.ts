@@ -1,0 +1,176 @@
+import {
+  controlAudience,
+  gatewayManagedLabel,
+  gatewayNameLabel,
+  hbonePort,
+  metricsPort,
+  readinessPort,
+  rootCertConfigMap,
+} from '@ambit/api';
+
+import type { CompiledWaypoint } from '../translate/waypoint.ts';
+
+export interface DeploySettings {
+  readonly image: string;
+  /** `host:port` at which the controller is reached. */
+  readonly controller: string;
+  readonly clusterId: string;
+  readonly trustDomain: string;
+}
+
+/** An object to be applied, and the path of its collection. */
+export interface Deployed {
+  readonly collection: string;
+  readonly object: {
+    readonly apiVersion: string;
+    readonly kind: string;
+    readonly metadata: { readonly name: string; readonly namespace: string };
+  };
+}
+
+/** Value of `gateway.istio.io/managed` on everything that is deployed. */
+export const managedBy = 'ambit.dev-mesh-controller';
+
+/** Pure: what a waypoint needs in the cluster. Its owner is the Gateway, so that all of it goes when that goes. */
+export function waypointObjects(waypoint: CompiledWaypoint, settings: DeploySettings): Deployed[] {
+  const { meta, infrastructure } = waypoint;
+  const { name, namespace } = meta;
+  const selector = { [gatewayNameLabel]: name };
+  const labels = { ...infrastructure.labels, ...selector, [gatewayManagedLabel]: managedBy };
+  const metadata = {
+    name,
+    namespace,
+    labels,
+    annotations: infrastructure.annotations,
+    ownerReferences: [
+      {
+        apiVersion: 'gateway.networking.k8s.io/v1',
+        kind: 'Gateway',
+        name,
+        uid: meta.uid,
+        controller: true,
+      },
+    ],
+  };
+  return [
+    {
+      collection: `/api/v1/namespaces/${namespace}/serviceaccounts`,
+      object: { apiVersion: 'v1', kind: 'ServiceAccount', metadata },
+    },
+    {
+      collection: `/apis/apps/v1/namespaces/${namespace}/deployments`,
+      object: {
+        apiVersion: 'apps/v1',
+        kind: 'Deployment',
+        metadata,
+        spec: {
+          selector: { matchLabels: selector },
+          template: podTemplate(waypoint, labels, settings),
+        },
+      } as Deployed['object'],
+    },
+    {
+      collection: `/api/v1/namespaces/${namespace}/services`,
+      object: {
+        apiVersion: 'v1',
+        kind: 'Service',
+        metadata,
+        spec: {
+          selector,
+          ipFamilyPolicy: 'PreferDualStack',
+          ports: [
+            {
+              name: 'status-port',
+              port: readinessPort,
+              targetPort: readinessPort,
+              protocol: 'TCP',
+            },
+            { name: 'mesh', port: hbonePort, targetPort: hbonePort, protocol: 'TCP' },
+          ],
+        },
+      } as Deployed['object'],
+    },
+  ];
+}
+
+function podTemplate(
+  { meta, infrastructure }: CompiledWaypoint,
+  labels: Readonly<Record<string, string>>,
+  settings: DeploySettings,
+): object {
+  const from = (fieldPath: string) => ({ valueFrom: { fieldRef: { fieldPath } } });
+  return {
+    metadata: {
+      // A waypoint speaks HBONE itself: nothing of its traffic is for the node's proxy.
+      labels: {
+        ...labels,
+        'istio.io/dataplane-mode': 'none',
+        'service.istio.io/canonical-name': meta.name,
+        'service.istio.io/canonical-revision': 'latest',
+      },
+      annotations: {
+        ...infrastructure.annotations,
+        'prometheus.io/scrape': 'true',
+        'prometheus.io/port': String(metricsPort),
+      },
+    },
+    spec: {
+      serviceAccountName: meta.name,
+      terminationGracePeriodSeconds: 30,
+      containers: [
+        {
+          name: 'istio-proxy',
+          image: settings.image,
+          env: [
+            { name: 'GATEWAY_NAME', value: meta.name },
+            { name: 'POD_NAME', ...from('metadata.name') },
+            { name: 'POD_NAMESPACE', ...from('metadata.namespace') },
+            { name: 'SERVICE_ACCOUNT', ...from('spec.serviceAccountName') },
+            { name: 'NODE_NAME', ...from('spec.nodeName') },
+            { name: 'CONTROLLER_ADDRESS', value: settings.controller },
+            { name: 'CLUSTER_ID', value: settings.clusterId },
+            { name: 'TRUST_DOMAIN', value: settings.trustDomain },
+          ],
+          ports: [
+            { name: 'mesh', containerPort: hbonePort },
+            { name: 'status-port', containerPort: readinessPort },
+            { name: 'http-metrics', containerPort: metricsPort },
+          ],
+          readinessProbe: {
+            httpGet: { path: '/healthz/ready', port: readinessPort },
+            periodSeconds: 1,
+            failureThreshold: 4,
+          },
+          resources: { requests: { cpu: '100m', memory: '128Mi' } },
+          securityContext: {
+            allowPrivilegeEscalation: false,
+            runAsNonRoot: true,
+            readOnlyRootFilesystem: true,
+            capabilities: { drop: ['ALL'] },
+          },
+          volumeMounts: [
+            { name: 'istio-token', mountPath: '/var/run/secrets/tokens', readOnly: true },
+            { name: rootCertConfigMap, mountPath: '/var/run/secrets/istio', readOnly: true },
+          ],
+        },
+      ],
+      volumes: [
+        {
+          name: 'istio-token',
+          projected: {
+            sources: [
+              {
+                serviceAccountToken: {
+                  path: 'istio-token',
+                  expirationSeconds: 43_200,
+                  audience: controlAudience,
+                },
+              },
+            ],
+          },
+        },
+        { name: rootCertConfigMap, configMap: { name: rootCertConfigMap } },
+      ],
+    },
+  };
+}

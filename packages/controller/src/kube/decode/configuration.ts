@@ -1,0 +1,57 @@
+import type { Result } from '@ambit/api';
+import { err, ok } from '@ambit/api';
+
+import type { DestinationRuleSpec } from '../../resources/destination-rule.ts';
+import { destinationRuleResource } from '../../resources/destination-rule.ts';
+import type { GatewaySpec } from '../../resources/gateway.ts';
+import { gatewayResource } from '../../resources/gateway.ts';
+import type { ResourceDefinition } from '../../resources/crd.ts';
+import { refusedFields, schemaProblems } from '../../resources/crd.ts';
+import type { RequestAuthenticationSpec } from '../../resources/request-authentication.ts';
+import { requestAuthenticationResource } from '../../resources/request-authentication.ts';
+import type { VirtualServiceSpec } from '../../resources/virtual-service.ts';
+import { virtualServiceResource } from '../../resources/virtual-service.ts';
+import type { Decode } from '../cache.ts';
+import type { Metadata, Problem } from './fields.ts';
+import { field, objectKey } from './fields.ts';
+
+/**
+ * A resource that configures traffic. One whose spec breaks the schema is kept without it, so that its owner is told;
+ * `problems` also names the fields that are known and not done.
+ */
+export interface ConfigurationRecord<S> {
+  readonly meta: Metadata;
+  readonly spec: Result<S, undefined>;
+  readonly problems: readonly Problem[];
+  /** `status` as it stands. */
+  readonly status: unknown;
+}
+
+export type VirtualServiceRecord = ConfigurationRecord<VirtualServiceSpec>;
+export type DestinationRuleRecord = ConfigurationRecord<DestinationRuleSpec>;
+export type RequestAuthenticationRecord = ConfigurationRecord<RequestAuthenticationSpec>;
+export type GatewayRecord = ConfigurationRecord<GatewaySpec>;
+
+export const decodeVirtualService: Decode<VirtualServiceRecord> = decoder(virtualServiceResource);
+export const decodeDestinationRule: Decode<DestinationRuleRecord> =
+  decoder(destinationRuleResource);
+export const decodeRequestAuthentication: Decode<RequestAuthenticationRecord> = decoder(
+  requestAuthenticationResource,
+);
+export const decodeGateway: Decode<GatewayRecord> = decoder(gatewayResource);
+
+export function decoder<S>(resource: ResourceDefinition): Decode<ConfigurationRecord<S>> {
+  return (object, meta) => {
+    const raw = field(object, 'spec') ?? {};
+    const broken = schemaProblems(resource, raw);
+    const told = broken.length > 0 ? broken : refusedFields(resource, raw);
+    const name = `${resource.kind} ${objectKey(meta)}`;
+    return ok({
+      meta,
+      // The schema was just checked; this is the edge where the type is given.
+      spec: broken.length === 0 ? ok(raw as S) : err(undefined),
+      problems: told.map((one) => ({ object: name, ...one })),
+      status: field(object, 'status'),
+    });
+  };
+}

@@ -1,0 +1,25 @@
+import type { TProperties, TSchema } from 'typebox';
+import { Type } from 'typebox';
+
+/** A closed object of which every field may be absent, as nearly all are in Istio's and the Gateway API. */
+export function part<P extends TProperties>(properties: P) {
+  return Type.Object(properties, { additionalProperties: false });
+}
+
+export const text = Type.Optional(Type.String());
+export const flag = Type.Optional(Type.Boolean());
+export const whole = Type.Optional(Type.Integer());
+export const amount = Type.Optional(Type.Number());
+export const texts = Type.Optional(Type.Array(Type.String()));
+export const textMap = Type.Optional(Type.Record(Type.String(), Type.String()));
+
+export function many<T extends TSchema>(item: T, maxItems = 4096) {
+  return Type.Optional(Type.Array(item, { maxItems }));
+}
+
+/** `exact`, `prefix` or `regex` (RE2), of which exactly one is set. */
+export const stringMatch = part({ exact: text, prefix: text, regex: text });
+/** A length of time such as `1.5s` or `1h30m`. */
+export const duration = Type.Optional(
+  Type.String({ description: 'A length of time such as 250ms, 1.5s or 1h30m.', maxLength: 32 }),
+);

@@ -1,0 +1,151 @@
+import type { ReadableCollection } from '../collections/collection.ts';
+import type { MeshCollections } from '../collections/mesh.ts';
+import type { KubeClient } from '../kube/client.ts';
+import type { ConfigurationRecord } from '../kube/decode/configuration.ts';
+import type { Metadata, Problem } from '../kube/decode/fields.ts';
+import { createReconciler } from '../kube/reconciler.ts';
+import type { Log } from '../log.ts';
+import type { ResourceDefinition } from '../resources/crd.ts';
+import { destinationRuleResource } from '../resources/destination-rule.ts';
+import { requestAuthenticationResource } from '../resources/request-authentication.ts';
+import { virtualServiceResource } from '../resources/virtual-service.ts';
+import type { Binding } from '../translate/waypoint.ts';
+import type { Wanted } from './conditions.ts';
+import { setConditions } from './conditions.ts';
+import { patchStatus } from './patch.ts';
+
+export interface TrafficStatusOptions {
+  readonly client: KubeClient;
+  readonly collections: MeshCollections;
+  readonly nowMs: () => number;
+  readonly log: Log;
+}
+
+/** Tells on resources that configure traffic what became of them, and on Services which waypoint they are bound to. */
+export function startTrafficStatus(options: TrafficStatusOptions): { close(): Promise<void> } {
+  const { sources, l7 } = options.collections;
+  const writers = [
+    follow(options, virtualServiceResource, sources.virtualServices, l7.virtualServices),
+    follow(options, destinationRuleResource, sources.destinationRules, l7.destinationRules),
+    follow(
+      options,
+      requestAuthenticationResource,
+      sources.requestAuthentications,
+      l7.authentications,
+    ),
+    followServices(options),
+  ];
+  return {
+    close: async () => {
+      await Promise.all(writers.map((one) => one.close()));
+    },
+  };
+}
+
+function follow<S>(
+  { client, collections, nowMs, log }: TrafficStatusOptions,
+  resource: ResourceDefinition,
+  records: ReadableCollection<ConfigurationRecord<S>>,
+  compiled: ReadableCollection<{ readonly problems: readonly Problem[] }>,
+): { close(): Promise<void> } {
+  const reconciler = createReconciler({
+    run: async (key) => {
+      collections.flush();
+      const record = records.get(key);
+      const problems = compiled.get(key)?.problems;
+      if (record === undefined || problems === undefined) return;
+      const wanted = judged(problems);
+      const { meta } = record;
+      const conditions = setConditions(record.status, [wanted], meta.generation, nowMs());
+      if (conditions === undefined) return;
+      const version = resource.versions[0] ?? 'v1';
+      const path = `/apis/${resource.group}/${version}/namespaces/${meta.namespace}/${resource.plural}/${meta.name}`;
+      await patchStatus(client, { path, meta, status: { conditions } });
+      if (wanted.status === 'False')
+        log.warn({ object: `${resource.kind} ${key}` }, wanted.message);
+    },
+    onError: (key, error) => {
+      log.warn({ err: error, object: `${resource.kind} ${key}` }, 'status not written');
+    },
+  });
+  records.onChange((key) => reconciler.enqueue(key));
+  compiled.onChange((key) => reconciler.enqueue(key));
+  return reconciler;
+}
+
+function judged(problems: readonly Problem[]): Wanted {
+  if (problems.length === 0) {
+    return {
+      type: 'Accepted',
+      status: 'True',
+      reason: 'Accepted',
+      message: 'applied to waypoints',
+    };
+  }
+  const message = problems.map(({ field, message: text }) => `${field}: ${text}`).join('; ');
+  return { type: 'Accepted', status: 'False', reason: 'Invalid', message };
+}
+
+function followServices({ client, collections, nowMs, log }: TrafficStatusOptions): {
+  close(): Promise<void>;
+} {
+  const { services } = collections.sources;
+  const { bindings } = collections.l7;
+  const reconciler = createReconciler({
+    run: async (key) => {
+      collections.flush();
+      const record = services.get(key);
+      const binding = bindings.get(key);
+      if (record === undefined || binding === undefined) return;
+      const wanted = bound(binding);
+      // A Service that never asked for a waypoint need not be told that it has none.
+      if (wanted === undefined && !hasBoundCondition(record.conditions)) return;
+      const told = wanted ?? unbound;
+      const { meta } = record;
+      const status = { conditions: record.conditions };
+      const conditions = setConditions(status, [told], meta.generation, nowMs());
+      if (conditions === undefined) return;
+      const path = `/api/v1/namespaces/${meta.namespace}/services/${meta.name}`;
+      await patchStatus(client, { path, meta: meta as Metadata, status: { conditions } });
+      if (told.status === 'False' && wanted !== undefined)
+        log.warn({ object: `Service ${key}` }, told.message);
+    },
+    onError: (key, error) => {
+      log.warn({ err: error, object: `Service ${key}` }, 'status not written');
+    },
+  });
+  services.onChange((key) => reconciler.enqueue(key));
+  bindings.onChange((key) => reconciler.enqueue(key));
+  return reconciler;
+}
+
+const boundType = 'istio.io/WaypointBound';
+const unbound: Wanted = {
+  type: boundType,
+  status: 'False',
+  reason: 'NotRequested',
+  message: 'no waypoint is asked for',
+};
+
+function bound(binding: Binding): Wanted | undefined {
+  switch (binding.kind) {
+    case 'none':
+      return undefined;
+    case 'bound':
+      return {
+        type: boundType,
+        status: 'True',
+        reason: 'WaypointAccepted',
+        message: `Successfully attached to waypoint ${binding.gateway}`,
+      };
+    case 'broken':
+      return { type: boundType, status: 'False', reason: binding.reason, message: binding.message };
+  }
+}
+
+function hasBoundCondition(conditions: unknown): boolean {
+  return (
+    Array.isArray(conditions) &&
+    conditions.some((one: unknown) => (one as { type?: unknown } | null)?.type === boundType)
+  );
+}

@@ -1,0 +1,120 @@
+import type { Service } from '@ambit/api';
+
+import type { Metadata, Problem } from '../kube/decode/fields.ts';
+import { objectKey } from '../kube/decode/fields.ts';
+
+export type GatewayRouteKind = 'HTTPRoute' | 'GRPCRoute' | 'TCPRoute' | 'TLSRoute';
+
+/** One end of a reference between objects. */
+export interface ReferenceEnd {
+  readonly group: string;
+  readonly kind: string;
+  readonly namespace: string;
+}
+
+/** What a route is compiled against. */
+export interface RouteWorld {
+  readonly clusterDomain: string;
+  /** A core Service with its ports; undefined when there is none. */
+  service(namespace: string, name: string): Service | undefined;
+  /** Whether a ReferenceGrant allows the reference. */
+  granted(from: ReferenceEnd, to: ReferenceEnd & { readonly name: string }): boolean;
+  /** Why an expression is no RE2; undefined for one that is. */
+  regexProblem(pattern: string): string | undefined;
+}
+
+/** A condition of a route's status, without what only its writer knows. */
+export interface ParentCondition {
+  readonly status: boolean;
+  readonly reason: string;
+  readonly message: string;
+}
+
+interface Fault extends Problem {
+  readonly reason: string;
+}
+
+/** The reasons for refusing a part of a route. */
+export type RefusalReason = 'UnsupportedValue' | 'IncompatibleFilters';
+/** The reasons for not following a reference. */
+export type UnresolvedReason = 'BackendNotFound' | 'RefNotPermitted' | 'InvalidKind';
+
+const maxMessageChars = 2048;
+
+/** One route while it is compiled: what is wrong with it adds up here. */
+export class Compilation {
+  readonly name: string;
+  readonly #object: string;
+  readonly #notes: Problem[] = [];
+  readonly #refusals: Fault[] = [];
+  readonly #unresolved: Fault[] = [];
+
+  constructor(
+    readonly kind: GatewayRouteKind,
+    readonly namespace: string,
+    readonly world: RouteWorld,
+    meta: Metadata,
+  ) {
+    this.name = `${kind}/${objectKey(meta)}`;
+    this.#object = `${kind} ${objectKey(meta)}`;
+  }
+
+  /** What the owner should know, and what changes no condition. */
+  note(field: string, message: string): void {
+    this.#notes.push({ object: this.#object, field, message });
+  }
+
+  /** The route is not accepted as it is written: what depends on the field answers errors. */
+  refuse(field: string, message: string, reason: RefusalReason = 'UnsupportedValue'): void {
+    this.#refusals.push({ object: this.#object, field, message, reason });
+  }
+
+  unresolved(reason: UnresolvedReason, field: string, message: string): void {
+    this.#unresolved.push({ object: this.#object, field, message, reason });
+  }
+
+  /** Grows with every refusal, so that a rule can tell whether one of them is its own. */
+  get refusals(): number {
+    return this.#refusals.length;
+  }
+
+  get accepted(): ParentCondition {
+    return conditionOf(this.#refusals, 'Accepted', 'the route holds for this parent');
+  }
+
+  get resolvedRefs(): ParentCondition {
+    return conditionOf(this.#unresolved, 'ResolvedRefs', 'every reference is resolved');
+  }
+
+  get problems(): readonly Problem[] {
+    return [...this.#refusals, ...this.#unresolved, ...this.#notes].map(
+      ({ object, field, message }) => ({ object, field, message }),
+    );
+  }
+}
+
+/** The first fault gives the reason, all of them the message. */
+function conditionOf(
+  faults: readonly Fault[],
+  goodReason: string,
+  goodMessage: string,
+): ParentCondition {
+  const [first] = faults;
+  if (first === undefined) return { status: true, reason: goodReason, message: goodMessage };
+  const message = faults.map((one) => `${one.field}: ${one.message}`).join('; ');
+  return { status: false, reason: first.reason, message: shortened(message) };
+}
+
+function shortened(message: string): string {
+  return message.length <= maxMessageChars ? message : `${message.slice(0, maxMessageChars - 1)}…`;
+}
+
+/** What a user wrote, safe to be put into a message. */
+export function quoted(value: string): string {
+  return JSON.stringify(value.slice(0, 100));
+}
+
+/** The text as a regular expression that matches exactly it, in RE2's syntax. */
+export function escapeRegex(value: string): string {
+  return value.replaceAll(/[\\^$.*+?()[\]{}|]/g, String.raw`\$&`);
+}

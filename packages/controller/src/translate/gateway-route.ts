@@ -1,0 +1,324 @@
+import type { HttpRoute, Port, ServiceKey, TcpMatch, TcpRoute, TlsRoute } from '@ambit/api';
+import { noChanges, serviceKey } from '@ambit/api';
+
+import type { Metadata, Problem } from '../kube/decode/fields.ts';
+import type {
+  ConnectionRuleSpec,
+  GrpcRouteSpec,
+  HttpFilterSpec,
+  HttpRouteSpec,
+  ParentRefSpec,
+  TcpRouteSpec,
+  TlsRouteSpec,
+} from '../resources/gateway-api.ts';
+import type { FilteredBackendRef } from './gateway-backend.ts';
+import { compileTargets } from './gateway-backend.ts';
+import type { GatewayRouteKind, ParentCondition, RouteWorld } from './gateway-compilation.ts';
+import { Compilation } from './gateway-compilation.ts';
+import type { CompiledFilters } from './gateway-filter.ts';
+import { compileAction, compileBackendChanges, compileFilters } from './gateway-filter.ts';
+import type { CompiledMatch } from './gateway-match.ts';
+import { compileGrpcMatch, compileHttpMatch } from './gateway-match.ts';
+import type { TryRules } from './gateway-retry.ts';
+import { compileTries } from './gateway-retry.ts';
+
+export type { GatewayRouteKind, ParentCondition, RouteWorld } from './gateway-compilation.ts';
+export { mergeGatewayRoutes } from './gateway-merge.ts';
+
+/** A route of the Gateway API whose spec keeps its schema. */
+export interface GatewayRouteRecord<S> {
+  readonly meta: Metadata;
+  readonly kind: GatewayRouteKind;
+  readonly spec: S;
+}
+
+export type AnyGatewayRoute =
+  | (GatewayRouteRecord<HttpRouteSpec> & { readonly kind: 'HTTPRoute' })
+  | (GatewayRouteRecord<GrpcRouteSpec> & { readonly kind: 'GRPCRoute' })
+  | (GatewayRouteRecord<TcpRouteSpec> & { readonly kind: 'TCPRoute' })
+  | (GatewayRouteRecord<TlsRouteSpec> & { readonly kind: 'TLSRoute' });
+
+/** What is to be said of one parent, and where the route holds when it could be attached. */
+export interface ParentOutcome {
+  /** As written, because the status repeats it. */
+  readonly parent: ParentRefSpec;
+  readonly accepted: ParentCondition;
+  readonly resolvedRefs: ParentCondition;
+  /** Undefined when the route could not be attached. */
+  readonly service?: ServiceKey;
+  /** Every port of the service when absent. */
+  readonly port?: Port;
+  /** Set for a consumer route: it holds for clients of this namespace only. */
+  readonly consumerNamespace?: string;
+}
+
+/** The numbers by which matches are ordered, before the age and the names of their routes. */
+export interface MatchOrder {
+  readonly kind: 'GRPCRoute' | 'HTTPRoute';
+  /** The first number that differs decides, and the larger one wins. */
+  readonly precedence: readonly number[];
+  /** Positions within the route: the first one wins. */
+  readonly rule: number;
+  readonly match: number;
+}
+
+/** An HTTP route for one match of one rule. */
+export interface OrderedHttpRoute {
+  readonly route: HttpRoute;
+  readonly order: MatchOrder;
+}
+
+export interface CompiledGatewayRoute {
+  /** `<kind>/<namespace>/<name>`. */
+  readonly name: string;
+  /** Those that are this mesh's to judge; none when the route is another controller's. */
+  readonly parents: readonly ParentOutcome[];
+  /** Without port and namespace of the client, which are the parents' to say. */
+  readonly http: readonly OrderedHttpRoute[];
+  readonly tcp: readonly TcpRoute[];
+  /** One for each name. */
+  readonly tls: readonly TlsRoute[];
+  readonly problems: readonly Problem[];
+}
+
+type Routes = Pick<CompiledGatewayRoute, 'http' | 'tcp' | 'tls'>;
+
+const noRoutes: Routes = { http: [], tcp: [], tls: [] };
+
+/**
+ * A route of the Gateway API that is attached to Services, as GEP-1426 has it. What cannot be done as written answers
+ * errors where it matters: a rule whose filter is refused, the share of a backend that cannot be found. Only a match
+ * that makes no sense is left out. Routes of Gateways alone are nothing to this function.
+ */
+export function compileGatewayRoute(
+  record: AnyGatewayRoute,
+  world: RouteWorld,
+): CompiledGatewayRoute {
+  const { meta, kind, spec } = record;
+  const compilation = new Compilation(kind, meta.namespace, world, meta);
+  const { name } = compilation;
+  const refs = (spec.parentRefs ?? []).filter((ref, index) =>
+    isMeshParent(ref, `spec.parentRefs[${index}]`, compilation),
+  );
+  if (refs.length === 0) {
+    return { name, parents: [], ...noRoutes, problems: compilation.problems };
+  }
+  const routes = compileRules(record, compilation);
+  const parents = refs.map((ref) => parentOutcome(ref, compilation));
+  return { name, parents, ...routes, problems: compilation.problems };
+}
+
+function compileRules(record: AnyGatewayRoute, compilation: Compilation): Routes {
+  switch (record.kind) {
+    case 'HTTPRoute':
+      return {
+        ...noRoutes,
+        http: (record.spec.rules ?? [{}]).flatMap((rule, index) =>
+          compileRequestRule(rule, index, compilation, compileHttpMatch),
+        ),
+      };
+    case 'GRPCRoute':
+      return {
+        ...noRoutes,
+        http: (record.spec.rules ?? [{}]).flatMap((rule, index) =>
+          compileRequestRule(rule, index, compilation, compileGrpcMatch),
+        ),
+      };
+    case 'TCPRoute':
+      return { ...noRoutes, tcp: compileTcpRules(record.spec.rules, compilation) };
+    case 'TLSRoute':
+      return { ...noRoutes, tls: compileTlsRules(record.spec, compilation) };
+  }
+}
+
+function isMeshParent(ref: ParentRefSpec, path: string, compilation: Compilation): boolean {
+  const { group, kind } = ref;
+  if (kind === 'Service' && group === undefined) {
+    compilation.note(`${path}.group`, 'must be "" for a Service; the reference is not followed');
+  }
+  return (
+    (kind === 'Service' && group === '') ||
+    (kind === 'ServiceEntry' && group === 'networking.istio.io')
+  );
+}
+
+/** To be asked when the rules are compiled, because the route is accepted as a whole or not at all. */
+function parentOutcome(parent: ParentRefSpec, compilation: Compilation): ParentOutcome {
+  const { accepted, resolvedRefs, world } = compilation;
+  const namespace = parent.namespace ?? compilation.namespace;
+  const refused = (reason: string, message: string): ParentOutcome => ({
+    parent,
+    accepted: { status: false, reason, message },
+    resolvedRefs,
+  });
+  if (parent.kind !== 'Service') {
+    return refused('UnsupportedValue', 'a ServiceEntry cannot be a parent yet; use a Service');
+  }
+  const key = `${namespace}/${parent.name}`;
+  const service = world.service(namespace, parent.name);
+  if (service === undefined) return refused('NoMatchingParent', `there is no Service ${key}`);
+  const ports = service.ports.filter(
+    (one) =>
+      (parent.port === undefined || one.port === parent.port) &&
+      (parent.sectionName === undefined || one.name === parent.sectionName),
+  );
+  const [port] = ports;
+  const isOnePort = parent.port !== undefined || parent.sectionName !== undefined;
+  if (isOnePort && port === undefined) {
+    const wanted = [
+      ...(parent.sectionName === undefined ? [] : [`named ${parent.sectionName}`]),
+      ...(parent.port === undefined ? [] : [`with number ${parent.port}`]),
+    ];
+    return refused('NoMatchingParent', `Service ${key} has no TCP port ${wanted.join(' and ')}`);
+  }
+  return {
+    parent,
+    accepted,
+    resolvedRefs,
+    service: serviceKey(service.namespace, service.hostname),
+    ...(isOnePort && port !== undefined ? { port: port.port } : {}),
+    ...(namespace === compilation.namespace ? {} : { consumerNamespace: compilation.namespace }),
+  };
+}
+
+/** A rule of HTTPRoute or GRPCRoute: they differ in how they match. */
+interface RequestRule<M> extends TryRules {
+  readonly name?: string;
+  readonly matches?: readonly M[];
+  readonly filters?: readonly HttpFilterSpec[];
+  readonly backendRefs?: readonly FilteredBackendRef[];
+  readonly sessionPersistence?: object;
+}
+
+function compileRequestRule<M extends object>(
+  rule: RequestRule<M>,
+  index: number,
+  compilation: Compilation,
+  compileMatch: (
+    spec: M | Record<string, never>,
+    path: string,
+    compilation: Compilation,
+  ) => CompiledMatch | undefined,
+): OrderedHttpRoute[] {
+  const path = `spec.rules[${index}]`;
+  const specs = rule.matches === undefined || rule.matches.length === 0 ? [{}] : rule.matches;
+  const matches = specs.map((spec, at) =>
+    compileMatch(spec, `${path}.matches[${at}]`, compilation),
+  );
+  const build = requestRoutes(rule, path, matches, compilation);
+  const kind = compilation.kind === 'GRPCRoute' ? 'GRPCRoute' : 'HTTPRoute';
+  const name = `${compilation.name}/${rule.name ?? index}`;
+  return matches.flatMap((match, at) => {
+    if (match === undefined) return [];
+    const route: HttpRoute = { name, matches: [match.match], ...build(match) };
+    return [{ route, order: { kind, precedence: match.precedence, rule: index, match: at } }];
+  });
+}
+
+type RouteBody = Omit<HttpRoute, 'name' | 'matches'>;
+
+/** How the routes of a rule are made from its matches; closed ones when a part of the rule is refused. */
+function requestRoutes(
+  rule: RequestRule<object>,
+  path: string,
+  matches: readonly (CompiledMatch | undefined)[],
+  compilation: Compilation,
+): (match: CompiledMatch) => RouteBody {
+  const refusals = compilation.refusals;
+  if (rule.sessionPersistence !== undefined) {
+    compilation.refuse(`${path}.sessionPersistence`, 'is not supported; remove it');
+  }
+  const filters = compileFilters(rule.filters, `${path}.filters`, compilation);
+  if (matches.some((match) => match !== undefined && match.prefix === undefined)) {
+    refusePrefixReplacement(filters, compilation);
+  }
+  const tries = compileTries(rule, path, compilation);
+  const targets = requestTargets(rule, path, filters, compilation);
+  if (compilation.refusals > refusals) {
+    const why = 'a part of the rule is not supported; see the status of the route';
+    return () => closedBody(why);
+  }
+  const { request, response, mirrors, cors } = filters;
+  return (match) => ({
+    action: compileAction(filters, targets, match.prefix),
+    request,
+    response,
+    ...tries,
+    fault: {},
+    mirrors,
+    ...(cors === undefined ? {} : { cors }),
+  });
+}
+
+function refusePrefixReplacement(filters: CompiledFilters, compilation: Compilation): void {
+  if (filters.replacesPrefix === undefined) return;
+  const message = 'needs matches of type PathPrefix only; use replaceFullPath or another rule';
+  compilation.refuse(filters.replacesPrefix, message);
+}
+
+function requestTargets(
+  rule: RequestRule<object>,
+  path: string,
+  filters: CompiledFilters,
+  compilation: Compilation,
+): ReturnType<typeof compileTargets> {
+  if (filters.redirect !== undefined) {
+    if ((rule.backendRefs ?? []).length > 0) {
+      compilation.note(`${path}.backendRefs`, 'is not used beside a RequestRedirect; remove it');
+    }
+    return [];
+  }
+  return compileTargets(rule.backendRefs, `${path}.backendRefs`, compilation, (ref, at) =>
+    compileBackendChanges(ref, at, compilation),
+  );
+}
+
+/** Answers 500. */
+function closedBody(why: string): RouteBody {
+  const target = { kind: 'missing', why } as const;
+  return {
+    action: {
+      kind: 'forward',
+      targets: [{ weight: 1, target, request: noChanges, response: noChanges }],
+      rewrite: {},
+    },
+    request: noChanges,
+    response: noChanges,
+    fault: {},
+    mirrors: [],
+  };
+}
+
+const anyConnection: TcpMatch = { sourceLabels: [], destinationSubnets: [] };
+
+/** Connections tell nothing by which a second rule could be chosen. */
+function noteUnreachedRules(rules: readonly ConnectionRuleSpec[], compilation: Compilation): void {
+  if (rules.length > 1) {
+    compilation.note('spec.rules[1]', 'is never reached: the first rule takes every connection');
+  }
+}
+
+function compileTcpRules(
+  rules: readonly ConnectionRuleSpec[],
+  compilation: Compilation,
+): TcpRoute[] {
+  noteUnreachedRules(rules, compilation);
+  return rules.map((rule, index) => ({
+    name: `${compilation.name}/${rule.name ?? index}`,
+    matches: [anyConnection],
+    targets: compileTargets(rule.backendRefs, `spec.rules[${index}].backendRefs`, compilation),
+  }));
+}
+
+/** One route for each name, so that exact names can be put before those with a star. */
+function compileTlsRules(spec: TlsRouteSpec, compilation: Compilation): TlsRoute[] {
+  const { hostnames = [] } = spec;
+  const sniHosts = hostnames.length === 0 ? [[]] : hostnames.map((host) => [host.toLowerCase()]);
+  return compileTcpRules(spec.rules, compilation).flatMap(({ name, targets }) =>
+    sniHosts.map((hosts) => ({
+      name,
+      matches: [{ ...anyConnection, sniHosts: hosts }],
+      targets,
+    })),
+  );
+}

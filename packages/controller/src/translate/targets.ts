@@ -1,0 +1,68 @@
+import type { PolicyTarget } from '@ambit/api';
+import { serviceKey } from '@ambit/api';
+
+import type { ClusterFacts } from './workload.ts';
+import { hostnameOf } from './istio-host.ts';
+
+export interface TargetRefSpec {
+  readonly group?: string;
+  readonly kind?: string;
+  readonly name?: string;
+  readonly namespace?: string;
+}
+
+/** What `targetRef` and `targetRefs` name; what cannot be a target is told and left out. */
+export function compileTargets(
+  spec: { readonly targetRef?: TargetRefSpec; readonly targetRefs?: readonly TargetRefSpec[] },
+  namespace: string,
+  cluster: Pick<ClusterFacts, 'rootNamespace' | 'clusterDomain'>,
+  report: (field: string, message: string) => void,
+): PolicyTarget[] {
+  const written: readonly (readonly [string, TargetRefSpec])[] = [
+    ...(spec.targetRef === undefined ? [] : [['spec.targetRef', spec.targetRef] as const]),
+    ...(spec.targetRefs ?? []).map((ref, index) => [`spec.targetRefs[${index}]`, ref] as const),
+  ];
+  return written.flatMap(([path, ref]): PolicyTarget[] => {
+    const { group = '', kind = '', name = '' } = ref;
+    if (ref.namespace !== undefined && ref.namespace !== namespace) {
+      report(`${path}.namespace`, 'must be the namespace of the policy');
+      return [];
+    }
+    if (name === '') {
+      report(`${path}.name`, 'must not be empty');
+      return [];
+    }
+    if (kind === 'Service' && (group === '' || group === 'core')) {
+      const hostname = hostnameOf({ name, namespace }, cluster.clusterDomain);
+      return [{ kind: 'service', service: serviceKey(namespace, hostname) }];
+    }
+    if (group === gatewayGroup && kind === 'Gateway') return [{ kind: 'gateway', namespace, name }];
+    if (group === gatewayGroup && kind === 'GatewayClass') {
+      if (namespace === cluster.rootNamespace) return [{ kind: 'gateway-class', name }];
+      report(
+        path,
+        `a GatewayClass may be named in the root namespace ${cluster.rootNamespace} only`,
+      );
+      return [];
+    }
+    report(
+      `${path}.kind`,
+      `${kind} of group ${JSON.stringify(group)} cannot be a target: use Service, Gateway or GatewayClass`,
+    );
+    return [];
+  });
+}
+
+const gatewayGroup = 'gateway.networking.k8s.io';
+
+/** A target as one text, for an index. */
+export function targetName(target: PolicyTarget): string {
+  switch (target.kind) {
+    case 'service':
+      return `service ${target.service}`;
+    case 'gateway':
+      return `gateway ${target.namespace}/${target.name}`;
+    case 'gateway-class':
+      return `class ${target.name}`;
+  }
+}

@@ -1,0 +1,183 @@
+import type { Gateway, Service, WaypointFor, WaypointRef } from '@ambit/api';
+import {
+  gatewayNameLabel,
+  hbonePort,
+  makeSpiffeIdentity,
+  parsePort,
+  serviceKey,
+  useWaypointLabel,
+  useWaypointNamespaceLabel,
+  waypointClass,
+  waypointForLabel,
+} from '@ambit/api';
+
+import type { GatewayRecord } from '../kube/decode/configuration.ts';
+import type { Metadata, Problem } from '../kube/decode/fields.ts';
+import { objectKey } from '../kube/decode/fields.ts';
+import type { LabelSelectorSpec } from '../resources/gateway.ts';
+import { hostnameOf } from './istio-host.ts';
+import type { ClusterFacts } from './workload.ts';
+
+/** A Gateway of class `istio-waypoint` as it is understood. */
+export interface CompiledWaypoint {
+  readonly gateway: Gateway;
+  /** Which namespaces' objects may be bound to it. */
+  readonly allows: (namespace: string, labels: ReadonlyMap<string, string>) => boolean;
+  readonly problems: readonly Problem[];
+  readonly meta: Metadata;
+  readonly status: unknown;
+  readonly infrastructure: {
+    readonly labels: Readonly<Record<string, string>>;
+    readonly annotations: Readonly<Record<string, string>>;
+  };
+}
+
+const parsedPort = parsePort(hbonePort);
+if (!parsedPort.ok) throw new TypeError(parsedPort.error.message);
+const waypointPort = parsedPort.value;
+
+/** Undefined for a Gateway that is none of ours. */
+export function compileWaypoint(
+  record: GatewayRecord,
+  cluster: ClusterFacts,
+): CompiledWaypoint | undefined {
+  const { meta } = record;
+  if (!record.spec.ok || record.spec.value.gatewayClassName !== waypointClass) return undefined;
+  const spec = record.spec.value;
+  const problems: Problem[] = [...record.problems];
+  const report = (field: string, message: string): void => {
+    problems.push({ object: `Gateway ${objectKey(meta)}`, field, message });
+  };
+  const listeners = spec.listeners ?? [];
+  const listener = listeners.find(({ protocol }) => protocol === 'HBONE');
+  if (listener === undefined) report('spec.listeners', 'has no listener of protocol HBONE');
+  else if (listener.port !== hbonePort) report('spec.listeners[0].port', `must be ${hbonePort}`);
+  if (listeners.length > 1) report('spec.listeners', 'a waypoint has one listener, mesh');
+  const identity = makeSpiffeIdentity(cluster.trustDomain, meta.namespace, meta.name);
+  if (!identity.ok) return undefined;
+  const namespaces = listener?.allowedRoutes?.namespaces;
+  return {
+    gateway: {
+      name: meta.name,
+      namespace: meta.namespace,
+      className: waypointClass,
+      waypointFor: waypointFor(meta, report),
+      identity: identity.value.uri,
+      service: serviceKey(meta.namespace, hostnameOf(meta, cluster.clusterDomain)),
+      xfccClientIdentity:
+        meta.annotations.get('ambient.istio.io/xfcc-include-client-identity') === 'true',
+    },
+    allows: (namespace, labels) =>
+      namespace === meta.namespace ||
+      namespaces?.from === 'All' ||
+      (namespaces?.from === 'Selector' && selectorMatches(namespaces.selector ?? {}, labels)),
+    problems,
+    meta,
+    status: record.status,
+    infrastructure: {
+      labels: spec.infrastructure?.labels ?? {},
+      annotations: spec.infrastructure?.annotations ?? {},
+    },
+  };
+}
+
+function waypointFor(
+  meta: Metadata,
+  report: (field: string, message: string) => void,
+): WaypointFor {
+  const written = meta.labels.get(waypointForLabel) ?? 'service';
+  const known = (['service', 'workload', 'all', 'none'] as const).find((one) => one === written);
+  if (known === undefined) {
+    report(
+      `metadata.labels[${waypointForLabel}]`,
+      'must be service, workload, all or none; service is assumed',
+    );
+  }
+  return known ?? 'service';
+}
+
+function selectorMatches(
+  selector: LabelSelectorSpec,
+  labels: ReadonlyMap<string, string>,
+): boolean {
+  const equal = Object.entries(selector.matchLabels ?? {}).every(
+    ([name, value]) => labels.get(name) === value,
+  );
+  return (
+    equal &&
+    (selector.matchExpressions ?? []).every(({ key = '', operator, values = [] }) => {
+      const value = labels.get(key);
+      switch (operator) {
+        case 'In':
+          return value !== undefined && values.includes(value);
+        case 'NotIn':
+          return value === undefined || !values.includes(value);
+        case 'Exists':
+          return value !== undefined;
+        case 'DoesNotExist':
+          return value === undefined;
+        default:
+          return false;
+      }
+    })
+  );
+}
+
+/** Whether, and to which waypoint, an object is bound. */
+export type Binding =
+  | { readonly kind: 'none' }
+  | { readonly kind: 'bound'; readonly gateway: string; readonly ref: WaypointRef }
+  /** It asks for a waypoint that it does not get: traffic is refused, not let past. */
+  | {
+      readonly kind: 'broken';
+      readonly gateway: string;
+      readonly ref: WaypointRef;
+      readonly reason: 'WaypointMissing' | 'NotAllowed';
+      readonly message: string;
+    };
+
+export interface Bindable {
+  readonly meta: Metadata;
+  readonly what: 'service' | 'workload';
+}
+
+export interface BindingWorld {
+  readonly namespaceLabels: ReadonlyMap<string, string>;
+  readonly clusterDomain: string;
+  waypoint(key: string): CompiledWaypoint | undefined;
+}
+
+/** Reads `istio.io/use-waypoint` of an object and its namespace; the object's own wins, and `none` opts out. */
+export function bindingOf({ meta, what }: Bindable, world: BindingWorld): Binding {
+  // A waypoint's own pods and Service would send their traffic to themselves.
+  if (meta.labels.has(gatewayNameLabel)) return { kind: 'none' };
+  const own = meta.labels.get(useWaypointLabel);
+  const labels = own === undefined ? world.namespaceLabels : meta.labels;
+  const name = labels.get(useWaypointLabel);
+  if (name === undefined || name === '' || name === 'none') return { kind: 'none' };
+  const namespace = labels.get(useWaypointNamespaceLabel) ?? meta.namespace;
+  const key = `${namespace}/${name}`;
+  const waypoint = world.waypoint(key);
+  const ref = refTo({ name, namespace }, world.clusterDomain);
+  if (waypoint === undefined) {
+    // A waypoint serves services unless it says more; of one that is not there nothing more is known.
+    if (what === 'workload') return { kind: 'none' };
+    const message = `there is no Gateway ${key} of class ${waypointClass}; traffic is refused until there is`;
+    return { kind: 'broken', gateway: key, ref, reason: 'WaypointMissing', message };
+  }
+  const serves = waypoint.gateway.waypointFor;
+  if (serves !== 'all' && serves !== what) return { kind: 'none' };
+  if (!waypoint.allows(meta.namespace, world.namespaceLabels)) {
+    const nowhere = refTo({ name: 'not-allowed', namespace: `${namespace}-` }, world.clusterDomain);
+    const message = `Gateway ${key} allows no namespace ${meta.namespace} (allowedRoutes); traffic is refused`;
+    return { kind: 'broken', gateway: key, ref: nowhere, reason: 'NotAllowed', message };
+  }
+  return { kind: 'bound', gateway: key, ref };
+}
+
+function refTo(name: { name: string; namespace: string }, clusterDomain: string): WaypointRef {
+  const service = serviceKey(name.namespace, hostnameOf(name, clusterDomain));
+  return { kind: 'service', service, port: waypointPort };
+}
+
+export type { Service };
