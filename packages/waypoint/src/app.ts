@@ -29,7 +29,8 @@ import { serveTunnel } from './inbound/tunnel.ts';
 import type { LineSink } from './observe/access.ts';
 import { createAccessLog } from './observe/access.ts';
 import { createWaypointMetrics } from './observe/metrics.ts';
-import { noTokens } from './policy/tokens.ts';
+import { createJwksSource } from './policy/jwks.ts';
+import { createTokenVerifier } from './policy/tokens.ts';
 import { RouteIndexes } from './route/indexes.ts';
 
 export interface WaypointDeps {
@@ -124,7 +125,7 @@ export async function startWaypoint(config: WaypointConfig, deps: WaypointDeps):
     clusters,
     open,
     routes: new RouteIndexes(),
-    tokens: noTokens(state),
+    tokens: createTokenVerifier(state, createJwksSource()),
     metrics,
     access: createAccessLog(config.logFormat, deps.access),
     logger,
@@ -189,6 +190,7 @@ export async function startWaypoint(config: WaypointConfig, deps: WaypointDeps):
       hbone.end(() => true, 'destroy');
       for (const cluster of clusters) cluster.pool.destroy();
       pool.destroy(() => true);
+      context.tokens.close();
       certificates.close();
       control.close();
       await admin.close();

@@ -44,17 +44,18 @@ const maxMessageChars = 2048;
 /** One route while it is compiled: what is wrong with it adds up here. */
 export class Compilation {
   readonly name: string;
+  readonly kind: GatewayRouteKind;
+  readonly namespace: string;
+  readonly world: RouteWorld;
   readonly #object: string;
   readonly #notes: Problem[] = [];
   readonly #refusals: Fault[] = [];
   readonly #unresolved: Fault[] = [];
 
-  constructor(
-    readonly kind: GatewayRouteKind,
-    readonly namespace: string,
-    readonly world: RouteWorld,
-    meta: Metadata,
-  ) {
+  constructor(kind: GatewayRouteKind, meta: Metadata, world: RouteWorld) {
+    this.kind = kind;
+    this.namespace = meta.namespace;
+    this.world = world;
     this.name = `${kind}/${objectKey(meta)}`;
     this.#object = `${kind} ${objectKey(meta)}`;
   }

@@ -244,7 +244,7 @@ function refusedNames(scope: Scope): TlsRoute {
   };
 }
 
-/** The most specific name first: all of the listening and asking is done by it. */
+/** The most specific name first, whatever the age of its route: a star must not hide a whole name. */
 function sortedTls(group: Group): TlsRoute[] {
   return group.routes
     .flatMap((attached) => attached.compiled.tls.map((route) => ({ attached, route })))

@@ -95,7 +95,7 @@ export function compileGatewayRoute(
   world: RouteWorld,
 ): CompiledGatewayRoute {
   const { meta, kind, spec } = record;
-  const compilation = new Compilation(kind, meta.namespace, world, meta);
+  const compilation = new Compilation(kind, meta, world);
   const { name } = compilation;
   const refs = (spec.parentRefs ?? []).filter((ref, index) =>
     isMeshParent(ref, `spec.parentRefs[${index}]`, compilation),

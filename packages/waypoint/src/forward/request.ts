@@ -611,7 +611,6 @@ function vouch(
   for (const [name] of [...headers]) if (name.startsWith('x-envoy-')) headers.delete(name);
   headers.set('x-forwarded-client-cert', `By=${own};URI=${downstream.peer.uri}`);
   headers.set('x-forwarded-proto', request.scheme);
-  if (!headers.has('x-request-id')) headers.append('x-request-id', randomUUID());
 }
 
 function valueOf(key: HashKey, request: RequestHead, sourceIp: string): string | undefined {

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import type { CorsPolicy, HeaderChanges, HttpRoute, Target, WeightedTarget } from '@ambit/api';
 import { noChanges } from '@ambit/api';
 import type { Downstream, WaypointContext } from '../context.ts';
@@ -19,6 +20,7 @@ export function serveRequest(
   exchange: ServerExchange,
 ): void {
   const { request } = exchange;
+  if (!request.headers.has('x-request-id')) request.headers.append('x-request-id', randomUUID());
   const record = new RequestRecord(context, downstream, request);
   const refuse = (status: number, flags: string, details: string, body: string, more?: Fields) => {
     record.fail(status, flags, details);

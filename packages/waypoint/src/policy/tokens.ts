@@ -1,6 +1,9 @@
-import type { PolicyTarget } from '@ambit/api';
+import type { JwtRule, PolicyTarget } from '@ambit/api';
 import type { MeshState, VerifiedToken } from '@ambit/core';
 import type { RequestHead } from '../http/message.ts';
+import type { JwksSource } from './jwks.ts';
+import type { GoodToken } from './jwt.ts';
+import { verifyTokens } from './jwt.ts';
 
 /** What became of the token of a request. */
 export type TokenOutcome =
@@ -16,11 +19,87 @@ export interface TokenVerifier {
   close(): void;
 }
 
-/** For a state in which nobody has asked for tokens, and for tests. */
-export function noTokens(state: MeshState): TokenVerifier {
+export function createTokenVerifier(
+  state: MeshState,
+  jwks: JwksSource,
+  nowMs = Date.now,
+): TokenVerifier {
   return {
     concerns: (targets) => state.authenticationsForTargets(targets).length > 0,
-    verify: () => Promise.resolve({ kind: 'invalid', message: 'tokens cannot be verified' }),
-    close: () => undefined,
+    async verify(targets, request) {
+      const found = state.authenticationsForTargets(targets);
+      const rules: JwtRule[] = [];
+      for (const one of found) {
+        // What it would have demanded is not known.
+        if (one === 'undecodable')
+          return { kind: 'invalid', message: 'RequestAuthentication cannot be read' };
+        rules.push(...one.rules);
+      }
+      // Whoever sends what only a verified token may say is found out before it could be believed.
+      for (const rule of rules) {
+        if (rule.outputPayloadToHeader !== undefined)
+          request.headers.delete(rule.outputPayloadToHeader);
+        for (const { header } of rule.outputClaimsToHeaders) request.headers.delete(header);
+      }
+      const verified = await verifyTokens(rules, request, jwks, nowMs());
+      if (!verified.ok) return { kind: 'invalid', message: verified.error };
+      for (const good of verified.value) handOn(good, request);
+      const [first] = verified.value;
+      return first === undefined ? { kind: 'none' } : { kind: 'valid', token: first.token };
+    },
+    close: () => jwks.close(),
   };
+}
+
+function handOn({ rule, token, location, payload }: GoodToken, request: RequestHead): void {
+  if (!rule.forwardOriginalToken) takeAway(location, request);
+  if (rule.outputPayloadToHeader !== undefined)
+    request.headers.set(rule.outputPayloadToHeader, payload);
+  for (const { header, claim } of rule.outputClaimsToHeaders) {
+    let value: unknown = token.claims;
+    for (const name of claim) {
+      value =
+        typeof value === 'object' && value !== null && Object.hasOwn(value, name)
+          ? (value as Readonly<Record<string, unknown>>)[name]
+          : undefined;
+    }
+    const isPlain =
+      typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean';
+    // A claim is anybody's text: it may not end the line it is written on.
+    if (isPlain && /^[\t\x20-\x7e]*$/.test(String(value)))
+      request.headers.set(header, String(value));
+  }
+}
+
+function takeAway(location: GoodToken['location'], request: RequestHead): void {
+  switch (location.kind) {
+    case 'header':
+      request.headers.delete(location.name);
+      return;
+    case 'query': {
+      const at = request.path.indexOf('?');
+      const left = request.path
+        .slice(at + 1)
+        .split('&')
+        .filter((pair) => decodeURIComponentSafe(pair.split('=')[0] ?? '') !== location.name);
+      request.path = request.path.slice(0, at) + (left.length === 0 ? '' : `?${left.join('&')}`);
+      return;
+    }
+    case 'cookie': {
+      const lines = request.headers.all('cookie').flatMap((line) => line.split(';'));
+      const left = lines
+        .map((pair) => pair.trim())
+        .filter((pair) => !pair.startsWith(`${location.name}=`));
+      request.headers.delete('cookie');
+      if (left.length > 0) request.headers.append('cookie', left.join('; '));
+    }
+  }
+}
+
+function decodeURIComponentSafe(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
 }

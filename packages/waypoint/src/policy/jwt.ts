@@ -1,0 +1,172 @@
+import type { JwtRule, Result, TokenLocation } from '@ambit/api';
+import { err, ok } from '@ambit/api';
+import type { VerifiedToken } from '@ambit/core';
+import type { JWK, JWTPayload } from 'jose';
+import { decodeProtectedHeader, importJWK, jwtVerify } from 'jose';
+import type { RequestHead } from '../http/message.ts';
+import type { JwksSource } from './jwks.ts';
+
+/** A token that a rule found good, and where it stood. */
+export interface GoodToken {
+  readonly rule: JwtRule;
+  readonly token: VerifiedToken;
+  readonly location: TokenLocation;
+  /** The middle part of the token as it came. */
+  readonly payload: string;
+}
+
+const maxTokenChars = 16 * 1024;
+const skewSeconds = 60;
+const algorithms: ReadonlyMap<string, readonly string[]> = new Map([
+  ['RSA', ['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512']],
+  ['EC', ['ES256', 'ES384', 'ES512']],
+  ['OKP', ['EdDSA', 'Ed25519']],
+]);
+const defaultLocations: readonly TokenLocation[] = [
+  { kind: 'header', name: 'authorization', prefix: 'Bearer ' },
+  { kind: 'query', name: 'access_token' },
+];
+
+/** Verifies the tokens of a request by the rules; no token at all is neither good nor bad. */
+export async function verifyTokens(
+  rules: readonly JwtRule[],
+  request: RequestHead,
+  jwks: JwksSource,
+  nowMs: number,
+): Promise<Result<readonly GoodToken[], string>> {
+  const found = new Map<string, { readonly location: TokenLocation; readonly rules: JwtRule[] }>();
+  for (const rule of rules) {
+    for (const location of rule.from.length === 0 ? defaultLocations : rule.from) {
+      const values = tokensAt(location, request);
+      if (values.length > 1) return err('more than one token in one place');
+      const [value] = values;
+      if (value === undefined) continue;
+      const known = found.get(value);
+      if (known === undefined) found.set(value, { location, rules: [rule] });
+      else known.rules.push(rule);
+    }
+  }
+  const good: GoodToken[] = [];
+  for (const [text, { location, rules: candidates }] of found) {
+    const verified = await verifyToken(text, candidates, jwks, nowMs);
+    if (!verified.ok) return verified;
+    good.push({ ...verified.value, location });
+  }
+  return ok(good);
+}
+
+function tokensAt(location: TokenLocation, { headers, path }: RequestHead): readonly string[] {
+  switch (location.kind) {
+    case 'header':
+      return headers
+        .all(location.name)
+        .filter((value) => value.startsWith(location.prefix))
+        .map((value) => value.slice(location.prefix.length).trim());
+    case 'query': {
+      const at = path.indexOf('?');
+      return at < 0 ? [] : new URLSearchParams(path.slice(at + 1)).getAll(location.name);
+    }
+    case 'cookie':
+      return headers
+        .all('cookie')
+        .flatMap((line) => line.split(';'))
+        .map((pair) => pair.trim())
+        .filter((pair) => pair.startsWith(`${location.name}=`))
+        .map((pair) => pair.slice(location.name.length + 1));
+  }
+}
+
+async function verifyToken(
+  text: string,
+  rules: readonly JwtRule[],
+  jwks: JwksSource,
+  nowMs: number,
+): Promise<Result<Omit<GoodToken, 'location'>, string>> {
+  if (text.length > maxTokenChars) return err('Jwt is too long');
+  const parts = text.split('.');
+  const [, payload = ''] = parts;
+  if (parts.length !== 3) return err('Jwt is not in the form of Header.Payload.Signature');
+  const issuer = issuerOf(payload);
+  const rule = rules.find((one) => one.issuer === issuer);
+  if (rule === undefined) return err('Jwt issuer is not configured');
+  const keys = await jwks.keys(rule);
+  if (!keys.ok) return err(`Jwks cannot be had: ${keys.error}`);
+  const claims = await signedClaims(text, keys.value, rule, nowMs);
+  if (!claims.ok) return claims;
+  const { aud, azp, sub } = claims.value;
+  const audiences = typeof aud === 'string' ? [aud] : Array.isArray(aud) ? aud.map(String) : [];
+  return ok({
+    rule,
+    payload,
+    token: {
+      principal: `${rule.issuer}/${typeof sub === 'string' ? sub : ''}`,
+      audiences,
+      presenter: typeof azp === 'string' ? azp : undefined,
+      claims: claims.value,
+    },
+  });
+}
+
+/** Read before anything is verified, and only to find the rule: what it claims is proved by that rule's keys. */
+function issuerOf(payload: string): string | undefined {
+  try {
+    const claims: unknown = JSON.parse(Buffer.from(payload, 'base64url').toString());
+    const issuer =
+      typeof claims === 'object' && claims !== null ? (claims as { iss?: unknown }).iss : undefined;
+    return typeof issuer === 'string' ? issuer : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+async function signedClaims(
+  text: string,
+  keys: readonly JWK[],
+  rule: JwtRule,
+  nowMs: number,
+): Promise<Result<JWTPayload, string>> {
+  let header: ReturnType<typeof decodeProtectedHeader>;
+  try {
+    header = decodeProtectedHeader(text);
+  } catch {
+    return err('Jwt header is malformed');
+  }
+  const { alg = '', kid } = header;
+  const candidates = keys.filter(
+    (key) =>
+      (algorithms.get(key.kty ?? '') ?? []).includes(alg) &&
+      (key.alg === undefined || key.alg === alg) &&
+      (key.use === undefined || key.use === 'sig') &&
+      (kid === undefined || key.kid === undefined || key.kid === kid),
+  );
+  let last = 'Jwks does not have a key to match';
+  for (const key of candidates) {
+    try {
+      const { payload } = await jwtVerify(text, await importJWK(key, alg), {
+        algorithms: [alg],
+        issuer: rule.issuer,
+        clockTolerance: skewSeconds,
+        currentDate: new Date(nowMs),
+        ...(rule.audiences.length === 0 ? {} : { audience: [...rule.audiences] }),
+      });
+      return ok(payload);
+    } catch (error) {
+      last = explain(error);
+    }
+  }
+  return err(last);
+}
+
+function explain(error: unknown): string {
+  const code =
+    typeof error === 'object' && error !== null && 'code' in error ? String(error.code) : '';
+  const claim =
+    typeof error === 'object' && error !== null && 'claim' in error ? String(error.claim) : '';
+  if (code === 'ERR_JWT_EXPIRED') return 'Jwt is expired';
+  if (code === 'ERR_JWT_CLAIM_VALIDATION_FAILED') {
+    return claim === 'aud'
+      ? 'Audiences in Jwt are not allowed'
+      : `Jwt claim ${claim} is not as it must be`;
+  }
+  return 'Jwt verification fails';
+}
