@@ -11,6 +11,11 @@ export function serve(name, port, answer) {
       response.end(`${JSON.stringify(body)}\n`);
     };
     if (incoming.url === '/healthz') return send(200, { ok: true });
+    // For demonstrations of what a mesh does about it: a version that fails, or one that takes its time.
+    const fails = Math.random() * 100 < Number(process.env.FAIL_PERCENT ?? 0);
+    if (fails) return send(503, { service: name, version, error: 'this version is broken' });
+    const slowMs = Number(process.env.SLOW_MS ?? 0);
+    if (slowMs > 0) await new Promise((resolve) => setTimeout(resolve, slowMs));
     const seen = {
       service: name,
       version,

@@ -74,6 +74,7 @@ describe('a proxy on the control channel', () => {
       client: clientOf(fake),
       timings: fastTimings,
     });
+    await controller.whenSynced;
     await until(() => fake.openWatches >= 8, 'all watches open');
   });
   afterEach(async () => {

@@ -1,6 +1,6 @@
 import type { Server } from 'node:net';
 import { connect, createServer } from 'node:net';
-import type { IpAddress, SpiffeIdentity } from '@ambit/api';
+import type { Gateway, IpAddress, SpiffeIdentity } from '@ambit/api';
 import { makeSpiffeIdentity, podUid } from '@ambit/api';
 import type { AdminServers, Logger, Metrics, WorkloadCertificate } from '@ambit/core';
 import {
@@ -25,6 +25,7 @@ import { ConnectionPool } from './forward/connections.ts';
 import { createOpenStream } from './forward/open.ts';
 import type { Http1ServerConnection } from './http1/server.ts';
 import { defaultHttp1Limits } from './http1/limits.ts';
+import { Bindings } from './inbound/bindings.ts';
 import { serveTunnel } from './inbound/tunnel.ts';
 import type { LineSink } from './observe/access.ts';
 import { createAccessLog } from './observe/access.ts';
@@ -66,6 +67,7 @@ export async function startWaypoint(config: WaypointConfig, deps: WaypointDeps):
   const registry = deps.metrics ?? createMetrics({ processFigures: true });
   const metrics = createWaypointMetrics(registry, version);
 
+  let holding = false;
   const control = startControlClient({
     address: config.controller,
     tokenFile: config.tokenFile,
@@ -78,6 +80,11 @@ export async function startWaypoint(config: WaypointConfig, deps: WaypointDeps):
     onUpdate: (update) => {
       updater.apply(update);
       if (update.complete) stateReceived();
+    },
+    onConnection: (what) => {
+      if (what !== 'connected' || holding) return;
+      holding = true;
+      certificates.hold(identity);
     },
   });
   const certificates = createCertificateStore({
@@ -111,8 +118,6 @@ export async function startWaypoint(config: WaypointConfig, deps: WaypointDeps):
     certificateReceived();
     return parsed.value;
   }
-  certificates.hold(identity);
-
   const open = createOpenStream({ pool, identity, sourceIp: noAddress });
   const uid = podUid(config.clusterId, config.namespace, config.instance);
   const clusters = new Clusters({
@@ -120,8 +125,11 @@ export async function startWaypoint(config: WaypointConfig, deps: WaypointDeps):
     own: () => state.workload(uid),
     pool: (cluster) => new ConnectionPool(cluster, open, defaultHttp1Limits),
   });
+  const gateway = (): Gateway | undefined =>
+    state.gateway(`${config.namespace}/${config.gatewayName}`);
   const context: WaypointContext = {
     state,
+    bindings: new Bindings(state, gateway),
     clusters,
     open,
     routes: new RouteIndexes(),
@@ -129,7 +137,7 @@ export async function startWaypoint(config: WaypointConfig, deps: WaypointDeps):
     metrics,
     access: createAccessLog(config.logFormat, deps.access),
     logger,
-    gateway: () => state.gateway(`${config.namespace}/${config.gatewayName}`),
+    gateway,
     identity,
     random: deps.random ?? Math.random,
   };
@@ -142,7 +150,7 @@ export async function startWaypoint(config: WaypointConfig, deps: WaypointDeps):
       );
     },
     onTunnel: (request) =>
-      serveTunnel(context, request, defaultHttp1Limits, {
+      void serveTunnel(context, request, defaultHttp1Limits, {
         add: (connection) => connections.add(connection),
         remove: (connection) => connections.delete(connection),
       }),
@@ -190,6 +198,7 @@ export async function startWaypoint(config: WaypointConfig, deps: WaypointDeps):
       hbone.end(() => true, 'destroy');
       for (const cluster of clusters) cluster.pool.destroy();
       pool.destroy(() => true);
+      context.bindings.close();
       context.tokens.close();
       certificates.close();
       control.close();

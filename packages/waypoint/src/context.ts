@@ -1,15 +1,8 @@
-import type {
-  Gateway,
-  IpAddress,
-  Port,
-  Service,
-  SocketAddress,
-  SpiffeIdentity,
-  Workload,
-} from '@ambit/api';
+import type { Gateway, Port, Service, SocketAddress, SpiffeIdentity, Workload } from '@ambit/api';
 import type { Logger, MeshState } from '@ambit/core';
-import type { Clusters, EndpointHost, UpstreamCluster } from './forward/clusters.ts';
+import type { Clusters } from './forward/clusters.ts';
 import type { OpenStream } from './forward/connections.ts';
+import type { Bindings } from './inbound/bindings.ts';
 import type { AccessLog } from './observe/access.ts';
 import type { WaypointMetrics } from './observe/metrics.ts';
 import type { TokenVerifier } from './policy/tokens.ts';
@@ -26,6 +19,7 @@ export interface WaypointContext {
   readonly access: AccessLog;
   readonly logger: Logger;
   readonly gateway: () => Gateway | undefined;
+  readonly bindings: Bindings;
   readonly identity: SpiffeIdentity;
   readonly random: () => number;
 }
@@ -44,10 +38,3 @@ export interface Downstream {
   readonly service: Service | undefined;
   readonly workload: Workload | undefined;
 }
-
-export interface Reached {
-  readonly host: EndpointHost;
-  readonly cluster: UpstreamCluster;
-}
-
-export type { IpAddress };

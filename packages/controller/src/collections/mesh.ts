@@ -6,6 +6,11 @@ import { policyKey, serviceKey, trafficDistributionAnnotation } from '@ambit/api
 import type {
   DestinationRuleRecord,
   GatewayRecord,
+  GrpcRouteRecord,
+  HttpRouteRecord,
+  ReferenceGrantRecord,
+  TcpRouteRecord,
+  TlsRouteRecord,
   RequestAuthenticationRecord,
   VirtualServiceRecord,
 } from '../kube/decode/configuration.ts';
@@ -48,6 +53,11 @@ export interface Sources {
   readonly gateways: Collection<GatewayRecord>;
   readonly virtualServices: Collection<VirtualServiceRecord>;
   readonly destinationRules: Collection<DestinationRuleRecord>;
+  readonly httpRoutes: Collection<HttpRouteRecord>;
+  readonly grpcRoutes: Collection<GrpcRouteRecord>;
+  readonly tcpRoutes: Collection<TcpRouteRecord>;
+  readonly tlsRoutes: Collection<TlsRouteRecord>;
+  readonly referenceGrants: Collection<ReferenceGrantRecord>;
   /** One entry, `default`. */
   readonly settings: Collection<MeshSettings>;
 }
@@ -82,6 +92,13 @@ export function createSources(): Sources {
     gateways: new Collection('gateways'),
     virtualServices: new Collection('virtual-services'),
     destinationRules: new Collection('destination-rules'),
+    httpRoutes: new Collection('http-routes'),
+    grpcRoutes: new Collection('grpc-routes'),
+    tcpRoutes: new Collection('tcp-routes'),
+    tlsRoutes: new Collection('tls-routes'),
+    referenceGrants: new Collection<ReferenceGrantRecord>('reference-grants', {
+      namespace: ({ meta }) => [meta.namespace],
+    }),
     settings: new Collection('settings'),
   };
 }

@@ -30,6 +30,7 @@ import type { PodRecord } from '../kube/decode/pod.ts';
 import type { ServiceRecord } from '../kube/decode/service.ts';
 import type { CompiledDestinationRule } from '../translate/destination-rule.ts';
 import { compileDestinationRule, mergeDestinationRules } from '../translate/destination-rule.ts';
+import { mergeGatewayRoutes } from '../translate/gateway-merge.ts';
 import { hostnameOf } from '../translate/istio-host.ts';
 import type { CompiledPolicy } from '../translate/policy.ts';
 import { regexProblem } from '../translate/regex.ts';
@@ -43,6 +44,8 @@ import { bindingOf, compileWaypoint } from '../translate/waypoint.ts';
 import type { ClusterFacts } from '../translate/workload.ts';
 import type { Collection } from './collection.ts';
 import type { Derived, Graph, Reader } from './derived.ts';
+import type { GatewayRoutes } from './gateway-routes.ts';
+import { attachedTo, gatewayRouteStages, routeName, serviceOf } from './gateway-routes.ts';
 import type { Sources } from './mesh.ts';
 import { only, sameVersion, versionOf } from './version.ts';
 
@@ -54,6 +57,7 @@ export interface WaypointCollections {
   readonly authentications: Collection<CompiledRequestAuthentication>;
   readonly virtualServices: Collection<CompiledVirtualService>;
   readonly destinationRules: Collection<CompiledDestinationRule>;
+  readonly gatewayRoutes: GatewayRoutes;
   readonly outputs: readonly Collection<Upsert>[];
   /** What the pod's own waypoint and those of its services mean for it. */
   forWorkload(
@@ -216,6 +220,7 @@ function workloadBinding(
 
 function routingStages({ graph, sources, cluster, noted }: Parts) {
   const { clusterDomain } = cluster;
+  const gatewayRoutes = gatewayRouteStages({ graph, sources, cluster, noted });
   const destinationRules = noted(
     'destination-rules',
     graph.derive<DestinationRuleRecord, CompiledDestinationRule>({
@@ -262,6 +267,10 @@ function routingStages({ graph, sources, cluster, noted }: Parts) {
             delegate: (namespace, name) =>
               read.get(sources.virtualServices, `${namespace}/${name}`),
             regexProblem,
+            insteadOf: (service) => {
+              const [first] = attachedTo(read, gatewayRoutes, service);
+              return first && routeName(first);
+            },
           }),
         );
       },
@@ -273,11 +282,16 @@ function routingStages({ graph, sources, cluster, noted }: Parts) {
     primary: sources.services,
     derive: ({ meta, ports }, key, read) => {
       const service = serviceKey(meta.namespace, hostnameOf(meta, clusterDomain));
-      const resource = mergeVirtualServices(
-        { service, namespace: meta.namespace, ports: ports.map(({ port }) => port) },
-        cluster.rootNamespace,
-        read.find(virtualServices, 'service', service),
-      );
+      // Where both speak of one service, the Gateway API is heard.
+      const attached = attachedTo(read, gatewayRoutes, service);
+      const resource: RouteTable | undefined =
+        attached.length > 0
+          ? { service, ...mergeGatewayRoutes(attached, serviceOf(read, sources, cluster, key)) }
+          : mergeVirtualServices(
+              { service, namespace: meta.namespace, ports: ports.map(({ port }) => port) },
+              cluster.rootNamespace,
+              read.find(virtualServices, 'service', service),
+            );
       return resource === undefined
         ? new Map<string, Upsert>()
         : only(key, { type: 'route', name: service, version: versionOf(resource), resource });
@@ -299,7 +313,12 @@ function routingStages({ graph, sources, cluster, noted }: Parts) {
     },
     equal: sameVersion,
   });
-  return { destinationRules, virtualServices, outputs: [routes.output, clusters.output] };
+  return {
+    destinationRules,
+    virtualServices,
+    gatewayRoutes,
+    outputs: [routes.output, clusters.output],
+  };
 }
 
 function delegateOf(record: VirtualServiceRecord): CompiledVirtualService {

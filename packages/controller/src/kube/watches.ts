@@ -7,6 +7,11 @@ import type { KubeClient } from './client.ts';
 import {
   decodeDestinationRule,
   decodeGateway,
+  decodeGrpcRoute,
+  decodeHttpRoute,
+  decodeReferenceGrant,
+  decodeTcpRoute,
+  decodeTlsRoute,
   decodeRequestAuthentication,
   decodeVirtualService,
 } from './decode/configuration.ts';
@@ -60,9 +65,10 @@ export function startWatches(options: WatchesOptions): Watches {
     if (watched.length === kinds && watched.every((one) => one.cache.synced)) settle();
   };
   const watch = <R>(kind: string, path: string, decode: Decode<R>, into: Collection<R>): void => {
-    watched.push(startWatch({ kind, path, decode, into }, options, problems, check));
+    const optional = path.startsWith(gatewayApi);
+    watched.push(startWatch({ kind, path, decode, into, optional }, options, problems, check));
   };
-  const kinds = 11;
+  const kinds = 16;
   watch('Namespace', '/api/v1/namespaces', decodeNamespace, sources.namespaces);
   watch('Node', '/api/v1/nodes', decodeNode, sources.nodes);
   watch('Pod', '/api/v1/pods', decodePod, sources.pods);
@@ -101,7 +107,17 @@ export function startWatches(options: WatchesOptions): Watches {
     decodeDestinationRule,
     sources.destinationRules,
   );
-  watch('Gateway', '/apis/gateway.networking.k8s.io/v1/gateways', decodeGateway, sources.gateways);
+  watch('Gateway', `${gatewayApi}/v1/gateways`, decodeGateway, sources.gateways);
+  watch('HTTPRoute', `${gatewayApi}/v1/httproutes`, decodeHttpRoute, sources.httpRoutes);
+  watch('GRPCRoute', `${gatewayApi}/v1/grpcroutes`, decodeGrpcRoute, sources.grpcRoutes);
+  watch('TCPRoute', `${gatewayApi}/v1alpha2/tcproutes`, decodeTcpRoute, sources.tcpRoutes);
+  watch('TLSRoute', `${gatewayApi}/v1/tlsroutes`, decodeTlsRoute, sources.tlsRoutes);
+  watch(
+    'ReferenceGrant',
+    `${gatewayApi}/v1beta1/referencegrants`,
+    decodeReferenceGrant,
+    sources.referenceGrants,
+  );
   return {
     get synced() {
       return watched.every((one) => one.cache.synced);
@@ -121,10 +137,14 @@ interface WatchTarget<R> {
   readonly path: string;
   readonly decode: Decode<R>;
   readonly into: Collection<R>;
+  /** Of an API that a cluster need not have. */
+  readonly optional: boolean;
 }
 
+const gatewayApi = '/apis/gateway.networking.k8s.io';
+
 function startWatch<R>(
-  { kind, path, decode, into }: WatchTarget<R>,
+  { kind, path, decode, into, optional }: WatchTarget<R>,
   options: WatchesOptions,
   problems: Map<string, Problem>,
   onSync: () => void,
@@ -163,7 +183,7 @@ function startWatch<R>(
     ...(options.timings === undefined ? {} : { timings: options.timings }),
     onFailure: (error, attempt) => {
       const fields = { err: error, kind, attempt };
-      if (kubeStatus(error) === 404 && !cache.synced) {
+      if (optional && kubeStatus(error) === 404 && !cache.synced) {
         // The API has no such kind (yet): there are none of it, and nobody waits for them.
         log.info({ kind }, 'the API does not know this kind; it is asked again');
         cache.replace([]);

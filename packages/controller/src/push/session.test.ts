@@ -193,7 +193,7 @@ describe('a frame of a proxy', () => {
   });
   test('types of a newer proxy are passed over', () => {
     const data =
-      '{"kind":"hello","schema":1,"program":"ztunnel","node":"n","held":[{"type":"__proto__","versions":[]},{"type":"route","versions":[["a","1"]]}]}';
+      '{"kind":"hello","schema":1,"program":"ztunnel","node":"n","held":[{"type":"__proto__","versions":[]},{"type":"comet","versions":[["a","1"]]}]}';
     expect(decodeProxyFrame(data)).toMatchObject({ ok: true, value: { held: [] } });
   });
 });

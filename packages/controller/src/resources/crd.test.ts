@@ -13,14 +13,25 @@ function walk(schema: JsonSchema, visit: (one: JsonSchema) => void): void {
 describe('the definitions of custom resources', () => {
   test('are those of Istio, by name, versions and short names', () => {
     expect(
-      crds().map(({ metadata, spec }) => [
-        metadata.name,
-        spec.names.shortNames,
-        spec.versions.map(({ name, served, storage }) => `${name} ${served} ${storage}`),
-      ]),
+      crds().map(
+        ({ metadata, spec }) =>
+          `${metadata.name} ${spec.names.shortNames.join()} ${spec.versions
+            .map(({ name, served, storage }) => `${name}${served ? '' : '-'}${storage ? '*' : ''}`)
+            .join()}`,
+      ),
     ).toEqual([
-      ['peerauthentications.security.istio.io', ['pa'], ['v1 true true', 'v1beta1 true false']],
-      ['authorizationpolicies.security.istio.io', ['ap'], ['v1 true true', 'v1beta1 true false']],
+      'peerauthentications.security.istio.io pa v1*,v1beta1',
+      'authorizationpolicies.security.istio.io ap v1*,v1beta1',
+      'requestauthentications.security.istio.io ra v1*,v1beta1',
+      'virtualservices.networking.istio.io vs v1*,v1beta1,v1alpha3',
+      'destinationrules.networking.istio.io dr v1*,v1beta1,v1alpha3',
+      'gateways.gateway.networking.k8s.io gtw v1*,v1beta1',
+      'gatewayclasses.gateway.networking.k8s.io gc v1*,v1beta1',
+      'httproutes.gateway.networking.k8s.io  v1*,v1beta1',
+      'grpcroutes.gateway.networking.k8s.io  v1*',
+      'tcproutes.gateway.networking.k8s.io  v1alpha2*',
+      'tlsroutes.gateway.networking.k8s.io  v1*,v1alpha3,v1alpha2',
+      'referencegrants.gateway.networking.k8s.io refgrant v1beta1*',
     ]);
   });
 
@@ -29,7 +40,10 @@ describe('the definitions of custom resources', () => {
       for (const { schema, subresources } of spec.versions) {
         expect(subresources).toEqual({ status: {} });
         walk(schema.openAPIV3Schema, (one) => {
-          expect(one.type).toMatch(/^(?:object|array|string)$/);
+          const free = one['x-kubernetes-preserve-unknown-fields'] === true;
+          expect(free ? 'object' : one.type).toMatch(
+            /^(?:object|array|string|boolean|integer|number)$/,
+          );
           expect('patternProperties' in one).toBe(false);
           expect(one.properties !== undefined && one.additionalProperties !== undefined).toBe(
             false,

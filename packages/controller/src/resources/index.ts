@@ -2,6 +2,13 @@ import { authorizationPolicyResource } from './authorization-policy.ts';
 import type { CustomResourceDefinition, ResourceDefinition } from './crd.ts';
 import { crdOf } from './crd.ts';
 import { destinationRuleResource } from './destination-rule.ts';
+import {
+  grpcRouteResource,
+  httpRouteResource,
+  referenceGrantResource,
+  tcpRouteResource,
+  tlsRouteResource,
+} from './gateway-api.ts';
 import { gatewayClassResource, gatewayResource } from './gateway.ts';
 import { peerAuthenticationResource } from './peer-authentication.ts';
 import { requestAuthenticationResource } from './request-authentication.ts';
@@ -16,6 +23,11 @@ export const resources: readonly ResourceDefinition[] = [
   destinationRuleResource,
   gatewayResource,
   gatewayClassResource,
+  httpRouteResource,
+  grpcRouteResource,
+  tcpRouteResource,
+  tlsRouteResource,
+  referenceGrantResource,
 ];
 
 /** The CustomResourceDefinitions of every custom resource that the controller reads. */

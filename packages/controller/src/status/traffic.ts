@@ -1,4 +1,5 @@
 import type { ReadableCollection } from '../collections/collection.ts';
+import type { GatewayRoute } from '../collections/gateway-routes.ts';
 import type { MeshCollections } from '../collections/mesh.ts';
 import type { KubeClient } from '../kube/client.ts';
 import type { ConfigurationRecord } from '../kube/decode/configuration.ts';
@@ -34,6 +35,7 @@ export function startTrafficStatus(options: TrafficStatusOptions): { close(): Pr
       l7.authentications,
     ),
     followServices(options),
+    ...Object.values(l7.gatewayRoutes).map((routes) => followRoutes(options, routes)),
   ];
   return {
     close: async () => {
@@ -118,6 +120,59 @@ function followServices({ client, collections, nowMs, log }: TrafficStatusOption
   bindings.onChange((key) => reconciler.enqueue(key));
   return reconciler;
 }
+
+/** Of another controller's parents nothing is said, and what it said stays. */
+function followRoutes(
+  { client, collections, nowMs, log }: TrafficStatusOptions,
+  routes: ReadableCollection<GatewayRoute>,
+): { close(): Promise<void> } {
+  const written = new Map<string, string>();
+  const reconciler = createReconciler({
+    run: async (key) => {
+      collections.flush();
+      const route = routes.get(key);
+      if (route?.compiled === undefined) return;
+      const { meta, compiled, kind } = route;
+      const common = {
+        observedGeneration: meta.generation,
+        lastTransitionTime: new Date(nowMs()).toISOString().replace(/\.\d+Z$/, 'Z'),
+      };
+      const parents = compiled.parents.map(({ parent, accepted, resolvedRefs }) => ({
+        parentRef: parent,
+        controllerName,
+        conditions: [
+          { type: 'Accepted', ...accepted, status: accepted.status ? 'True' : 'False', ...common },
+          {
+            type: 'ResolvedRefs',
+            ...resolvedRefs,
+            status: resolvedRefs.status ? 'True' : 'False',
+            ...common,
+          },
+        ],
+      }));
+      const said = JSON.stringify(
+        compiled.parents.map(({ parent, accepted, resolvedRefs }) => [
+          parent,
+          accepted,
+          resolvedRefs,
+        ]),
+      );
+      if (parents.length === 0 || written.get(key) === `${meta.generation} ${said}`) return;
+      const plural = `${kind.toLowerCase()}s`;
+      const version = kind === 'TCPRoute' ? 'v1alpha2' : 'v1';
+      const path = `/apis/gateway.networking.k8s.io/${version}/namespaces/${meta.namespace}/${plural}/${meta.name}`;
+      await patchStatus(client, { path, meta, status: { parents } });
+      written.set(key, `${meta.generation} ${said}`);
+      const [problem] = route.problems;
+      if (problem !== undefined) log.warn({ ...problem }, 'route not applied as written');
+    },
+    onError: (key, error) => log.warn({ err: error, object: key }, 'status not written'),
+  });
+  routes.onChange((key) => reconciler.enqueue(key));
+  return reconciler;
+}
+
+const controllerName = 'ambit.dev/mesh-controller';
 
 const boundType = 'istio.io/WaypointBound';
 const unbound: Wanted = {

@@ -37,11 +37,41 @@ describe('whom a policy holds for', () => {
     expect(compile(spec, metadata).policy?.scope).toEqual(scope);
   });
 
+  const group = 'gateway.networking.k8s.io';
   test.each([
-    ['targetRef', { targetRef: { kind: 'Gateway', name: 'w' } }],
-    ['targetRefs', { targetRefs: [{ kind: 'Service', group: '', name: 'w' }] }],
-  ])('%s: no workload', (_name, target) => {
-    expect(compile({ ...target, rules }).policy).toBeUndefined();
+    [
+      'a Gateway',
+      { targetRef: { kind: 'Gateway', group, name: 'w' } },
+      { kind: 'gateway', namespace: 'shop', name: 'w' },
+    ],
+    [
+      'a Service',
+      { targetRefs: [{ kind: 'Service', group: '', name: 'w' }] },
+      { kind: 'service', service: 'shop/w.shop.svc.cluster.local' },
+    ],
+  ])('%s: the waypoints that serve it', (_name, spec, target) => {
+    const { policy, problems } = compile({ ...spec, rules });
+    expect(policy?.scope).toEqual({ kind: 'targeted', targets: [target] });
+    expect(problems).toEqual([]);
+  });
+
+  test.each([
+    ['a Gateway of no group', { kind: 'Gateway', name: 'w' }, 'spec.targetRefs[0].kind'],
+    [
+      'a class out of the root namespace',
+      { kind: 'GatewayClass', group, name: 'w' },
+      'spec.targetRefs[0]',
+    ],
+    ['no name', { kind: 'Service', group: '' }, 'spec.targetRefs[0].name'],
+    [
+      'another namespace',
+      { kind: 'Service', group: '', name: 'w', namespace: 'other' },
+      'spec.targetRefs[0].namespace',
+    ],
+  ])('%s is told, and holds for nobody', (_name, ref, field) => {
+    const { policy, problems } = compile({ targetRefs: [ref], rules });
+    expect(policy?.scope).toEqual({ kind: 'targeted', targets: [] });
+    expect(problems).toMatchObject([{ field }]);
   });
 
   test('a selector and targetRefs: the selector, and a problem', () => {
@@ -171,7 +201,10 @@ describe('every field', () => {
       {
         kind: 'request',
         attribute: { kind: 'path' },
-        values: [exact('/a/{*}/b'), { kind: 'prefix', value: '/c' }],
+        values: [
+          { kind: 'template', value: '/a/{*}/b' },
+          { kind: 'prefix', value: '/c' },
+        ],
         notValues: [],
       },
     ],

@@ -36,6 +36,7 @@ test('every field', () => {
     ports: [{ name: 'http', port: 80, appProtocol: 'http' }],
     loadBalancing: { mode: 'any' },
     publishNotReady: false,
+    withoutWaypoint: 'refuse',
   });
 });
 

@@ -46,6 +46,8 @@ export interface VirtualServiceWorld {
   delegate(namespace: string, name: string): VirtualServiceRecord | undefined;
   /** What is wrong with a regular expression of RE2, if anything. */
   regexProblem(pattern: string): string | undefined;
+  /** The route of the Gateway API that is heard instead for a service, if there is one. */
+  insteadOf(service: ServiceKey): string | undefined;
 }
 
 export interface CompiledVirtualService {
@@ -108,7 +110,15 @@ function servicesOf(
       report(`spec.hosts[${index}]`, `${JSON.stringify(host)} is no Service of this cluster`);
       continue;
     }
-    services.push(serviceKey(service.namespace, hostnameOf(service, world.clusterDomain)));
+    const key = serviceKey(service.namespace, hostnameOf(service, world.clusterDomain));
+    const instead = world.insteadOf(key);
+    if (instead !== undefined) {
+      report(
+        `spec.hosts[${index}]`,
+        `${instead} is attached to ${host} and is used instead; remove one of the two`,
+      );
+    }
+    services.push(key);
   }
   return services;
 }

@@ -55,6 +55,8 @@ test('every field', () => {
     mtls: { mode: 'PERMISSIVE', ports: [] },
     policies: [],
     services: [],
+    labels: [],
+    waypointIdentities: [],
   });
 });
 

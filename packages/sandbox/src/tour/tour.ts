@@ -4,6 +4,7 @@ import { dataplaneModeLabel, hbonePort, metricsPort } from '@ambit/api';
 import type { TourCluster, TourPod } from './cluster.ts';
 import { examine } from './packets.ts';
 import { eventually } from './wait.ts';
+import { showWaypoint } from './waypoint.ts';
 
 /** Where the sample shop puts what the tour uses; see samples/shop. */
 const shop = 'shop';
@@ -44,10 +45,17 @@ class Tour {
     await this.#showPolicy();
     this.#chapter('4. What the node proxies counted');
     await this.#showMetrics();
-    this.#chapter('5. Remove the label: plain text again');
+    await showWaypoint({
+      cluster: this.#cluster,
+      chapter: (title) => this.#chapter(title),
+      say: (text) => this.#write(text),
+      prove: (ok, text) => this.#prove(ok, text),
+      client: () => this.#pod(clients, 'client'),
+    });
+    this.#chapter('13. Remove the label: plain text again');
     await this.#release();
     await this.#showLink('plain');
-    this.#chapter('6. The steady load through all of this');
+    this.#chapter('14. The steady load through all of this');
     await this.#showSteadyLoad();
     await this.#showUntouched(before);
     this.#write('');

@@ -1,6 +1,6 @@
-import type { Gateway, Port, Service, Workload } from '@ambit/api';
+import type { Port, Service, Workload } from '@ambit/api';
 import { meshPorts, serviceKey } from '@ambit/api';
-import type { Endpoint, MeshState } from '@ambit/core';
+import type { MeshState } from '@ambit/core';
 import { parseAuthority } from '@ambit/core';
 
 /** Whom a tunnel to this waypoint is for. */
@@ -10,34 +10,34 @@ export type InboundPlan =
   | { readonly kind: 'deny'; readonly status: 400 | 404 | 503; readonly message: string };
 
 /** Judges a CONNECT: only what is bound to this very waypoint is served, and only on a port that it has. */
-export function planInbound(state: MeshState, gateway: Gateway, text: string): InboundPlan {
+export function planInbound(
+  state: MeshState,
+  serves: (what: Service | Workload) => boolean,
+  text: string,
+): InboundPlan {
   const authority = parseAuthority(text);
   if (!authority.ok) return deny(400, authority.error.message);
   const to = authority.value;
   if (meshPorts.has(to.port)) return deny(400, `port ${to.port} belongs to the mesh`);
   const service =
     to.kind === 'address' ? state.serviceByVip(to.ip) : state.serviceByHostname(to.hostname);
-  if (service !== undefined) return planService(service, gateway, to.port);
+  if (service !== undefined) return planService(service, serves(service), to.port);
   const workload = to.kind === 'address' ? state.workloadByAddress(to.ip) : undefined;
   if (workload === undefined) return deny(404, `${text} is nothing that this waypoint serves`);
-  if (!isServedBy(workload.waypoint, gateway)) {
+  if (!serves(workload)) {
     return deny(404, `workload ${workload.uid} is not bound to this waypoint`);
   }
   return { kind: 'workload', workload, port: to.port };
 }
 
-function planService(service: Service, gateway: Gateway, port: Port): InboundPlan {
-  if (!isServedBy(service.waypoint, gateway)) {
+function planService(service: Service, isServed: boolean, port: Port): InboundPlan {
+  if (!isServed) {
     return deny(404, `service ${service.hostname} is not bound to this waypoint`);
   }
   if (!service.ports.some((one) => one.port === port)) {
     return deny(404, `service ${service.hostname} has no port ${port}`);
   }
   return { kind: 'service', service, port };
-}
-
-function isServedBy(waypoint: Service['waypoint'], gateway: Gateway): boolean {
-  return waypoint?.kind === 'service' && waypoint.service === gateway.service;
 }
 
 function deny(status: 400 | 404 | 503, message: string): InboundPlan {
@@ -47,5 +47,3 @@ function deny(status: 400 | 404 | 503, message: string): InboundPlan {
 export function keyOf(service: Service): ReturnType<typeof serviceKey> {
   return serviceKey(service.namespace, service.hostname);
 }
-
-export type { Endpoint };

@@ -7,6 +7,7 @@ import type { Http1Limits } from '../http1/limits.ts';
 import { Http1ServerConnection } from '../http1/server.ts';
 import { declaredProtocol, sniff } from './protocol.ts';
 import type { Protocol, Sniffed } from './protocol.ts';
+import type { InboundPlan } from './plan.ts';
 import { planInbound } from './plan.ts';
 import { serveRequest } from './serve.ts';
 import { serverNameOf } from './sni.ts';
@@ -18,14 +19,15 @@ export interface OpenConnections {
 }
 
 const sniffTimeoutMs = 500;
+const waitMs = 1_000;
 
 /** Takes a CONNECT of a verified peer: finds whom it is for and serves what comes through it. */
-export function serveTunnel(
+export async function serveTunnel(
   context: WaypointContext,
   request: TunnelRequest,
   limits: Http1Limits,
   open: OpenConnections,
-): void {
+): Promise<void> {
   const source = addressOf(request.socket.remoteAddress, request.socket.remotePort);
   const local = addressOf(request.socket.localAddress, request.socket.localPort);
   const gateway = context.gateway();
@@ -38,7 +40,18 @@ export function serveTunnel(
     request.refuse(503);
     return;
   }
-  const plan = planInbound(context.state, gateway, request.authority);
+  const look = (): InboundPlan =>
+    planInbound(context.state, (what) => context.bindings.serves(what), request.authority);
+  let plan = look();
+  const deadline = performance.now() + waitMs;
+  while (plan.kind === 'deny' && plan.status === 404) {
+    // The node proxy may know already what has not come to us yet.
+    const leftMs = deadline - performance.now();
+    if (leftMs <= 0 || request.isClosed()) break;
+    await context.bindings.change(leftMs);
+    plan = look();
+  }
+  if (request.isClosed()) return;
   if (plan.kind === 'deny') {
     context.metrics.rejected('not-served');
     context.logger.warn(

@@ -3,6 +3,20 @@ import { err, ok } from '@ambit/api';
 
 import type { DestinationRuleSpec } from '../../resources/destination-rule.ts';
 import { destinationRuleResource } from '../../resources/destination-rule.ts';
+import type {
+  GrpcRouteSpec,
+  HttpRouteSpec,
+  ReferenceGrantSpec,
+  TcpRouteSpec,
+  TlsRouteSpec,
+} from '../../resources/gateway-api.ts';
+import {
+  grpcRouteResource,
+  httpRouteResource,
+  referenceGrantResource,
+  tcpRouteResource,
+  tlsRouteResource,
+} from '../../resources/gateway-api.ts';
 import type { GatewaySpec } from '../../resources/gateway.ts';
 import { gatewayResource } from '../../resources/gateway.ts';
 import type { ResourceDefinition } from '../../resources/crd.ts';
@@ -39,6 +53,17 @@ export const decodeRequestAuthentication: Decode<RequestAuthenticationRecord> = 
   requestAuthenticationResource,
 );
 export const decodeGateway: Decode<GatewayRecord> = decoder(gatewayResource);
+export type HttpRouteRecord = ConfigurationRecord<HttpRouteSpec>;
+export type GrpcRouteRecord = ConfigurationRecord<GrpcRouteSpec>;
+export type TcpRouteRecord = ConfigurationRecord<TcpRouteSpec>;
+export type TlsRouteRecord = ConfigurationRecord<TlsRouteSpec>;
+export type ReferenceGrantRecord = ConfigurationRecord<ReferenceGrantSpec>;
+
+export const decodeHttpRoute: Decode<HttpRouteRecord> = decoder(httpRouteResource);
+export const decodeGrpcRoute: Decode<GrpcRouteRecord> = decoder(grpcRouteResource);
+export const decodeTcpRoute: Decode<TcpRouteRecord> = decoder(tcpRouteResource);
+export const decodeTlsRoute: Decode<TlsRouteRecord> = decoder(tlsRouteResource);
+export const decodeReferenceGrant: Decode<ReferenceGrantRecord> = decoder(referenceGrantResource);
 
 export function decoder<S>(resource: ResourceDefinition): Decode<ConfigurationRecord<S>> {
   return (object, meta) => {

@@ -1,0 +1,137 @@
+import { isDeepStrictEqual } from 'node:util';
+
+import type { Service, ServiceKey } from '@ambit/api';
+
+import type { ConfigurationRecord } from '../kube/decode/configuration.ts';
+import type { Metadata, Problem } from '../kube/decode/fields.ts';
+import { objectKey } from '../kube/decode/fields.ts';
+import type {
+  AnyGatewayRoute,
+  CompiledGatewayRoute,
+  GatewayRouteKind,
+  RouteWorld,
+} from '../translate/gateway-route.ts';
+import { compileGatewayRoute } from '../translate/gateway-route.ts';
+import type { AttachedRoute } from '../translate/gateway-merge.ts';
+import { regexProblem } from '../translate/regex.ts';
+import { compileService } from '../translate/service.ts';
+import type { ClusterFacts } from '../translate/workload.ts';
+import type { Collection } from './collection.ts';
+import type { Derived, Graph, Reader } from './derived.ts';
+import type { Sources } from './mesh.ts';
+import { only } from './version.ts';
+
+/** A compiled route and the object that it is of. */
+export interface GatewayRoute {
+  readonly kind: GatewayRouteKind;
+  readonly meta: Metadata;
+  readonly compiled: CompiledGatewayRoute | undefined;
+  readonly problems: readonly Problem[];
+}
+
+export type GatewayRoutes = Readonly<Record<GatewayRouteKind, Collection<GatewayRoute>>>;
+
+type Noted = <P, V>(name: string, derived: Derived<P, V>) => Collection<V>;
+
+interface Parts {
+  readonly graph: Graph;
+  readonly sources: Sources;
+  readonly cluster: ClusterFacts;
+  readonly noted: Noted;
+}
+
+/** The routes of the Gateway API, each with the services it is attached to. */
+export function gatewayRouteStages(parts: Parts): GatewayRoutes {
+  const { sources } = parts;
+  return {
+    HTTPRoute: stage(parts, 'HTTPRoute', sources.httpRoutes),
+    GRPCRoute: stage(parts, 'GRPCRoute', sources.grpcRoutes),
+    TCPRoute: stage(parts, 'TCPRoute', sources.tcpRoutes),
+    TLSRoute: stage(parts, 'TLSRoute', sources.tlsRoutes),
+  };
+}
+
+function stage<S>(
+  { graph, sources, cluster, noted }: Parts,
+  kind: GatewayRouteKind,
+  primary: Collection<ConfigurationRecord<S>>,
+): Collection<GatewayRoute> {
+  return noted(
+    kind,
+    graph.derive<ConfigurationRecord<S>, GatewayRoute>({
+      name: kind,
+      primary,
+      indexes: {
+        service: ({ compiled }) => [
+          ...new Set((compiled?.parents ?? []).flatMap(({ service }) => service ?? [])),
+        ],
+      },
+      derive: (record, key, read) => {
+        const { meta, spec, problems } = record;
+        if (!spec.ok) return only(key, { kind, meta, compiled: undefined, problems });
+        const route = { kind, meta, spec: spec.value } as unknown as AnyGatewayRoute;
+        const compiled = compileGatewayRoute(route, worldOf(read, sources, cluster));
+        return only(key, { kind, meta, compiled, problems: [...problems, ...compiled.problems] });
+      },
+      equal: isDeepStrictEqual,
+    }),
+  );
+}
+
+function worldOf(read: Reader, sources: Sources, cluster: ClusterFacts): RouteWorld {
+  return {
+    clusterDomain: cluster.clusterDomain,
+    regexProblem,
+    service: (namespace, name) => serviceOf(read, sources, cluster, `${namespace}/${name}`),
+    granted: (from, to) =>
+      read.find(sources.referenceGrants, 'namespace', to.namespace).some(({ spec }) => {
+        if (!spec.ok) return false;
+        const allowsFrom = (spec.value.from ?? []).some(
+          (one) =>
+            (one.group ?? '') === from.group &&
+            one.kind === from.kind &&
+            one.namespace === from.namespace,
+        );
+        const allowsTo = (spec.value.to ?? []).some(
+          (one) =>
+            (one.group ?? '') === to.group &&
+            one.kind === to.kind &&
+            (one.name === undefined || one.name === to.name),
+        );
+        return allowsFrom && allowsTo;
+      }),
+  };
+}
+
+export function serviceOf(
+  read: Reader,
+  sources: Sources,
+  { clusterDomain }: ClusterFacts,
+  key: string,
+): Service | undefined {
+  const record = read.get(sources.services, key);
+  return record && compileService(record, undefined, clusterDomain);
+}
+
+/** Every route that is attached to a service, with the parent by which it is. */
+export function attachedTo(
+  read: Reader,
+  routes: GatewayRoutes,
+  service: ServiceKey,
+): readonly AttachedRoute[] {
+  return Object.values(routes).flatMap((collection) =>
+    read
+      .find(collection, 'service', service)
+      .flatMap(({ compiled, meta }) =>
+        compiled === undefined
+          ? []
+          : compiled.parents
+              .filter((parent) => parent.service === service && parent.accepted.status)
+              .map((parent) => ({ compiled, meta, parent })),
+      ),
+  );
+}
+
+export function routeName({ compiled, meta }: AttachedRoute): string {
+  return compiled.name === '' ? objectKey(meta) : compiled.name;
+}
