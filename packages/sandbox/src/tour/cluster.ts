@@ -5,6 +5,8 @@ export interface TourPod {
   readonly uid: string;
   readonly node: string;
   readonly ip: string;
+  /** All of its addresses. */
+  readonly ips: readonly string[];
   readonly restarts: number;
   readonly labels: ReadonlyMap<string, string>;
   readonly redirected: boolean;

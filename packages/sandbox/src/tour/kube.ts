@@ -107,6 +107,7 @@ function tourPod({ metadata, spec, status }: V1Pod): TourPod {
     uid: metadata?.uid ?? '',
     node: spec?.nodeName ?? '',
     ip: status?.podIP ?? '',
+    ips: (status?.podIPs ?? []).map(({ ip }) => ip),
     restarts: (status?.containerStatuses ?? []).reduce(
       (sum, { restartCount }) => sum + restartCount,
       0,

@@ -50,7 +50,6 @@ class Tour {
       chapter: (title) => this.#chapter(title),
       say: (text) => this.#write(text),
       prove: (ok, text) => this.#prove(ok, text),
-      client: () => this.#pod(clients, 'client'),
     });
     this.#chapter('13. Remove the label: plain text again');
     await this.#release();

@@ -9,11 +9,11 @@ export interface WaypointTour {
   chapter(title: string): void;
   say(text: string): void;
   prove(ok: boolean, text: string): void;
-  client(): Promise<TourPod>;
 }
 
 const namespace = 'shop';
 const url = 'http://reviews.shop:8080';
+const frontend = 'http://frontend.shop:8080';
 const settleMs = 15_000;
 
 interface Answer {
@@ -37,6 +37,7 @@ export async function showWaypoint(tour: WaypointTour): Promise<void> {
   await breakCircuit(tour, apply);
   await policy(tour, apply);
   await token(tour, apply);
+  await release(tour);
   for (const object of made.reverse()) {
     if (await tour.cluster.exists(object)) await tour.cluster.remove(object);
   }
@@ -71,6 +72,26 @@ async function deploy({ cluster, chapter, say, prove }: WaypointTour, apply: App
     return log.split('\n').find((line) => line.includes('"GET / HTTP/1.1" 200'));
   }, settleMs);
   prove(logged !== undefined, `requests pass it: ${(logged ?? '').slice(0, 70)}…`);
+}
+
+/** First nobody is sent to it any more, then it goes. */
+async function release({ cluster }: WaypointTour): Promise<void> {
+  await cluster.label(namespace, useWaypointLabel, null);
+  const pods = await cluster.pods('clients');
+  await eventually(async () => {
+    const { output } = await cluster.exec('clients', clientOf(pods).name, [
+      'curl',
+      '-s',
+      `${frontend}/`,
+    ]);
+    return clientOf(pods).ips.some((ip) => output.includes(`"caller":"${ip}"`)) || undefined;
+  }, settleMs);
+}
+
+function clientOf(pods: readonly TourPod[]): TourPod {
+  const pod = pods.find(({ labels, ready: isReady }) => labels.get('app') === 'client' && isReady);
+  if (pod === undefined) throw new Error('no client is ready');
+  return pod;
 }
 
 const subsets = {
@@ -328,7 +349,7 @@ function ask(cluster: TourCluster, count: number, options: readonly string[]): P
   return askAt(cluster, count === 1 ? `${url}/` : `${url}/?n=[1-${count}]`, count, options);
 }
 
-const mark = '@@';
+const mark = '##';
 
 /** Requests from the client's pod by curl, one connection for all of them unless they are parallel. */
 async function askAt(
@@ -337,9 +358,7 @@ async function askAt(
   count: number,
   options: readonly string[],
 ): Promise<Answer[]> {
-  const pods = await cluster.pods('clients');
-  const pod = pods.find(({ labels, ready: isReady }) => labels.get('app') === 'client' && isReady);
-  if (pod === undefined) throw new Error('no client is ready');
+  const pod = clientOf(await cluster.pods('clients'));
   const { output } = await cluster.exec('clients', pod.name, [
     'curl',
     '-s',
