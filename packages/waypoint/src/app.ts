@@ -23,9 +23,9 @@ import type { WaypointContext } from './context.ts';
 import { Clusters } from './forward/clusters.ts';
 import { ConnectionPool } from './forward/connections.ts';
 import { createOpenStream } from './forward/open.ts';
-import type { Http1ServerConnection } from './http1/server.ts';
 import { defaultHttp1Limits } from './http1/limits.ts';
 import { Bindings } from './inbound/bindings.ts';
+import type { Drainable } from './inbound/tunnel.ts';
 import { serveTunnel } from './inbound/tunnel.ts';
 import type { LineSink } from './observe/access.ts';
 import { createAccessLog } from './observe/access.ts';
@@ -141,7 +141,7 @@ export async function startWaypoint(config: WaypointConfig, deps: WaypointDeps):
     identity,
     random: deps.random ?? Math.random,
   };
-  const connections = new Set<Http1ServerConnection>();
+  const connections = new Set<Drainable>();
   const hbone = createHboneServer<'tunnel'>({
     trustDomains: () => {
       const mesh = state.mesh();

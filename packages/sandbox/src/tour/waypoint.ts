@@ -248,7 +248,8 @@ async function breakCircuit(tour: WaypointTour, apply: Apply): Promise<void> {
       '6',
     ]);
     const refused = answers.filter(({ status }) => status === 503);
-    return refused.length >= 3 && refused.every(({ seconds }) => seconds < 1)
+    const served = answers.some(({ status }) => status === 200);
+    return served && refused.length >= 3 && refused.every(({ seconds }) => seconds < 1)
       ? { refused: refused.length, slowest: Math.max(...refused.map(({ seconds }) => seconds)) }
       : undefined;
   }, settleMs);

@@ -8,6 +8,7 @@ import type {
 } from '@ambit/api';
 import { defaultTraffic } from '@ambit/api';
 import type { MeshState } from '@ambit/core';
+import { declaredProtocol } from '../inbound/protocol.ts';
 import type { ConnectionPool } from './connections.ts';
 import type { Report } from './outlier.ts';
 import { OutlierDetector } from './outlier.ts';
@@ -45,6 +46,8 @@ export class UpstreamCluster {
   readonly name: string;
   readonly pool: ConnectionPool;
   settings: TrafficSettings;
+  /** The port is declared to speak HTTP/2. */
+  http2 = false;
   /** Requests and repeats under way. */
   requests = 0;
   retries = 0;
@@ -180,6 +183,7 @@ export class Clusters {
     const host = key.service.slice(key.service.indexOf('/') + 1);
     const name = `inbound-vip|${key.port}|http${key.subset === undefined ? '' : `/${key.subset}`}|${host}`;
     const cluster = new UpstreamCluster(name, settings, () => this.#endpoints(key), this.#deps);
+    cluster.http2 = this.#isHttp2(key);
     this.#clusters.set(id, { key, cluster });
     return cluster;
   }
@@ -220,6 +224,7 @@ export class Clusters {
         continue;
       }
       cluster.reconfigure(settings);
+      cluster.http2 = this.#isHttp2(key);
       cluster.invalidate();
     }
     for (const [id, cluster] of this.#direct) {
@@ -228,6 +233,11 @@ export class Clusters {
       cluster.pool.close();
       this.#direct.delete(id);
     }
+  }
+
+  #isHttp2({ service, port }: ClusterKey): boolean {
+    const declared = this.#deps.state.service(service)?.ports.find((one) => one.port === port);
+    return declared !== undefined && declaredProtocol(declared) === 'http2';
   }
 
   #settingsOf(key: ClusterKey): TrafficSettings | undefined {

@@ -1,6 +1,8 @@
 import type { ByteStream } from '@ambit/core';
 import { Http1ClientConnection } from '../http1/client.ts';
+import { Http2ClientConnection } from '../http2/client.ts';
 import type { Http1Limits } from '../http1/limits.ts';
+import type { ClientConnection } from '../http/message.ts';
 import { HttpError } from '../http/message.ts';
 import type { EndpointHost, UpstreamCluster } from './clusters.ts';
 
@@ -14,7 +16,8 @@ export type OpenStream = (
 interface Waiting {
   readonly host: EndpointHost;
   readonly client: string;
-  readonly give: (connection: Http1ClientConnection, reused: boolean) => void;
+  readonly protocol: UpstreamProtocol;
+  readonly give: (connection: ClientConnection, reused: boolean) => void;
   readonly fail: (error: HttpError) => void;
   cancelled: boolean;
 }
@@ -25,6 +28,9 @@ export interface Acquired {
 }
 
 const unlimited = Number.POSITIVE_INFINITY;
+const maxStreamsPerConnection = 100;
+
+export type UpstreamProtocol = 'HTTP/1.1' | 'HTTP/2';
 
 /**
  * The HTTP/1.1 connections of one cluster. A connection is only ever used for the client for whom it was opened,
@@ -34,8 +40,8 @@ export class ConnectionPool {
   readonly #cluster: UpstreamCluster;
   readonly #open: OpenStream;
   readonly #limits: Http1Limits;
-  readonly #idle = new Map<string, Http1ClientConnection[]>();
-  readonly #all = new Map<Http1ClientConnection, string>();
+  readonly #idle = new Map<string, ClientConnection[]>();
+  readonly #all = new Map<ClientConnection, string>();
   readonly #waiting: Waiting[] = [];
   #connecting = 0;
 
@@ -57,11 +63,12 @@ export class ConnectionPool {
   acquire(
     host: EndpointHost,
     client: string,
-    give: (connection: Http1ClientConnection, reused: boolean) => void,
+    protocol: UpstreamProtocol,
+    give: (connection: ClientConnection, reused: boolean) => void,
     fail: (error: HttpError) => void,
   ): Acquired {
-    const waiting: Waiting = { host, client, give, fail, cancelled: false };
-    const free = this.#takeIdle(keyOf(host, client));
+    const waiting: Waiting = { host, client, protocol, give, fail, cancelled: false };
+    const free = this.#takeIdle(keyOf(host, client, protocol));
     if (free !== undefined) {
       give(free, true);
       return { cancel: () => undefined };
@@ -107,19 +114,24 @@ export class ConnectionPool {
       connection.destroy(new Error('the proxy is stopping'));
   }
 
-  #takeIdle(key: string): Http1ClientConnection | undefined {
+  #takeIdle(key: string): ClientConnection | undefined {
     const idle = this.#idle.get(key);
     for (;;) {
       const connection = idle?.pop();
       if (idle?.length === 0) this.#idle.delete(key);
-      if (connection === undefined || connection.free) return connection;
+      if (connection === undefined) return undefined;
+      if (!connection.free) continue;
+      // One of HTTP/2 takes more than one request at a time: it stays for the next asker.
+      if (connection.protocol === 'HTTP/2') this.#keep(key, connection);
+      return connection;
     }
   }
 
   /** Makes room by ending a connection that nobody uses. */
   #evict(): boolean {
     for (const [key, idle] of this.#idle) {
-      const connection = idle.pop();
+      const at = idle.findIndex(({ active }) => active === 0);
+      const [connection] = at < 0 ? [] : idle.splice(at, 1);
       if (idle.length === 0) this.#idle.delete(key);
       if (connection === undefined) continue;
       this.#all.delete(connection);
@@ -146,33 +158,49 @@ export class ConnectionPool {
       return;
     }
     this.#connecting -= 1;
-    const key = keyOf(host, client);
-    const connection = new Http1ClientConnection(stream, {
-      limits: this.#limits,
+    const key = keyOf(host, client, waiting.protocol);
+    const common = {
       idleTimeoutMs: pool.idleTimeoutMs,
-      maxRequests: pool.maxRequestsPerConnection ?? unlimited,
-      onFree: (freed) => this.#freed(key, freed),
-      onClosed: (closed) => this.#closed(key, closed),
-    });
+      onFree: (freed: ClientConnection) => this.#freed(key, freed),
+      onClosed: (closed: ClientConnection) => this.#closed(key, closed),
+    };
+    const connection =
+      waiting.protocol === 'HTTP/2'
+        ? new Http2ClientConnection(stream, { ...common, maxStreams: maxStreamsPerConnection })
+        : new Http1ClientConnection(stream, {
+            ...common,
+            limits: this.#limits,
+            maxRequests: pool.maxRequestsPerConnection ?? unlimited,
+          });
     this.#all.set(connection, key);
-    if (waiting.cancelled) this.#freed(key, connection);
-    else waiting.give(connection, false);
+    if (waiting.cancelled) {
+      this.#freed(key, connection);
+      return;
+    }
+    if (connection.protocol === 'HTTP/2') this.#keep(key, connection);
+    waiting.give(connection, false);
   }
 
-  #freed(key: string, connection: Http1ClientConnection): void {
-    const at = this.#waiting.findIndex(({ host, client }) => keyOf(host, client) === key);
+  #freed(key: string, connection: ClientConnection): void {
+    const at = this.#waiting.findIndex(
+      ({ host, client, protocol }) => keyOf(host, client, protocol) === key,
+    );
     const [next] = at < 0 ? [] : this.#waiting.splice(at, 1);
     if (next !== undefined) {
       next.give(connection, true);
       return;
     }
-    const idle = this.#idle.get(key);
-    if (idle === undefined) this.#idle.set(key, [connection]);
-    else idle.push(connection);
+    this.#keep(key, connection);
     if (this.#waiting.length > 0 && this.#evict()) this.#serveNext();
   }
 
-  #closed(key: string, connection: Http1ClientConnection): void {
+  #keep(key: string, connection: ClientConnection): void {
+    const idle = this.#idle.get(key);
+    if (idle === undefined) this.#idle.set(key, [connection]);
+    else if (!idle.includes(connection)) idle.push(connection);
+  }
+
+  #closed(key: string, connection: ClientConnection): void {
     this.#all.delete(connection);
     const idle = this.#idle.get(key);
     const at = idle?.indexOf(connection) ?? -1;
@@ -189,6 +217,6 @@ export class ConnectionPool {
   }
 }
 
-function keyOf(host: EndpointHost, client: string): string {
-  return `${host.id} ${client}`;
+function keyOf(host: EndpointHost, client: string, protocol: UpstreamProtocol): string {
+  return `${host.id} ${client} ${protocol}`;
 }

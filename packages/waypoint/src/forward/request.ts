@@ -16,7 +16,7 @@ import type {
 } from '../http/message.ts';
 import { changeHeaders, rewriteAuthority, rewritePath } from '../route/changes.ts';
 import type { EndpointHost, UpstreamCluster } from './clusters.ts';
-import type { Acquired } from './connections.ts';
+import type { Acquired, UpstreamProtocol } from './connections.ts';
 import { hashOf } from './pick.ts';
 import type { TryOutcome } from './retry.ts';
 import { backoffMs, defaultRetry, isIdempotent, isWorthRetry } from './retry.ts';
@@ -103,6 +103,15 @@ export class Forwarding implements ExchangeEvents, BodySink {
       upgrade: request.upgrade === 'websocket' ? request.upgrade : undefined,
       expectContinue: false,
     };
+  }
+
+  /** HTTP/2 where the port says so, and where a client of HTTP/2 speaks gRPC, which needs it. */
+  #protocol(): UpstreamProtocol {
+    const { cluster } = this.#plan;
+    const { request } = this.#exchange;
+    const grpc = request.headers.get('content-type')?.startsWith('application/grpc') === true;
+    const asked = cluster.http2 || (request.protocol === 'HTTP/2' && grpc);
+    return asked && this.#head.upgrade === undefined ? 'HTTP/2' : 'HTTP/1.1';
   }
 
   #hashKey(): number | undefined {
@@ -202,6 +211,7 @@ export class Forwarding implements ExchangeEvents, BodySink {
       head: this.#head,
       hasBody: this.#exchange.hasBody,
       client: this.#downstream.peer.uri,
+      protocol: this.#protocol(),
       perTryTimeoutMs: this.#retry.perTryTimeoutMs,
     });
     this.#try.start();
@@ -397,6 +407,7 @@ export class Forwarding implements ExchangeEvents, BodySink {
         head,
         hasBody: this.#exchange.hasBody,
         client: this.#downstream.peer.uri,
+        protocol: 'HTTP/1.1',
         perTryTimeoutMs: this.#plan.route?.timeoutMs ?? shadowTimeoutMs,
         body: [...this.#replay],
       });
@@ -441,6 +452,7 @@ interface TryParts {
   readonly head: RequestHead;
   readonly hasBody: boolean;
   readonly client: string;
+  readonly protocol: UpstreamProtocol;
   readonly perTryTimeoutMs: number | undefined;
   readonly body?: readonly Buffer[];
 }
@@ -464,7 +476,7 @@ class Try implements ResponseEvents {
   }
 
   start(): void {
-    const { host, cluster, client, perTryTimeoutMs } = this.#parts;
+    const { host, cluster, client, protocol, perTryTimeoutMs } = this.#parts;
     this.#counted = true;
     host.active += 1;
     cluster.requests += 1;
@@ -474,6 +486,7 @@ class Try implements ResponseEvents {
     this.#acquired = cluster.pool.acquire(
       host,
       client,
+      protocol,
       (connection, reused) => {
         if (this.#over) return;
         this.#reused = reused;

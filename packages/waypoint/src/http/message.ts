@@ -81,6 +81,7 @@ export interface ClientExchange {
 
 /** A connection to an endpoint. */
 export interface ClientConnection {
+  readonly protocol: 'HTTP/1.1' | 'HTTP/2';
   /** True while another request may be sent now. */
   readonly free: boolean;
   readonly closed: boolean;

@@ -28,6 +28,7 @@ const lastChunk = Buffer.from('0\r\n\r\n');
 
 /** The client's side of one connection, one request at a time. Anything unasked for ends it. */
 export class Http1ClientConnection implements ClientConnection {
+  readonly protocol = 'HTTP/1.1';
   readonly #stream: ByteStream;
   readonly #options: Http1ClientOptions;
   readonly #parser: MessageParser;

@@ -5,6 +5,7 @@ import type { Downstream, WaypointContext } from '../context.ts';
 import { serveTcp } from '../forward/tcp.ts';
 import type { Http1Limits } from '../http1/limits.ts';
 import { Http1ServerConnection } from '../http1/server.ts';
+import { serveHttp2 } from '../http2/server.ts';
 import { declaredProtocol, sniff } from './protocol.ts';
 import type { Protocol, Sniffed } from './protocol.ts';
 import type { InboundPlan } from './plan.ts';
@@ -12,10 +13,15 @@ import { planInbound } from './plan.ts';
 import { serveRequest } from './serve.ts';
 import { serverNameOf } from './sni.ts';
 
+export interface Drainable {
+  /** Lets requests under way end, and takes no more. */
+  drain(): void;
+}
+
 /** Connections of clients that are open now, to be drained. */
 export interface OpenConnections {
-  add(connection: Http1ServerConnection): void;
-  remove(connection: Http1ServerConnection): void;
+  add(connection: Drainable): void;
+  remove(connection: Drainable): void;
 }
 
 const sniffTimeoutMs = 500;
@@ -115,10 +121,18 @@ function serve(
       if (!connection.closed) open.add(connection);
       return;
     }
-    case 'http2':
-      context.metrics.rejected('http2');
-      stream.abort(new Error('HTTP/2 is not served'));
+    case 'http2': {
+      const connection = serveHttp2(
+        stream,
+        {
+          onRequest: (exchange) => serveRequest(context, downstream, exchange),
+          onMalformed: (error) => context.metrics.rejected(error.code),
+        },
+        (closed) => open.remove(closed),
+      );
+      if (!connection.closed) open.add(connection);
       return;
+    }
     case 'tls':
     case 'tcp':
       void serveTcp(context, downstream, stream, serverNameOf(bytes));
