@@ -57,40 +57,7 @@ export function connect(kubeconfig: string | undefined, context: string | undefi
   if (cluster === null) {
     throw new CliError('there is no cluster: set KUBECONFIG or give --kubeconfig and --context');
   }
-  const call = async (
-    method: string,
-    path: string,
-    body?: object,
-    type?: string,
-  ): Promise<Answer> => {
-    const url = new URL(cluster.server.replace(/\/$/, '') + path);
-    const options = { headers: {} as Record<string, string>, method, timeout: timeoutMs };
-    await config.applyToHTTPSOptions(options as Parameters<typeof config.applyToHTTPSOptions>[0]);
-    const send = url.protocol === 'https:' ? httpsRequest : httpRequest;
-    return new Promise((resolve, reject) => {
-      const asked = send(url, {
-        ...options,
-        headers: {
-          ...options.headers,
-          accept: 'application/json',
-          ...(body === undefined ? {} : { 'content-type': type ?? 'application/json' }),
-        },
-      });
-      asked.on('timeout', () => asked.destroy(new Error(`no answer in ${timeoutMs / 1000} s`)));
-      asked.on('error', (error) =>
-        reject(
-          new CliError(`the cluster at ${cluster.server} cannot be reached: ${error.message}`),
-        ),
-      );
-      asked.on('response', (response) => {
-        const chunks: Buffer[] = [];
-        response.on('data', (chunk: Buffer) => chunks.push(chunk));
-        response.on('error', reject);
-        response.on('end', () => resolve({ status: response.statusCode ?? 0, body: json(chunks) }));
-      });
-      asked.end(body === undefined ? undefined : JSON.stringify(body));
-    });
-  };
+  const call = caller(config, cluster.server);
   const checked = ({ status, body }: Answer): unknown => {
     if (status >= 200 && status < 300) return body;
     const message = (body as { message?: string } | undefined)?.message ?? `HTTP ${status}`;
@@ -122,6 +89,38 @@ export function connect(kubeconfig: string | undefined, context: string | undefi
       checked(answer);
       return true;
     },
+  };
+}
+
+type Call = (method: string, path: string, body?: object, type?: string) => Promise<Answer>;
+
+function caller(config: KubeConfig, server: string): Call {
+  return async (method: string, path: string, body?: object, type?: string): Promise<Answer> => {
+    const url = new URL(server.replace(/\/$/, '') + path);
+    const options = { headers: {} as Record<string, string>, method, timeout: timeoutMs };
+    await config.applyToHTTPSOptions(options);
+    const send = url.protocol === 'https:' ? httpsRequest : httpRequest;
+    return new Promise((resolve, reject) => {
+      const asked = send(url, {
+        ...options,
+        headers: {
+          ...options.headers,
+          accept: 'application/json',
+          ...(body === undefined ? {} : { 'content-type': type ?? 'application/json' }),
+        },
+      });
+      asked.on('timeout', () => asked.destroy(new Error(`no answer in ${timeoutMs / 1000} s`)));
+      asked.on('error', (error) =>
+        reject(new CliError(`the cluster at ${server} cannot be reached: ${error.message}`)),
+      );
+      asked.on('response', (response) => {
+        const chunks: Buffer[] = [];
+        response.on('data', (chunk: Buffer) => chunks.push(chunk));
+        response.on('error', reject);
+        response.on('end', () => resolve({ status: response.statusCode ?? 0, body: json(chunks) }));
+      });
+      asked.end(body === undefined ? undefined : JSON.stringify(body));
+    });
   };
 }
 

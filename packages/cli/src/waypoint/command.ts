@@ -115,7 +115,7 @@ function actions(args: Argv, deps: CommandDeps): Argv {
       handler: (given) => remove(given as unknown as Deleting, deps),
     })
     .demandCommand(1, 'Which action? ambitctl waypoint --help lists them.')
-    .strict() as Argv;
+    .strict();
 }
 
 function making(args: Argv): Argv {
@@ -142,7 +142,7 @@ function making(args: Argv): Argv {
       type: 'number',
       default: 90,
       describe: 'seconds to wait at most',
-    }) as Argv;
+    });
 }
 
 export type { ArgumentsCamelCase };

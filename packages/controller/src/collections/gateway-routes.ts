@@ -86,15 +86,13 @@ function worldOf(read: Reader, sources: Sources, cluster: ClusterFacts): RouteWo
     granted: (from, to) =>
       read.find(sources.referenceGrants, 'namespace', to.namespace).some(({ spec }) => {
         if (!spec.ok) return false;
-        const allowsFrom = (spec.value.from ?? []).some(
+        const allowsFrom = spec.value.from.some(
           (one) =>
-            (one.group ?? '') === from.group &&
-            one.kind === from.kind &&
-            one.namespace === from.namespace,
+            one.group === from.group && one.kind === from.kind && one.namespace === from.namespace,
         );
-        const allowsTo = (spec.value.to ?? []).some(
+        const allowsTo = spec.value.to.some(
           (one) =>
-            (one.group ?? '') === to.group &&
+            one.group === to.group &&
             one.kind === to.kind &&
             (one.name === undefined || one.name === to.name),
         );

@@ -172,19 +172,7 @@ export function createMeshCollections(cluster: ClusterFacts): MeshCollections {
     ...l7.outputs,
     workloads,
   ];
-  const programmed = noted(
-    'programmed',
-    graph.derive<CompiledWaypoint, boolean>({
-      name: 'programmed',
-      primary: l7.waypoints,
-      derive: ({ gateway }, key, read) =>
-        only(
-          key,
-          read.find(endpoints, 'service', gateway.service).some(({ ready }) => ready),
-        ),
-      equal: Object.is,
-    }),
-  );
+  const programmed = programmedStage(graph, l7, endpoints);
   return {
     sources,
     compiledPolicies: policies.compiled,
@@ -425,5 +413,23 @@ function gatewayOutputStage(graph: Graph, l7: WaypointCollections): Collection<U
     derive: ({ gateway: resource }, key) =>
       only(key, { type: 'gateway', name: key, version: versionOf(resource), resource }),
     equal: sameVersion,
+  }).output;
+}
+
+/** A waypoint serves when somebody stands behind its Service. */
+function programmedStage(
+  graph: Graph,
+  l7: WaypointCollections,
+  endpoints: Collection<Endpoint>,
+): Collection<boolean> {
+  return graph.derive<CompiledWaypoint, boolean>({
+    name: 'programmed',
+    primary: l7.waypoints,
+    derive: ({ gateway }, key, read) =>
+      only(
+        key,
+        read.find(endpoints, 'service', gateway.service).some(({ ready }) => ready),
+      ),
+    equal: Object.is,
   }).output;
 }

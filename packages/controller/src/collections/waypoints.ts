@@ -37,7 +37,7 @@ import { regexProblem } from '../translate/regex.ts';
 import type { CompiledRequestAuthentication } from '../translate/request-authentication.ts';
 import { compileRequestAuthentication } from '../translate/request-authentication.ts';
 import { targetName } from '../translate/targets.ts';
-import type { CompiledVirtualService } from '../translate/virtual-service.ts';
+import type { CompiledVirtualService, VirtualServiceWorld } from '../translate/virtual-service.ts';
 import { compileVirtualService } from '../translate/virtual-service.ts';
 import type { Binding, BindingWorld, CompiledWaypoint } from '../translate/waypoint.ts';
 import { bindingOf, compileWaypoint } from '../translate/waypoint.ts';
@@ -218,8 +218,14 @@ function workloadBinding(
   };
 }
 
-function routingStages({ graph, sources, cluster, noted }: Parts) {
-  const { clusterDomain } = cluster;
+type RulesOf = (
+  read: Reader,
+  service: ServiceKey,
+  namespace: string,
+) => readonly CompiledDestinationRule[];
+
+function routingStages(parts: Parts) {
+  const { graph, sources, cluster, noted } = parts;
   const gatewayRoutes = gatewayRouteStages({ graph, sources, cluster, noted });
   const destinationRules = noted(
     'destination-rules',
@@ -227,21 +233,48 @@ function routingStages({ graph, sources, cluster, noted }: Parts) {
       name: 'destination-rules',
       primary: sources.destinationRules,
       indexes: { service: ({ service }) => (service === undefined ? [] : [service]) },
-      derive: (record, key) => only(key, compileDestinationRule(record, clusterDomain)),
+      derive: (record, key) => only(key, compileDestinationRule(record, cluster.clusterDomain)),
       equal: isDeepStrictEqual,
     }),
   );
-  const rulesOf = (
-    read: Reader,
-    service: ServiceKey,
-    namespace: string,
-  ): CompiledDestinationRule[] => {
+  const rulesOf: RulesOf = (read, service, namespace) => {
     const all = read.find(destinationRules, 'service', service);
     // The owner's own come before those of the mesh; nobody else has a say.
     const own = all.filter((rule) => rule.namespace === namespace);
     return own.length > 0 ? own : all.filter((rule) => rule.namespace === cluster.rootNamespace);
   };
-  const virtualServices = noted(
+  const virtualServices = virtualServiceStage(parts, rulesOf, gatewayRoutes);
+  const outputs = [
+    routeOutput(parts, virtualServices, gatewayRoutes),
+    clusterOutput(parts, rulesOf),
+  ];
+  return { destinationRules, virtualServices, gatewayRoutes, outputs };
+}
+
+function virtualServiceStage(
+  { graph, sources, cluster, noted }: Parts,
+  rulesOf: RulesOf,
+  gatewayRoutes: GatewayRoutes,
+): Collection<CompiledVirtualService> {
+  const { clusterDomain } = cluster;
+  const worldOfRoutes = (read: Reader): VirtualServiceWorld => ({
+    clusterDomain,
+    rootNamespace: cluster.rootNamespace,
+    ports: ({ namespace, name }) =>
+      read.get(sources.services, `${namespace}/${name}`)?.ports.map(({ port }) => port),
+    subsets: (service) => {
+      const of = serviceKey(service.namespace, hostnameOf(service, clusterDomain));
+      const rules = rulesOf(read, of, service.namespace);
+      return new Set(rules.flatMap(({ subsets }) => subsets.map(({ name }) => name)));
+    },
+    delegate: (namespace, name) => read.get(sources.virtualServices, `${namespace}/${name}`),
+    regexProblem,
+    insteadOf: (service) => {
+      const [first] = attachedTo(read, gatewayRoutes, service);
+      return first && routeName(first);
+    },
+  });
+  return noted(
     'virtual-services',
     graph.derive<VirtualServiceRecord, CompiledVirtualService>({
       name: 'virtual-services',
@@ -249,39 +282,27 @@ function routingStages({ graph, sources, cluster, noted }: Parts) {
       indexes: { service: ({ services }) => services },
       derive: (record, key, read) => {
         // A delegate has no hosts and is compiled into who names it.
-        if (record.spec.ok && (record.spec.value.hosts ?? []).length === 0) {
-          return only(key, delegateOf(record));
-        }
+        const delegate = record.spec.ok && (record.spec.value.hosts ?? []).length === 0;
         return only(
           key,
-          compileVirtualService(record, {
-            clusterDomain,
-            rootNamespace: cluster.rootNamespace,
-            ports: ({ namespace, name }) =>
-              read.get(sources.services, `${namespace}/${name}`)?.ports.map(({ port }) => port),
-            subsets: (service) => {
-              const of = serviceKey(service.namespace, hostnameOf(service, clusterDomain));
-              const rules = rulesOf(read, of, service.namespace);
-              return new Set(rules.flatMap(({ subsets }) => subsets.map(({ name }) => name)));
-            },
-            delegate: (namespace, name) =>
-              read.get(sources.virtualServices, `${namespace}/${name}`),
-            regexProblem,
-            insteadOf: (service) => {
-              const [first] = attachedTo(read, gatewayRoutes, service);
-              return first && routeName(first);
-            },
-          }),
+          delegate ? delegateOf(record) : compileVirtualService(record, worldOfRoutes(read)),
         );
       },
       equal: isDeepStrictEqual,
     }),
   );
-  const routes = graph.derive<ServiceRecord, Upsert>({
+}
+
+function routeOutput(
+  { graph, sources, cluster }: Parts,
+  virtualServices: Collection<CompiledVirtualService>,
+  gatewayRoutes: GatewayRoutes,
+): Collection<Upsert> {
+  return graph.derive<ServiceRecord, Upsert>({
     name: 'route-output',
     primary: sources.services,
     derive: ({ meta, ports }, key, read) => {
-      const service = serviceKey(meta.namespace, hostnameOf(meta, clusterDomain));
+      const service = serviceKey(meta.namespace, hostnameOf(meta, cluster.clusterDomain));
       // Where both speak of one service, the Gateway API is heard.
       const attached = attachedTo(read, gatewayRoutes, service);
       const resource: RouteTable | undefined =
@@ -297,28 +318,23 @@ function routingStages({ graph, sources, cluster, noted }: Parts) {
         : only(key, { type: 'route', name: service, version: versionOf(resource), resource });
     },
     equal: sameVersion,
-  });
-  const clusters = graph.derive<ServiceRecord, Upsert>({
+  }).output;
+}
+
+function clusterOutput({ graph, sources, cluster }: Parts, rulesOf: RulesOf): Collection<Upsert> {
+  return graph.derive<ServiceRecord, Upsert>({
     name: 'cluster-output',
     primary: sources.services,
     derive: ({ meta }, key, read) => {
-      const service = serviceKey(meta.namespace, hostnameOf(meta, clusterDomain));
-      const resource: Cluster | undefined = mergeDestinationRules(
-        service,
-        rulesOf(read, service, meta.namespace),
-      );
+      const service = serviceKey(meta.namespace, hostnameOf(meta, cluster.clusterDomain));
+      const rules = rulesOf(read, service, meta.namespace);
+      const resource: Cluster | undefined = mergeDestinationRules(service, rules);
       return resource === undefined
         ? new Map<string, Upsert>()
         : only(key, { type: 'cluster', name: service, version: versionOf(resource), resource });
     },
     equal: sameVersion,
-  });
-  return {
-    destinationRules,
-    virtualServices,
-    gatewayRoutes,
-    outputs: [routes.output, clusters.output],
-  };
+  }).output;
 }
 
 function delegateOf(record: VirtualServiceRecord): CompiledVirtualService {

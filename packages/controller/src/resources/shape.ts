@@ -1,8 +1,8 @@
-import type { TProperties, TSchema } from 'typebox';
+import type { TArray, TObject, TOptional, TProperties, TSchema } from 'typebox';
 import { Type } from 'typebox';
 
 /** A closed object of which every field may be absent, as nearly all are in Istio's and the Gateway API. */
-export function part<P extends TProperties>(properties: P) {
+export function part<P extends TProperties>(properties: P): TObject<P> {
   return Type.Object(properties, { additionalProperties: false });
 }
 
@@ -13,7 +13,7 @@ export const amount = Type.Optional(Type.Number());
 export const texts = Type.Optional(Type.Array(Type.String()));
 export const textMap = Type.Optional(Type.Record(Type.String(), Type.String()));
 
-export function many<T extends TSchema>(item: T, maxItems = 4096) {
+export function many<T extends TSchema>(item: T, maxItems = 4096): TOptional<TArray<T>> {
   return Type.Optional(Type.Array(item, { maxItems }));
 }
 

@@ -3,7 +3,7 @@ import type { GatewayRoute } from '../collections/gateway-routes.ts';
 import type { MeshCollections } from '../collections/mesh.ts';
 import type { KubeClient } from '../kube/client.ts';
 import type { ConfigurationRecord } from '../kube/decode/configuration.ts';
-import type { Metadata, Problem } from '../kube/decode/fields.ts';
+import type { Problem } from '../kube/decode/fields.ts';
 import { createReconciler } from '../kube/reconciler.ts';
 import type { Log } from '../log.ts';
 import type { ResourceDefinition } from '../resources/crd.ts';
@@ -108,7 +108,7 @@ function followServices({ client, collections, nowMs, log }: TrafficStatusOption
       const conditions = setConditions(status, [told], meta.generation, nowMs());
       if (conditions === undefined) return;
       const path = `/api/v1/namespaces/${meta.namespace}/services/${meta.name}`;
-      await patchStatus(client, { path, meta: meta as Metadata, status: { conditions } });
+      await patchStatus(client, { path, meta: meta, status: { conditions } });
       if (told.status === 'False' && wanted !== undefined)
         log.warn({ object: `Service ${key}` }, told.message);
     },

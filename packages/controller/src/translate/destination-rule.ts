@@ -4,7 +4,6 @@ import type {
   HashKey,
   OutlierDetection,
   PoolLimits,
-  Port,
   ServiceKey,
   Subset,
   TrafficPolicy,
@@ -92,6 +91,12 @@ export function mergeDestinationRules(
 
 type Report = (field: string, message: string) => void;
 
+const defaultSettings: TrafficSettings = {
+  balancing: defaultTraffic.balancing,
+  locality: defaultTraffic.locality,
+  pool: defaultTraffic.pool,
+};
+
 function compilePolicy(
   spec: TrafficPolicySpec | undefined,
   inherited: TrafficPolicy,
@@ -121,11 +126,12 @@ function compilePolicy(
       return [];
     }
     // As in Istio: what a port says stands for itself, nothing of the whole is taken over.
-    return [
-      { port: port.value as Port, settings: compileSettings(one, defaultTraffic, at, report) },
-    ];
+    return [{ port: port.value, settings: compileSettings(one, defaultSettings, at, report) }];
   });
-  return { ...whole, ports: spec.portLevelSettings === undefined ? inheritedPorts : ports };
+  return {
+    ...whole,
+    ports: spec.portLevelSettings === undefined ? inheritedPorts : ports,
+  };
 }
 
 function compileSettings(
@@ -137,9 +143,8 @@ function compileSettings(
   const outlier = spec.outlierDetection && compileOutlier(spec.outlierDetection, path, report);
   const tls = spec.tls && compileTls(spec.tls, path, report);
   const enabled = spec.loadBalancer?.localityLbSetting?.enabled;
-  const { ports: _ports, ...inherited } = { ports: [], ...base };
   return {
-    ...inherited,
+    ...base,
     balancing: compileBalancing(spec.loadBalancer, path, report) ?? base.balancing,
     locality: enabled === undefined ? base.locality : { ...base.locality, enabled },
     pool:

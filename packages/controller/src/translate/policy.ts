@@ -46,7 +46,7 @@ export function compilePolicy(record: PolicyRecord, cluster: PolicyCluster): Com
   const report = (path: string, message: string): void => {
     problems.push({ object, field: path, message });
   };
-  const isTargeted = spec.targetRef !== undefined || (spec.targetRefs?.length ?? 0) > 0;
+  const isTargeted = namesTargets(spec);
   if (isTargeted && spec.selector !== undefined) {
     report('spec.targetRefs', 'cannot be combined with spec.selector, which is used; remove one');
   }
@@ -76,6 +76,10 @@ export function compilePolicy(record: PolicyRecord, cluster: PolicyCluster): Com
     // At a waypoint every attribute of a request can be seen.
     requestFields: targeted ? [] : requestFields,
   };
+}
+
+function namesTargets({ targetRef, targetRefs = [] }: AuthorizationPolicySpec): boolean {
+  return targetRef !== undefined || targetRefs.length > 0;
 }
 
 /** What a policy takes from the cluster it is in. */

@@ -1,5 +1,4 @@
 import type {
-  HeaderChanges,
   HttpAction,
   HttpMatch,
   HttpRoute,
@@ -7,8 +6,6 @@ import type {
   Mirror,
   NamedMatch,
   Port,
-  RetryCondition,
-  RetryPolicy,
   ServiceKey,
   SourceMatch,
   StringMatch,
@@ -18,22 +15,29 @@ import type {
   TlsRoute,
   WeightedTarget,
 } from '@ambit/api';
-import { noChanges, parseCidr, parsePort, retryConditions, serviceKey } from '@ambit/api';
+import { noChanges, parseCidr, parsePort, serviceKey } from '@ambit/api';
 
 import type { VirtualServiceRecord } from '../kube/decode/configuration.ts';
 import type { Problem } from '../kube/decode/fields.ts';
 import { objectKey } from '../kube/decode/fields.ts';
 import type {
   DestinationSpec,
-  HeadersSpec,
   HttpMatchSpec,
   HttpRouteSpec,
   StringMatchSpec,
   VirtualServiceSpec,
 } from '../resources/virtual-service.ts';
-import { durationMs } from './duration.ts';
+import { combined } from './delegate.ts';
 import type { ServiceName } from './istio-host.ts';
 import { hostnameOf, serviceOfHost } from './istio-host.ts';
+import type { PartsCompiler } from './virtual-service-parts.ts';
+import {
+  compileCors,
+  compileDuration,
+  compileFault,
+  compileHeaders,
+  compileRetry,
+} from './virtual-service-parts.ts';
 
 /** What a VirtualService needs to know of the rest of the mesh. */
 export interface VirtualServiceWorld {
@@ -82,7 +86,7 @@ export function compileVirtualService(
     report('spec.gateways', 'names no mesh, and Gateways of Istio are not there yet; add mesh');
     return nothing;
   }
-  const compiler = new Compiler(meta.namespace, `${object.replace(' ', '/')}`, world, report);
+  const compiler = new Compiler(meta.namespace, object.replace(' ', '/'), world, report);
   return {
     ...common,
     services,
@@ -131,6 +135,7 @@ class Compiler {
   readonly #world: VirtualServiceWorld;
   readonly #report: Report;
   readonly #depth: number;
+  readonly #parts: PartsCompiler;
 
   constructor(
     namespace: string,
@@ -144,6 +149,7 @@ class Compiler {
     this.#world = world;
     this.#report = report;
     this.#depth = depth;
+    this.#parts = { report, stringMatch: (spec, path) => this.#stringMatch(spec, path) };
   }
 
   http(routes: readonly HttpRouteSpec[], path: string): HttpRoute[] {
@@ -155,10 +161,10 @@ class Compiler {
     // Every match is for gateways other than the mesh: the route is none of ours.
     if (matches === undefined) return [];
     if (spec.delegate !== undefined) return this.#delegated(spec, matches, path);
-    const timeoutMs = this.#duration(spec.timeout, `${path}.timeout`);
-    const retry = this.#retry(spec, path);
-    const cors = this.#cors(spec, path);
-    const { request, response } = this.#headers(spec.headers);
+    const timeoutMs = compileDuration(spec.timeout, `${path}.timeout`, this.#parts);
+    const retry = compileRetry(spec, path, this.#parts);
+    const cors = compileCors(spec, path, this.#parts);
+    const { request, response } = compileHeaders(spec.headers);
     return [
       {
         name: spec.name === undefined ? this.#name : `${this.#name}/${spec.name}`,
@@ -168,7 +174,7 @@ class Compiler {
         response,
         ...(timeoutMs === undefined || timeoutMs === 0 ? {} : { timeoutMs }),
         ...(retry === undefined ? {} : { retry }),
-        fault: this.#fault(spec, path),
+        fault: compileFault(spec, path, this.#parts),
         mirrors: this.#mirrors(spec, path),
         ...(cors === undefined ? {} : { cors }),
       },
@@ -275,7 +281,7 @@ class Compiler {
   }
 
   #stringMatch(spec: StringMatchSpec, path: string): StringMatch | undefined {
-    const given = Object.entries(spec).filter(([, value]) => value !== undefined);
+    const given = Object.entries(spec);
     const [only] = given;
     if (only === undefined || given.length > 1) {
       this.#report(path, 'needs exactly one of exact, prefix and regex');
@@ -309,7 +315,7 @@ class Compiler {
       return {
         weight: only && one.weight === undefined ? 100 : (one.weight ?? 0),
         target: this.#target(one.destination, `${at}.destination`),
-        ...this.#headers(one.headers),
+        ...compileHeaders(one.headers),
       };
     });
     if (targets.length === 0)
@@ -380,16 +386,8 @@ class Compiler {
       this.#report(`${path}.host`, `${why}; requests are answered 500`);
       return { kind: 'missing', why };
     }
-    const number = destination?.port?.number ?? (ports.length === 1 ? ports[0] : undefined);
-    const port = ports.find((one) => one === number);
-    if (port === undefined) {
-      const why =
-        number === undefined
-          ? 'the Service has several ports, name one'
-          : `the Service has no port ${number}`;
-      this.#report(`${path}.port.number`, `${why}; requests are answered 500`);
-      return { kind: 'missing', why };
-    }
+    const port = this.#port(destination, ports, path);
+    if (typeof port === 'string') return { kind: 'missing', why: port };
     const subset = destination?.subset;
     if (subset !== undefined && !this.#world.subsets(service).has(subset)) {
       this.#report(
@@ -405,59 +403,21 @@ class Compiler {
     };
   }
 
-  #headers(spec: HeadersSpec | undefined): { request: HeaderChanges; response: HeaderChanges } {
-    const changes = (one: HeadersSpec['request']): HeaderChanges =>
-      one === undefined
-        ? noChanges
-        : {
-            remove: (one.remove ?? []).map((name) => name.toLowerCase()),
-            set: lowered(one.set),
-            add: lowered(one.add),
-          };
-    return { request: changes(spec?.request), response: changes(spec?.response) };
-  }
-
-  #retry(spec: HttpRouteSpec, path: string): RetryPolicy | undefined {
-    const { retries } = spec;
-    if (retries === undefined) return undefined;
-    const perTryTimeoutMs = this.#duration(retries.perTryTimeout, `${path}.retries.perTryTimeout`);
-    const written = retries.retryOn;
-    const on: RetryCondition[] = [];
-    const statuses: number[] = [];
-    for (const word of (written ?? defaultRetryOn).split(',').map((one) => one.trim())) {
-      const known = retryConditions.find((one) => one === word);
-      if (known !== undefined) on.push(known);
-      else if (/^[1-5]\d\d$/.test(word)) statuses.push(Number(word));
-      else if (word !== '')
-        this.#report(`${path}.retries.retryOn`, `${JSON.stringify(word)} is no retry condition`);
-    }
-    const backoffMs = this.#duration(retries.backoff, `${path}.retries.backoff`) ?? 25;
-    return {
-      attempts: Math.max(0, retries.attempts ?? 0),
-      ...(perTryTimeoutMs === undefined ? {} : { perTryTimeoutMs }),
-      on,
-      statuses,
-      backoffMs,
-      maxBackoffMs: backoffMs * 10,
-      remoteLocalities: retries.retryRemoteLocalities ?? false,
-      ignorePreviousHosts: retries.retryIgnorePreviousHosts ?? true,
-      evenIfNotIdempotent: written !== undefined,
-    };
-  }
-
-  #fault(spec: HttpRouteSpec, path: string): HttpRoute['fault'] {
-    const { delay, abort } = spec.fault ?? {};
-    const ms = this.#duration(delay?.fixedDelay, `${path}.fault.delay.fixedDelay`);
-    const grpc = abort?.grpcStatus;
-    const status = abort?.httpStatus ?? (grpc === undefined ? undefined : 503);
-    return {
-      ...(delay === undefined || ms === undefined
-        ? {}
-        : { delay: { percentage: delay.percentage?.value ?? delay.percent ?? 100, ms } }),
-      ...(abort === undefined || status === undefined
-        ? {}
-        : { abort: { percentage: abort.percentage?.value ?? 100, status } }),
-    };
+  /** The port that is meant, or why none is. */
+  #port(
+    destination: DestinationSpec | undefined,
+    ports: readonly Port[],
+    path: string,
+  ): Port | string {
+    const number = destination?.port?.number ?? (ports.length === 1 ? ports[0] : undefined);
+    const port = ports.find((one) => one === number);
+    if (port !== undefined) return port;
+    const why =
+      number === undefined
+        ? 'the Service has several ports, name one'
+        : `the Service has no port ${number}`;
+    this.#report(`${path}.port.number`, `${why}; requests are answered 500`);
+    return why;
   }
 
   #mirrors(spec: HttpRouteSpec, path: string): Mirror[] {
@@ -471,32 +431,6 @@ class Compiler {
       percentage: mirror.percentage?.value ?? 100,
     }));
     return [...one, ...more];
-  }
-
-  #cors(spec: HttpRouteSpec, path: string): HttpRoute['cors'] {
-    const cors = spec.corsPolicy;
-    if (cors === undefined) return undefined;
-    const at = `${path}.corsPolicy`;
-    const age = this.#duration(cors.maxAge, `${at}.maxAge`);
-    return {
-      allowOrigins: (cors.allowOrigins ?? []).flatMap(
-        (one, index) => this.#stringMatch(one, `${at}.allowOrigins[${index}]`) ?? [],
-      ),
-      allowMethods: cors.allowMethods ?? [],
-      allowHeaders: cors.allowHeaders ?? [],
-      exposeHeaders: cors.exposeHeaders ?? [],
-      ...(age === undefined ? {} : { maxAgeSeconds: Math.round(age / 1000) }),
-      allowCredentials: cors.allowCredentials ?? false,
-      forwardUnmatchedPreflights: cors.unmatchedPreflights !== 'IGNORE',
-    };
-  }
-
-  #duration(text: string | undefined, path: string): number | undefined {
-    if (text === undefined) return undefined;
-    const ms = durationMs(text);
-    if (ms === undefined)
-      this.#report(path, `${JSON.stringify(text)} is no length of time such as 1.5s`);
-    return ms;
   }
 
   tls(routes: NonNullable<VirtualServiceSpec['tls']>): TlsRoute[] {
@@ -554,55 +488,4 @@ interface L4MatchSpec {
   readonly sourceNamespace?: string;
   readonly destinationSubnets?: readonly string[];
   readonly gateways?: readonly string[];
-}
-
-const defaultRetryOn = 'connect-failure,refused-stream,unavailable,cancelled,503';
-
-function lowered(
-  pairs: Readonly<Record<string, string>> | undefined,
-): (readonly [string, string])[] {
-  return Object.entries(pairs ?? {}).map(([name, value]) => [name.toLowerCase(), value] as const);
-}
-
-/** Both lists must hold: every pair of matches that can hold together. */
-function combined(outer: readonly HttpMatch[], inner: readonly HttpMatch[]): HttpMatch[] {
-  if (outer.length === 0) return [...inner];
-  if (inner.length === 0) return [...outer];
-  return outer.flatMap((one) => inner.flatMap((other) => merged(one, other) ?? []));
-}
-
-/** Undefined where two matches name the same part differently. */
-function merged(outer: HttpMatch, inner: HttpMatch): HttpMatch | undefined {
-  const path = narrower(outer.path, inner.path);
-  const parts = ['scheme', 'method', 'authority'] as const;
-  const clash =
-    path === 'none' ||
-    parts.some(
-      (name) =>
-        outer[name] !== undefined &&
-        inner[name] !== undefined &&
-        JSON.stringify(outer[name]) !== JSON.stringify(inner[name]),
-    ) ||
-    (outer.port !== undefined && inner.port !== undefined && outer.port !== inner.port);
-  if (clash) return undefined;
-  return {
-    ...outer,
-    ...inner,
-    ...(path === undefined ? {} : { path }),
-    ignorePathCase: outer.ignorePathCase || inner.ignorePathCase,
-    sourceLabels: [...outer.sourceLabels, ...inner.sourceLabels],
-    headers: [...outer.headers, ...inner.headers],
-    withoutHeaders: [...outer.withoutHeaders, ...inner.withoutHeaders],
-    query: [...outer.query, ...inner.query],
-  };
-}
-
-/** As in Istio, a delegate's path lies within its root's prefix. */
-function narrower(
-  outer: StringMatch | undefined,
-  inner: StringMatch | undefined,
-): StringMatch | 'none' | undefined {
-  if (outer === undefined || inner === undefined) return inner ?? outer;
-  if (outer.kind !== 'prefix' || (inner.kind !== 'exact' && inner.kind !== 'prefix')) return 'none';
-  return inner.value.startsWith(outer.value) ? inner : 'none';
 }

@@ -6,9 +6,9 @@ import { eventually } from './wait.ts';
 /** What the chapters about the waypoint need of the tour. */
 export interface WaypointTour {
   readonly cluster: TourCluster;
-  chapter(title: string): void;
-  say(text: string): void;
-  prove(ok: boolean, text: string): void;
+  readonly chapter: (title: string) => void;
+  readonly say: (text: string) => void;
+  readonly prove: (ok: boolean, text: string) => void;
 }
 
 const namespace = 'shop';

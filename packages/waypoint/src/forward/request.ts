@@ -1,12 +1,11 @@
 import { randomUUID } from 'node:crypto';
-import type { HashKey, HttpRoute, RetryPolicy, WeightedTarget } from '@ambit/api';
+import type { HttpRoute, RetryPolicy, WeightedTarget } from '@ambit/api';
 import { noChanges } from '@ambit/api';
 import { copyBothWays } from '@ambit/core';
 import type { Downstream, WaypointContext } from '../context.ts';
-import { HeaderList } from '../http/headers.ts';
+import type { HeaderList } from '../http/headers.ts';
 import type {
   BodySink,
-  ClientExchange,
   ExchangeEvents,
   HttpError,
   RequestHead,
@@ -16,17 +15,17 @@ import type {
 } from '../http/message.ts';
 import { changeHeaders, rewriteAuthority, rewritePath } from '../route/changes.ts';
 import type { EndpointHost, UpstreamCluster } from './clusters.ts';
-import type { Acquired, UpstreamProtocol } from './connections.ts';
+import type { UpstreamProtocol } from './connections.ts';
+import { answerLocally, localReason } from './local.ts';
 import { hashOf } from './pick.ts';
+import type { RequestRecord } from './record.ts';
 import type { TryOutcome } from './retry.ts';
 import { backoffMs, defaultRetry, isIdempotent, isWorthRetry } from './retry.ts';
-import { RequestRecord } from './record.ts';
+import { Try, lookingOn } from './try.ts';
+import { valueOf, vouch } from './vouch.ts';
 
 /** A body may be repeated while this much of it is all there is. */
 const maxReplayBytes = 64 * 1024;
-/** An answer that is thrown away for another try is read to its end when it is short; else its connection is cut. */
-const maxDiscardBytes = 64 * 1024;
-
 /** Where a request goes and what is done to it on the way. */
 export interface ForwardPlan {
   readonly route: HttpRoute | undefined;
@@ -418,286 +417,3 @@ export class Forwarding implements ExchangeEvents, BodySink {
 
 const noneTried: ReadonlySet<string> = new Set();
 const shadowTimeoutMs = 15_000;
-
-interface TryOwner {
-  tryReady(attempt: Try): void;
-  tryOver(outcome: TryOutcome, host: EndpointHost, reused: boolean): boolean;
-  tryFailed(outcome: TryOutcome, error: HttpError): void;
-  respond(head: ResponseHead, hasBody: boolean): void;
-  inform(head: ResponseHead): void;
-  responseData(chunk: Buffer): boolean;
-  responseEnd(trailers: HeaderList | undefined): void;
-  upgraded(head: ResponseHead, upstream: Parameters<ResponseEvents['upgraded']>[1]): void;
-  writable(): void;
-}
-
-/** Of a mirrored request: takes what comes and keeps nothing. */
-const lookingOn: TryOwner = {
-  tryReady: (attempt) => {
-    attempt.writeOwn();
-  },
-  tryOver: () => false,
-  tryFailed: () => undefined,
-  respond: () => undefined,
-  inform: () => undefined,
-  responseData: () => true,
-  responseEnd: () => undefined,
-  upgraded: (_head, upstream) => upstream.abort(new Error('nobody asked')),
-  writable: () => undefined,
-};
-
-interface TryParts {
-  readonly host: EndpointHost;
-  readonly cluster: UpstreamCluster;
-  readonly head: RequestHead;
-  readonly hasBody: boolean;
-  readonly client: string;
-  readonly protocol: UpstreamProtocol;
-  readonly perTryTimeoutMs: number | undefined;
-  readonly body?: readonly Buffer[];
-}
-
-/** One try at one endpoint. */
-class Try implements ResponseEvents {
-  ready = false;
-  readonly #owner: TryOwner;
-  readonly #parts: TryParts;
-  #acquired: Acquired | undefined;
-  #client: ClientExchange | undefined;
-  #timer: NodeJS.Timeout | undefined;
-  #reused = false;
-  #counted = false;
-  #over = false;
-  #discarding = false;
-
-  constructor(owner: TryOwner, parts: TryParts) {
-    this.#owner = owner;
-    this.#parts = parts;
-  }
-
-  start(): void {
-    const { host, cluster, client, protocol, perTryTimeoutMs } = this.#parts;
-    this.#counted = true;
-    host.active += 1;
-    cluster.requests += 1;
-    if (perTryTimeoutMs !== undefined && perTryTimeoutMs > 0) {
-      this.#timer = setTimeout(() => this.#timedOut(), perTryTimeoutMs);
-    }
-    this.#acquired = cluster.pool.acquire(
-      host,
-      client,
-      protocol,
-      (connection, reused) => {
-        if (this.#over) return;
-        this.#reused = reused;
-        this.#client = connection.request(this.#parts.head, this.#parts.hasBody, this);
-        this.ready = true;
-        this.#owner.tryReady(this);
-      },
-      (error) => this.#end({ kind: 'connect-failure' }, error),
-    );
-  }
-
-  write(chunk: Buffer): boolean {
-    return this.#client?.write(chunk) ?? true;
-  }
-
-  sendEnd(trailers?: HeaderList): void {
-    this.#client?.end(trailers);
-  }
-
-  writeOwn(): void {
-    for (const chunk of this.#parts.body ?? []) this.write(chunk);
-    this.#client?.end();
-  }
-
-  resume(): void {
-    this.#client?.resumeBody();
-  }
-
-  /** The request is given up from outside. */
-  abandon(error: Error): void {
-    if (this.#over) return;
-    this.#settle();
-    this.#acquired?.cancel();
-    this.#client?.abort(error);
-  }
-
-  informational(head: ResponseHead): void {
-    this.#owner.inform(head);
-  }
-
-  response(head: ResponseHead, hasBody: boolean): void {
-    clearTimeout(this.#timer);
-    const { host } = this.#parts;
-    const outcome: TryOutcome = {
-      kind: 'response',
-      status: head.status,
-      grpcStatus: grpcStatusOf(head.headers),
-    };
-    if (this.#owner.tryOver(outcome, host, false)) {
-      this.#discard(head, hasBody);
-      return;
-    }
-    this.#owner.respond(head, hasBody);
-    if (!hasBody) this.#settle();
-  }
-
-  /** Reads a short answer to its end, so that the connection can be used for the next try. */
-  #discard(head: ResponseHead, hasBody: boolean): void {
-    this.#settle();
-    this.#discarding = true;
-    const length = Number(head.headers.get('content-length') ?? '0');
-    if (hasBody && length > maxDiscardBytes) this.#client?.abort(new Error('answer not wanted'));
-  }
-
-  data(chunk: Buffer): void {
-    if (this.#discarding) {
-      this.#discarded += chunk.length;
-      if (this.#discarded > maxDiscardBytes) this.#client?.abort(new Error('answer not wanted'));
-      return;
-    }
-    if (!this.#owner.responseData(chunk)) this.#client?.pauseBody();
-  }
-  #discarded = 0;
-
-  end(trailers: HeaderList | undefined): void {
-    if (this.#discarding) return;
-    this.#settle();
-    this.#owner.responseEnd(trailers);
-  }
-
-  upgraded(head: ResponseHead, stream: Parameters<ResponseEvents['upgraded']>[1]): void {
-    this.#settle();
-    this.#owner.upgraded(head, stream);
-  }
-
-  drain(): void {
-    this.#owner.writable();
-  }
-
-  failed(error: HttpError): void {
-    if (this.#discarding) return;
-    this.#end({ kind: 'reset', unprocessed: error.unprocessed }, error);
-  }
-
-  #timedOut(): void {
-    this.#acquired?.cancel();
-    const error = new Error('the try took too long');
-    const client = this.#client;
-    this.#end({ kind: 'try-timeout' }, Object.assign(error, tryTimeout) as unknown as HttpError);
-    client?.abort(error);
-  }
-
-  #end(outcome: TryOutcome, error: HttpError): void {
-    if (this.#over) return;
-    this.#settle();
-    if (!this.#owner.tryOver(outcome, this.#parts.host, this.#reused)) {
-      this.#owner.tryFailed(outcome, error);
-    }
-  }
-
-  #settle(): void {
-    this.#over = true;
-    clearTimeout(this.#timer);
-    if (!this.#counted) return;
-    this.#counted = false;
-    this.#parts.host.active -= 1;
-    this.#parts.cluster.requests -= 1;
-  }
-}
-
-const tryTimeout = { code: 'try/timeout', status: 504, unprocessed: false };
-
-function grpcStatusOf(headers: HeaderList): number | undefined {
-  const status = headers.get('grpc-status');
-  return status !== undefined && /^\d{1,2}$/.test(status) ? Number(status) : undefined;
-}
-
-/** What only the proxy may say of a client: taken away first, then set. */
-function vouch(
-  headers: HeaderList,
-  request: RequestHead,
-  downstream: Downstream,
-  own: string,
-): void {
-  for (const [name] of [...headers]) if (name.startsWith('x-envoy-')) headers.delete(name);
-  headers.set('x-forwarded-client-cert', `By=${own};URI=${downstream.peer.uri}`);
-  headers.set('x-forwarded-proto', request.scheme);
-}
-
-function valueOf(key: HashKey, request: RequestHead, sourceIp: string): string | undefined {
-  switch (key.kind) {
-    case 'header':
-      return request.headers.get(key.name.toLowerCase());
-    case 'source-ip':
-      return sourceIp;
-    case 'query': {
-      const at = request.path.indexOf('?');
-      return new URLSearchParams(at < 0 ? '' : request.path.slice(at)).get(key.name) ?? undefined;
-    }
-    case 'cookie':
-      return request.headers
-        .all('cookie')
-        .flatMap((line) => line.split(';'))
-        .map((pair) => pair.trim().split('='))
-        .find(([name]) => name === key.name)
-        ?.slice(1)
-        .join('=');
-  }
-}
-
-function localReason(status: number, flags: string): string {
-  if (flags === 'UH') return 'no healthy upstream';
-  if (flags === 'UO')
-    return 'upstream connect error or disconnect/reset before headers. reset reason: overflow';
-  if (status === 504) return 'upstream request timeout';
-  return 'upstream connect error or disconnect/reset before headers';
-}
-
-/** An answer of the proxy's own. */
-export function answerLocally(
-  exchange: ServerExchange,
-  status: number,
-  body: string,
-  changes = noChanges,
-  more: readonly (readonly [string, string])[] = [],
-): void {
-  const grpc =
-    exchange.request.headers.get('content-type')?.startsWith('application/grpc') === true;
-  const headers = HeaderList.of(more);
-  if (grpc && status >= 400) {
-    // A gRPC client reads its status from the trailers, here sent with the head.
-    headers.set('content-type', 'application/grpc');
-    headers.set('grpc-status', String(grpcOf(status)));
-    headers.set('grpc-message', encodeURIComponent(body));
-    changeHeaders(headers, changes);
-    exchange.respond({ status: 200, headers }, false);
-    return;
-  }
-  const bytes = Buffer.from(body);
-  if (bytes.length > 0 && !headers.has('content-type')) headers.set('content-type', 'text/plain');
-  changeHeaders(headers, changes);
-  const hasBody =
-    bytes.length > 0 && exchange.request.method !== 'HEAD' && status !== 204 && status !== 304;
-  if (hasBody) headers.set('content-length', String(bytes.length));
-  exchange.respond({ status, headers }, hasBody);
-  if (!hasBody) return;
-  exchange.write(bytes);
-  exchange.end();
-}
-
-function grpcOf(status: number): number {
-  switch (status) {
-    case 400:
-      return 13;
-    case 401:
-      return 16;
-    case 403:
-      return 7;
-    case 404:
-      return 12;
-    default:
-      return status === 429 || status >= 500 ? 14 : 2;
-  }
-}

@@ -139,49 +139,66 @@ export function parseRequestHead(
   const old = minor === '0';
   const framing = requestFraming(headers, old);
   if (!framing.ok) return framing;
-  const hosts = headers.all('host');
-  if (hosts.length > 1 || (hosts.length === 0 && !old)) return bad('not exactly one Host');
-  const place = placeOf(target, method, (hosts[0] ?? '').toLowerCase());
-  if (!place.ok) return place;
   const connection = connectionOptions(headers);
   if (!connection.ok) return connection;
-  const expect = headers.get('expect')?.toLowerCase();
-  if (expect !== undefined && expect !== '100-continue') return bad('an unknown Expect', 417);
-  const upgrade = connection.value.has('upgrade')
-    ? headers.get('upgrade')?.toLowerCase()
-    : undefined;
-  if (upgrade !== undefined && framing.value.kind !== 'none') return bad('an upgrade with a body');
-  const wantsTrailers = headers
-    .all('te')
-    .some((value) => /(?:^|,)\s*trailers\s*(?:,|$)/i.test(value));
-  strip(headers, connection.value);
-  headers.delete('host');
-  if (wantsTrailers) headers.append('te', 'trailers');
+  const wishes = wishesOf(headers, connection.value, framing.value, old);
+  if (!wishes.ok) return wishes;
+  const place = placeOf(target, method, headers.all('host'), old);
+  if (!place.ok) return place;
+  cleaned(headers, connection.value);
+  const protocol = old ? 'HTTP/1.0' : 'HTTP/1.1';
   return ok({
-    head: {
-      method,
-      scheme: 'http',
-      ...place.value,
-      headers,
-      protocol: old ? 'HTTP/1.0' : 'HTTP/1.1',
-      upgrade: old ? undefined : upgrade,
-      expectContinue: expect !== undefined && !old,
-    },
+    head: { method, scheme: 'http', ...place.value, headers, protocol, ...wishes.value },
     framing: framing.value,
     keepAlive: old ? connection.value.has('keep-alive') : !connection.value.has('close'),
   });
 }
 
+/** Takes away what speaks of this connection alone; that trailers are welcome is worth handing on. */
+function cleaned(headers: HeaderList, options: ReadonlySet<string>): void {
+  const wantsTrailers =
+    headers.has('te') && headers.all('te').some((one) => trailersWord.test(one));
+  strip(headers, options);
+  headers.delete('host');
+  if (wantsTrailers) headers.append('te', 'trailers');
+}
+
+const trailersWord = /(?:^|,)\s*trailers\s*(?:,|$)/i;
+
+/** What a client asks of the connection beside its request. */
+function wishesOf(
+  headers: HeaderList,
+  options: ReadonlySet<string>,
+  framing: Framing,
+  old: boolean,
+): Result<Pick<RequestHead, 'upgrade' | 'expectContinue'>, HttpError> {
+  const expect = headers.get('expect')?.toLowerCase();
+  if (expect !== undefined && expect !== '100-continue') return bad('an unknown Expect', 417);
+  const upgrade = options.has('upgrade') ? headers.get('upgrade')?.toLowerCase() : undefined;
+  if (upgrade !== undefined && framing.kind !== 'none') return bad('an upgrade with a body');
+  return ok({ upgrade: old ? undefined : upgrade, expectContinue: expect !== undefined && !old });
+}
+
 function placeOf(
   target: string,
   method: string,
-  host: string,
+  hosts: readonly string[],
+  old: boolean,
 ): Result<{ authority: string; path: string }, HttpError> {
+  if (hosts.length > 1 || (hosts.length === 0 && !old)) return bad('not exactly one Host');
+  const host = (hosts[0] ?? '').toLowerCase();
   if (host !== '' && !authorityForm.test(host)) return bad('Host is no authority');
   if (target.startsWith('/')) return ok({ authority: host, path: target });
   if (target === '*') {
     return method === 'OPTIONS' ? ok({ authority: host, path: '*' }) : bad('* is for OPTIONS only');
   }
+  return absolutePlace(target, host);
+}
+
+function absolutePlace(
+  target: string,
+  host: string,
+): Result<{ authority: string; path: string }, HttpError> {
   const absolute = /^https?:\/\/([^/?#]+)([/?].*)?$/i.exec(target);
   if (absolute === null) return bad('a target of no known form');
   const authority = (absolute[1] ?? '').toLowerCase();

@@ -71,7 +71,7 @@ export function serveHttp2(
     onClosed(connection);
   });
   session.on('stream', (opened, _headers, _flags, raw?: readonly string[]) => {
-    take(opened as ServerHttp2Stream, raw ?? [], handlers);
+    take(opened, raw ?? [], handlers);
   });
   return connection;
 }
@@ -102,17 +102,9 @@ function headOf(raw: readonly string[]): RequestHead {
   const headers = fieldsOf(raw);
   const method = pseudo.get(':method') ?? '';
   if (method === 'CONNECT') throw new HttpError('http2/connect', 405, 'CONNECT is not served here');
+  const authority = authorityOf(pseudo.get(':authority'), headers.get('host'));
   const path = pseudo.get(':path') ?? '';
-  const host = headers.get('host')?.toLowerCase();
-  const authority = (pseudo.get(':authority') ?? host ?? '').toLowerCase();
-  if (!authorityForm.test(authority))
-    throw new HttpError('http2/malformed', 400, 'no good :authority');
-  if (host !== undefined && host !== authority) {
-    throw new HttpError('http2/malformed', 400, 'host and :authority name different places');
-  }
-  if (!/^[\x21-\x7e]+$/.test(path) || (!path.startsWith('/') && path !== '*')) {
-    throw new HttpError('http2/malformed', 400, 'no good :path');
-  }
+  if (!pathForm.test(path)) throw malformed('no good :path');
   headers.delete('host');
   headers.delete('expect');
   return {
@@ -125,6 +117,20 @@ function headOf(raw: readonly string[]): RequestHead {
     upgrade: undefined,
     expectContinue: false,
   };
+}
+
+const pathForm = /^(?:\/[\x21-\x7e]*|\*)$/;
+
+function authorityOf(named: string | undefined, header: string | undefined): string {
+  const host = header?.toLowerCase();
+  const authority = (named ?? host ?? '').toLowerCase();
+  if (!authorityForm.test(authority)) throw malformed('no good :authority');
+  if (host === undefined || host === authority) return authority;
+  throw malformed('host and :authority name different places');
+}
+
+function malformed(message: string): HttpError {
+  return new HttpError('http2/malformed', 400, message);
 }
 
 class Exchange implements ServerExchange {

@@ -4,7 +4,8 @@ import { noChanges } from '@ambit/api';
 import type { Downstream, WaypointContext } from '../context.ts';
 import type { UpstreamCluster } from '../forward/clusters.ts';
 import { RequestRecord } from '../forward/record.ts';
-import { Forwarding, answerLocally } from '../forward/request.ts';
+import { answerLocally } from '../forward/local.ts';
+import { Forwarding } from '../forward/request.ts';
 import type { RequestHead, ServerExchange } from '../http/message.ts';
 import { normalizePath } from '../http/path.ts';
 import { factsOf, judge, targetsOf } from '../policy/judge.ts';
@@ -100,7 +101,7 @@ function route(
     if (answered) return;
   }
   withFault(context, found, record, refuse, () =>
-    act(context, downstream, exchange, record, found, refuse),
+    act({ context, downstream, exchange, record, refuse }, found),
   );
 }
 
@@ -137,14 +138,15 @@ function ownCluster(context: WaypointContext, downstream: Downstream): UpstreamC
   return workload && context.clusters.direct(workload, port);
 }
 
-function act(
-  context: WaypointContext,
-  downstream: Downstream,
-  exchange: ServerExchange,
-  record: RequestRecord,
-  found: HttpRoute,
-  refuse: Refuse,
-): void {
+interface Serving {
+  readonly context: WaypointContext;
+  readonly downstream: Downstream;
+  readonly exchange: ServerExchange;
+  readonly record: RequestRecord;
+  readonly refuse: Refuse;
+}
+
+function act({ context, downstream, exchange, record, refuse }: Serving, found: HttpRoute): void {
   const { action } = found;
   const { request } = exchange;
   switch (action.kind) {

@@ -85,18 +85,7 @@ export function createWaypointMetrics(metrics: Metrics, version: string): Waypoi
   metrics
     .gauge('istio_build', 'Version of this program.', ['component', 'tag'])
     .set({ component: 'proxy', tag: version }, 1);
-  const counter = (name: string, help: string): BoundedCounter<RequestLabel> =>
-    metrics.counter(name, help, requestLabels);
-  const histogram = (name: string, help: string) =>
-    metrics.histogram(name, help, requestLabels, buckets);
-  const family = {
-    total: counter('istio_requests_total', 'Requests served.'),
-    duration: histogram('istio_request_duration_milliseconds', 'Duration of requests.'),
-    requestBytes: histogram('istio_request_bytes', 'Sizes of request bodies.'),
-    responseBytes: histogram('istio_response_bytes', 'Sizes of response bodies.'),
-    requestMessages: counter('istio_request_messages_total', 'gRPC messages of clients.'),
-    responseMessages: counter('istio_response_messages_total', 'gRPC messages of servers.'),
-  };
+  const family = requestFamily(metrics);
   const tcp = {
     opened: metrics.counter(
       'istio_tcp_connections_opened_total',
@@ -125,6 +114,52 @@ export function createWaypointMetrics(metrics: Metrics, version: string): Waypoi
     'What policies in dry run would have decided.',
     ['policy', 'would'],
   );
+  const seriesOf = createSeries(family);
+  return {
+    request(figures) {
+      const series = seriesOf(figures);
+      series.total.inc();
+      series.duration.observe(figures.durationMs);
+      series.requestBytes.observe(figures.requestBytes);
+      series.responseBytes.observe(figures.responseBytes);
+      series.requestMessages?.inc(figures.requestMessages);
+      series.responseMessages?.inc(figures.responseMessages);
+    },
+    tcp(parties) {
+      const labels = labelsOf(parties);
+      return {
+        opened: () => tcp.opened.inc(labels),
+        closed: (sent, received) => {
+          tcp.closed.inc(labels);
+          tcp.received.inc(labels, sent);
+          tcp.sent.inc(labels, received);
+        },
+      };
+    },
+    rejected: (reason) => rejected.inc({ reason }),
+    dryRun: (policy, would) => dryRuns.inc({ policy, would }),
+  };
+}
+
+type Family = ReturnType<typeof requestFamily>;
+
+function requestFamily(metrics: Metrics) {
+  const counter = (name: string, help: string): BoundedCounter<RequestLabel> =>
+    metrics.counter(name, help, requestLabels);
+  const histogram = (name: string, help: string) =>
+    metrics.histogram(name, help, requestLabels, buckets);
+  return {
+    total: counter('istio_requests_total', 'Requests served.'),
+    duration: histogram('istio_request_duration_milliseconds', 'Duration of requests.'),
+    requestBytes: histogram('istio_request_bytes', 'Sizes of request bodies.'),
+    responseBytes: histogram('istio_response_bytes', 'Sizes of response bodies.'),
+    requestMessages: counter('istio_request_messages_total', 'gRPC messages of clients.'),
+    responseMessages: counter('istio_response_messages_total', 'gRPC messages of servers.'),
+  };
+}
+
+/** The series of a request, looked up by what it is made of once and kept. */
+function createSeries(family: Family): (figures: RequestFigures) => Series {
   const known = new Map<string, Series>();
   const seriesOf = (figures: RequestFigures): Series => {
     const key = `${figures.source?.uid ?? ''}|${figures.sourcePrincipal}|${figures.destination?.uid ?? ''}|${figures.service?.hostname ?? ''}|${figures.service?.namespace ?? ''}|${figures.protocol}|${figures.flags}|${figures.status}|${figures.grpcStatus}`;
@@ -150,30 +185,7 @@ export function createWaypointMetrics(metrics: Metrics, version: string): Waypoi
     known.set(key, series);
     return series;
   };
-  return {
-    request(figures) {
-      const series = seriesOf(figures);
-      series.total.inc();
-      series.duration.observe(figures.durationMs);
-      series.requestBytes.observe(figures.requestBytes);
-      series.responseBytes.observe(figures.responseBytes);
-      series.requestMessages?.inc(figures.requestMessages);
-      series.responseMessages?.inc(figures.responseMessages);
-    },
-    tcp(parties) {
-      const labels = labelsOf(parties);
-      return {
-        opened: () => tcp.opened.inc(labels),
-        closed: (sent, received) => {
-          tcp.closed.inc(labels);
-          tcp.received.inc(labels, sent);
-          tcp.sent.inc(labels, received);
-        },
-      };
-    },
-    rejected: (reason) => rejected.inc({ reason }),
-    dryRun: (policy, would) => dryRuns.inc({ policy, would }),
-  };
+  return seriesOf;
 }
 
 const overflow = Object.fromEntries(requestLabels.map((label) => [label, 'overflow'])) as Record<
@@ -210,17 +222,27 @@ function sourceLabels(source: Workload | undefined, principal: string) {
 }
 
 function destinationLabels(destination: Workload | undefined) {
+  if (destination === undefined) return noDestination;
+  const { trustDomain, namespace, serviceAccount } = destination;
   return {
-    destination_workload: destination?.workloadName ?? unknown,
-    destination_canonical_service: destination?.canonicalName ?? unknown,
-    destination_canonical_revision: destination?.canonicalRevision ?? unknown,
-    destination_workload_namespace: destination?.namespace ?? unknown,
-    destination_principal:
-      destination === undefined
-        ? unknown
-        : `spiffe://${destination.trustDomain}/ns/${destination.namespace}/sa/${destination.serviceAccount}`,
-    destination_app: destination?.canonicalName ?? unknown,
-    destination_version: destination?.canonicalRevision ?? unknown,
-    destination_cluster: destination?.clusterId ?? unknown,
+    destination_workload: destination.workloadName,
+    destination_canonical_service: destination.canonicalName,
+    destination_canonical_revision: destination.canonicalRevision,
+    destination_workload_namespace: namespace,
+    destination_principal: `spiffe://${trustDomain}/ns/${namespace}/sa/${serviceAccount}`,
+    destination_app: destination.canonicalName,
+    destination_version: destination.canonicalRevision,
+    destination_cluster: destination.clusterId,
   };
 }
+
+const noDestination = {
+  destination_workload: unknown,
+  destination_canonical_service: unknown,
+  destination_canonical_revision: unknown,
+  destination_workload_namespace: unknown,
+  destination_principal: unknown,
+  destination_app: unknown,
+  destination_version: unknown,
+  destination_cluster: unknown,
+};
