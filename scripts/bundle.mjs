@@ -15,6 +15,9 @@ const programs = {
   sandbox: 'packages/sandbox/src/main.ts',
   'sandbox-ptp': 'packages/sandbox/src/cni/main.ts',
   bench: 'bench/src/main.ts',
+  'bench-waypoint': 'bench/src/waypoint/main.ts',
+  'bench-waypoint-plain': 'bench/src/waypoint/plain.ts',
+  'bench-waypoint-backend': 'bench/src/waypoint/backend.ts',
 };
 
 export async function bundle() {

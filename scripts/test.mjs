@@ -44,6 +44,7 @@ await orExplain(async () => {
     'e2e',
     'bench',
   ]);
+  check('compatibility page', 'scripts/compatibility.mjs', ['--check']);
   check('bundles', 'scripts/bundle.mjs', []);
   jest('unit and integration', 'unit', [], ['--selectProjects', 'unit', 'integration']);
   jest(

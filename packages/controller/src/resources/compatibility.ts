@@ -1,0 +1,47 @@
+import type { JsonSchema, ResourceDefinition } from './crd.ts';
+import { crdOf } from './crd.ts';
+import { resources } from './index.ts';
+
+/** The page that tells, field by field, what is done of each resource; made from what compiles them. */
+export function compatibilityPage(): string {
+  return [
+    '# Compatibility',
+    '',
+    'Every field of the resources that Ambit reads, made from the schemas that decode them (`npm run compatibility`).',
+    'A field that is not done is refused with a condition on the status of the object that says why; nothing is dropped in silence.',
+    '',
+    ...resources.flatMap(section),
+  ].join('\n');
+}
+
+function section(resource: ResourceDefinition): string[] {
+  const [version] = crdOf(resource).spec.versions;
+  const spec = version?.schema.openAPIV3Schema.properties?.['spec'];
+  const refused = resource.refused ?? new Map<string, string>();
+  const rows = spec === undefined ? [] : fields(spec, '').map((path) => row(path, refused));
+  return [
+    `## ${resource.kind}`,
+    '',
+    `\`${resource.group}\`, versions ${resource.versions.map((one) => `\`${one}\``).join(', ')}.`,
+    '',
+    '| Field | Done |',
+    '| --- | --- |',
+    ...rows,
+    '',
+  ];
+}
+
+function row(path: string, refused: ReadonlyMap<string, string>): string {
+  const why = [...refused].find(([one]) => path === one || path.startsWith(`${one}.`))?.[1];
+  return `| \`${path}\` | ${why === undefined ? 'yes' : `no: ${why.replaceAll('|', '\\|')}`} |`;
+}
+
+function fields({ properties = {} }: JsonSchema, prefix: string): string[] {
+  return Object.entries(properties).flatMap(([name, schema]) => {
+    const isList = schema.items !== undefined;
+    const inner = schema.items ?? schema.additionalProperties ?? schema;
+    const path = `${prefix}${name}${isList ? '[]' : ''}`;
+    const below = fields(inner, `${path}.`);
+    return below.length === 0 ? [path] : below;
+  });
+}

@@ -1,0 +1,450 @@
+import { describe, expect, test } from '@jest/globals';
+import type { Port } from '@ambit/api';
+
+import { decoded } from '../../test/records.ts';
+import type { VirtualServiceRecord } from '../kube/decode/configuration.ts';
+import { decodeDestinationRule, decodeVirtualService } from '../kube/decode/configuration.ts';
+import { compileDestinationRule, mergeDestinationRules } from './destination-rule.ts';
+import { durationMs } from './duration.ts';
+import { regexProblem } from './regex.ts';
+import type { CompiledVirtualService } from './virtual-service.ts';
+import { compileVirtualService } from './virtual-service.ts';
+
+function record(spec: object, name = 'vs'): VirtualServiceRecord {
+  return decoded(decodeVirtualService, { metadata: { name, namespace: 'shop' }, spec });
+}
+
+const ports: Readonly<Record<string, readonly number[]>> = {
+  'shop/reviews': [8080],
+  'shop/cart': [8080, 9090],
+  'other/far': [80],
+};
+
+function compile(
+  spec: object,
+  delegates: Readonly<Record<string, object>> = {},
+): CompiledVirtualService {
+  return compileVirtualService(record(spec), {
+    clusterDomain: 'cluster.local',
+    rootNamespace: 'istio-system',
+    ports: ({ namespace, name }) => ports[`${namespace}/${name}`] as readonly Port[] | undefined,
+    subsets: () => new Set(['v1']),
+    delegate: (_namespace, name) => {
+      const spec_ = delegates[name];
+      return spec_ === undefined ? undefined : record(spec_, name);
+    },
+    regexProblem,
+    insteadOf: () => undefined,
+  });
+}
+
+const to = (host: string, more: object = {}): object => ({ destination: { host, ...more } });
+
+describe('hosts', () => {
+  test.each([
+    ['a short name', 'reviews', ['shop/reviews.shop.svc.cluster.local']],
+    ['with the namespace', 'far.other', ['other/far.other.svc.cluster.local']],
+    ['in full', 'far.other.svc.cluster.local', ['other/far.other.svc.cluster.local']],
+  ])('%s', (_name, host, services) => {
+    expect(compile({ hosts: [host], http: [{ route: [to('reviews')] }] }).services).toEqual(
+      services,
+    );
+  });
+
+  test.each(['nobody', '*', 'example.com', 'reviews.shop.svc.elsewhere'])('%s is told', (host) => {
+    const { services, problems } = compile({ hosts: [host] });
+    expect(services).toEqual([]);
+    expect(problems).toMatchObject([{ field: 'spec.hosts[0]' }]);
+  });
+
+  test('for gateways alone it is none of the mesh', () => {
+    const { http, problems } = compile({
+      hosts: ['reviews'],
+      gateways: ['g'],
+      http: [{ route: [to('reviews')] }],
+    });
+    expect(http).toEqual([]);
+    expect(problems).toMatchObject([{ field: 'spec.gateways' }]);
+  });
+});
+
+describe('routes', () => {
+  test('matches, weights, headers, rewrite, timeout, retries', () => {
+    const { http, problems } = compile({
+      hosts: ['reviews'],
+      http: [
+        {
+          name: 'one',
+          match: [
+            {
+              uri: { prefix: '/a' },
+              method: { exact: 'GET' },
+              headers: { 'X-User': { regex: 'a+' }, 'x-there': {} },
+              queryParams: { q: { exact: '1' } },
+              withoutHeaders: { 'x-not': { prefix: 'n' } },
+              sourceNamespace: 'clients',
+              port: 8080,
+              ignoreUriCase: true,
+            },
+          ],
+          route: [
+            {
+              ...to('reviews', { subset: 'v1' }),
+              weight: 30,
+              headers: { request: { set: { 'X-A': '1' } } },
+            },
+            { ...to('cart', { port: { number: 9090 } }), weight: 70 },
+          ],
+          rewrite: { uri: '/b', authority: 'inner' },
+          timeout: '1.5s',
+          retries: { attempts: 3, perTryTimeout: '250ms', retryOn: '5xx,503,connect-failure' },
+        },
+      ],
+    });
+    expect(problems).toEqual([]);
+    expect(http).toMatchObject([
+      {
+        name: 'VirtualService/shop/vs/one',
+        matches: [
+          {
+            path: { kind: 'prefix', value: '/a' },
+            method: { kind: 'exact', value: 'GET' },
+            headers: [
+              { name: 'x-user', match: { kind: 'regex', value: 'a+' } },
+              { name: 'x-there', match: { kind: 'present' } },
+            ],
+            query: [{ name: 'q', match: { kind: 'exact', value: '1' } }],
+            withoutHeaders: [{ name: 'x-not', match: { kind: 'prefix', value: 'n' } }],
+            sourceNamespace: 'clients',
+            port: 8080,
+            ignorePathCase: true,
+          },
+        ],
+        action: {
+          kind: 'forward',
+          targets: [
+            { weight: 30, target: { subset: 'v1', port: 8080 }, request: { set: [['x-a', '1']] } },
+            { weight: 70, target: { service: 'shop/cart.shop.svc.cluster.local', port: 9090 } },
+          ],
+          rewrite: { authority: 'inner', path: { kind: 'prefix', matched: '/a', value: '/b' } },
+        },
+        timeoutMs: 1500,
+        retry: {
+          attempts: 3,
+          perTryTimeoutMs: 250,
+          on: ['5xx', 'connect-failure'],
+          statuses: [503],
+          evenIfNotIdempotent: true,
+        },
+      },
+    ]);
+  });
+
+  test.each<readonly [string, object, string, object]>([
+    [
+      'redirect',
+      { redirect: { uri: '/x', authority: 'y', redirectCode: 308 } },
+      'action',
+      {
+        kind: 'redirect',
+        redirect: { status: 308, authority: 'y', path: { kind: 'full', value: '/x' } },
+      },
+    ],
+    [
+      'directResponse',
+      { directResponse: { status: 418, body: { string: 'tea' } } },
+      'action',
+      { kind: 'respond', status: 418, body: 'tea' },
+    ],
+    [
+      'fault',
+      {
+        route: [to('reviews')],
+        fault: {
+          delay: { fixedDelay: '2s', percentage: { value: 10 } },
+          abort: { httpStatus: 500 },
+        },
+      },
+      'fault',
+      { delay: { ms: 2000, percentage: 10 }, abort: { status: 500, percentage: 100 } },
+    ],
+    [
+      'mirror',
+      {
+        route: [to('reviews')],
+        mirror: { host: 'cart', port: { number: 8080 } },
+        mirrorPercentage: { value: 5 },
+      },
+      'mirrors',
+      [{ percentage: 5 }] as unknown as object,
+    ],
+    [
+      'cors',
+      {
+        route: [to('reviews')],
+        corsPolicy: {
+          allowOrigins: [{ exact: 'https://a' }],
+          maxAge: '1h',
+          allowCredentials: true,
+        },
+      },
+      'cors',
+      {
+        allowOrigins: [{ kind: 'exact', value: 'https://a' }],
+        maxAgeSeconds: 3600,
+        allowCredentials: true,
+      },
+    ],
+  ])('%s', (_name, route, part, expected) => {
+    const { http, problems } = compile({ hosts: ['reviews'], http: [route] });
+    expect(problems).toEqual([]);
+    expect(http[0]?.[part as 'action']).toMatchObject(expected);
+  });
+
+  test('a delegate: both matches hold, a clash is left out', () => {
+    const { http, problems } = compile(
+      {
+        hosts: ['reviews'],
+        http: [
+          {
+            match: [{ uri: { prefix: '/a' }, headers: { x: { exact: '1' } } }],
+            delegate: { name: 'inner' },
+          },
+        ],
+      },
+      {
+        inner: {
+          http: [
+            { match: [{ uri: { prefix: '/a/b' } }], route: [to('reviews')] },
+            { match: [{ uri: { prefix: '/z' } }], route: [to('reviews')] },
+            { route: [to('cart', { port: { number: 8080 } })] },
+          ],
+        },
+      },
+    );
+    expect(problems).toEqual([]);
+    expect(
+      http.map(({ matches }) => matches.map(({ path, headers }) => [path, headers.length])),
+    ).toEqual([[[{ kind: 'prefix', value: '/a/b' }, 1]], [[{ kind: 'prefix', value: '/a' }, 1]]]);
+  });
+});
+
+describe('what is wrong is told by its field, and answers an error where it is asked', () => {
+  test.each<readonly [string, object, string]>([
+    [
+      'an unknown field',
+      { http: [{ route: [to('reviews')], nonsense: 1 }] },
+      'spec.http[0].nonsense',
+    ],
+    [
+      'an unknown backend',
+      { http: [{ route: [to('nobody')] }] },
+      'spec.http[0].route[0].destination.host',
+    ],
+    [
+      'an unknown port',
+      { http: [{ route: [to('reviews', { port: { number: 1 } })] }] },
+      'spec.http[0].route[0].destination.port.number',
+    ],
+    [
+      'no port of several',
+      { http: [{ route: [to('cart')] }] },
+      'spec.http[0].route[0].destination.port.number',
+    ],
+    [
+      'a subset nobody defines',
+      { http: [{ route: [to('reviews', { subset: 'v9' })] }] },
+      'spec.http[0].route[0].destination.subset',
+    ],
+    [
+      'weights that sum to 0',
+      {
+        http: [
+          {
+            route: [
+              { ...to('reviews'), weight: 0 },
+              { ...to('reviews'), weight: 0 },
+            ],
+          },
+        ],
+      },
+      'spec.http[0].route',
+    ],
+    ['nothing to do', { http: [{}] }, 'spec.http[0].route'],
+    [
+      'a bad regex',
+      { http: [{ match: [{ uri: { regex: '(' } }], route: [to('reviews')] }] },
+      'spec.http[0].match[0].uri.regex',
+    ],
+    [
+      'a regex with a backreference',
+      { http: [{ match: [{ uri: { regex: '(a)\\1' } }], route: [to('reviews')] }] },
+      'spec.http[0].match[0].uri.regex',
+    ],
+    [
+      'two kinds of match',
+      { http: [{ match: [{ uri: { exact: '/', prefix: '/' } }], route: [to('reviews')] }] },
+      'spec.http[0].match[0].uri',
+    ],
+    [
+      'a bad duration',
+      { http: [{ route: [to('reviews')], timeout: 'soon' }] },
+      'spec.http[0].timeout',
+    ],
+    [
+      'an unknown retry condition',
+      { http: [{ route: [to('reviews')], retries: { retryOn: 'often' } }] },
+      'spec.http[0].retries.retryOn',
+    ],
+    [
+      'a bad redirect code',
+      { http: [{ redirect: { redirectCode: 200 } }] },
+      'spec.http[0].redirect.redirectCode',
+    ],
+    [
+      'a field that is not done',
+      { http: [{ route: [to('reviews')], match: [{ statPrefix: 'x' }] }] },
+      'spec.http[0].match[0].statPrefix',
+    ],
+    ['a missing delegate', { http: [{ delegate: { name: 'nobody' } }] }, 'spec.http[0].delegate'],
+    ['a delegate with hosts', { http: [{ delegate: { name: 'hosts' } }] }, 'spec.http[0].delegate'],
+    [
+      'a delegate of a delegate',
+      { http: [{ delegate: { name: 'cyclic' } }] },
+      'spec.http[0].delegate',
+    ],
+    [
+      'a bad subnet',
+      { tcp: [{ match: [{ destinationSubnets: ['x'] }], route: [to('reviews')] }] },
+      'spec.tcp[0].match[0].destinationSubnets[0]',
+    ],
+  ])('%s', (_name, spec, field) => {
+    const { problems } = compile(
+      { hosts: ['reviews'], ...spec },
+      { hosts: { hosts: ['x'] }, cyclic: { http: [{ delegate: { name: 'cyclic' } }] } },
+    );
+    expect(problems.map((one) => one.field)).toContain(field);
+  });
+
+  test('a missing backend is a target of its own, never left out', () => {
+    const { http } = compile({ hosts: ['reviews'], http: [{ route: [to('nobody')] }] });
+    expect(http[0]?.action).toMatchObject({
+      targets: [{ weight: 100, target: { kind: 'missing' } }],
+    });
+  });
+});
+
+describe('DestinationRule', () => {
+  const rule = (spec: object, name = 'dr', createdAt = '2026-01-01T00:00:00Z') =>
+    compileDestinationRule(
+      decoded(decodeDestinationRule, {
+        metadata: { name, namespace: 'shop', creationTimestamp: createdAt },
+        spec,
+      }),
+      'cluster.local',
+    );
+
+  test('limits, outliers, balancing, subsets and ports', () => {
+    const { policy, subsets, problems } = rule({
+      host: 'reviews',
+      trafficPolicy: {
+        loadBalancer: { consistentHash: { httpCookie: { name: 'u', ttl: '0s' } } },
+        connectionPool: {
+          tcp: { maxConnections: 7, connectTimeout: '30ms' },
+          http: { http1MaxPendingRequests: 1, maxRetries: 2 },
+        },
+        outlierDetection: {
+          consecutive5xxErrors: 2,
+          interval: '1s',
+          baseEjectionTime: '3m',
+          maxEjectionPercent: 100,
+        },
+        portLevelSettings: [{ port: { number: 9090 }, loadBalancer: { simple: 'ROUND_ROBIN' } }],
+      },
+      subsets: [
+        {
+          name: 'v1',
+          labels: { version: 'v1' },
+          trafficPolicy: { loadBalancer: { simple: 'RANDOM' } },
+        },
+      ],
+    });
+    expect(problems).toEqual([]);
+    expect(policy).toMatchObject({
+      balancing: { kind: 'ring-hash', key: { kind: 'cookie', name: 'u', ttlSeconds: 0 } },
+      pool: { maxConnections: 7, connectTimeoutMs: 30, maxPendingRequests: 1, maxRetries: 2 },
+      outlier: {
+        consecutive5xx: 2,
+        intervalMs: 1000,
+        baseEjectionMs: 180_000,
+        maxEjectionPercent: 100,
+      },
+      ports: [
+        {
+          port: 9090,
+          settings: { balancing: { kind: 'round-robin' }, pool: { connectTimeoutMs: 10_000 } },
+        },
+      ],
+    });
+    expect(subsets).toMatchObject([
+      {
+        name: 'v1',
+        labels: [['version', 'v1']],
+        policy: { balancing: { kind: 'random' }, pool: { maxConnections: 7 } },
+      },
+    ]);
+  });
+
+  test('what is not done is told by its field', () => {
+    const { problems } = rule({
+      host: 'reviews',
+      workloadSelector: { matchLabels: { a: 'b' } },
+      trafficPolicy: {
+        proxyProtocol: { version: 'V1' },
+        loadBalancer: { warmup: { duration: '1s' } },
+      },
+    });
+    expect(problems.map(({ field }) => field).sort()).toEqual([
+      'spec.trafficPolicy.loadBalancer.warmup',
+      'spec.trafficPolicy.proxyProtocol',
+      'spec.workloadSelector',
+    ]);
+  });
+
+  test('several rules of one service: every subset, the oldest policy', () => {
+    const older = rule(
+      {
+        host: 'reviews',
+        trafficPolicy: { loadBalancer: { simple: 'RANDOM' } },
+        subsets: [{ name: 'a' }],
+      },
+      'b',
+      '2026-01-01T00:00:00Z',
+    );
+    const newer = rule(
+      {
+        host: 'reviews',
+        trafficPolicy: { loadBalancer: { simple: 'ROUND_ROBIN' } },
+        subsets: [{ name: 'a' }, { name: 'c' }],
+      },
+      'a',
+      '2026-01-02T00:00:00Z',
+    );
+    const merged = older.service && mergeDestinationRules(older.service, [newer, older]);
+    expect(merged?.policy.balancing).toEqual({ kind: 'random' });
+    expect(merged?.subsets.map(({ name }) => name)).toEqual(['a', 'c']);
+  });
+});
+
+test.each([
+  ['1.5s', 1500],
+  ['250ms', 250],
+  ['1h30m', 5_400_000],
+  ['0s', 0],
+  ['', undefined],
+  ['5', undefined],
+  ['-1s', undefined],
+  ['1d', undefined],
+])('duration %s', (text, ms) => {
+  expect(durationMs(text)).toBe(ms);
+});
