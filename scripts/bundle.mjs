@@ -34,7 +34,7 @@ export async function bundle() {
     target: 'node26',
     conditions: ['mesh-source'],
     sourcemap: 'linked',
-    keepNames: true,
+    // Nothing is minified, so names stay as they are; `keepNames` would wrap every closure of every request.
     external: ['koffi'],
     logLevel: 'warning',
     // CommonJS dependencies inside an ES module bundle still call require().

@@ -30,6 +30,7 @@ import { serveTunnel } from './inbound/tunnel.ts';
 import type { LineSink } from './observe/access.ts';
 import { createAccessLog } from './observe/access.ts';
 import { createWaypointMetrics } from './observe/metrics.ts';
+import { PolicyCache } from './policy/cache.ts';
 import { createJwksSource } from './policy/jwks.ts';
 import { createTokenVerifier } from './policy/tokens.ts';
 import { RouteIndexes } from './route/indexes.ts';
@@ -133,6 +134,7 @@ export async function startWaypoint(config: WaypointConfig, deps: WaypointDeps):
     clusters,
     open,
     routes: new RouteIndexes(),
+    policies: new PolicyCache(state),
     tokens: createTokenVerifier(state, createJwksSource()),
     metrics,
     access: createAccessLog(config.logFormat, deps.access),

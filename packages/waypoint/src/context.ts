@@ -1,10 +1,19 @@
-import type { Gateway, Port, Service, SocketAddress, SpiffeIdentity, Workload } from '@ambit/api';
+import type {
+  Gateway,
+  PolicyTarget,
+  Port,
+  Service,
+  SocketAddress,
+  SpiffeIdentity,
+  Workload,
+} from '@ambit/api';
 import type { Logger, MeshState } from '@ambit/core';
 import type { Clusters } from './forward/clusters.ts';
 import type { OpenStream } from './forward/connections.ts';
 import type { Bindings } from './inbound/bindings.ts';
 import type { AccessLog } from './observe/access.ts';
 import type { WaypointMetrics } from './observe/metrics.ts';
+import type { PolicyCache } from './policy/cache.ts';
 import type { TokenVerifier } from './policy/tokens.ts';
 import type { RouteIndexes } from './route/indexes.ts';
 
@@ -15,6 +24,7 @@ export interface WaypointContext {
   readonly open: OpenStream;
   readonly routes: RouteIndexes;
   readonly tokens: TokenVerifier;
+  readonly policies: PolicyCache;
   readonly metrics: WaypointMetrics;
   readonly access: AccessLog;
   readonly logger: Logger;
@@ -34,6 +44,8 @@ export interface Downstream {
   readonly authority: string;
   readonly port: Port;
   readonly gateway: Gateway;
+  /** What policies may be attached to for this traffic. */
+  readonly targets: readonly PolicyTarget[];
   /** Exactly one of the two. */
   readonly service: Service | undefined;
   readonly workload: Workload | undefined;

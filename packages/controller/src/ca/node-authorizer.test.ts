@@ -156,3 +156,48 @@ test('a hundred thousand random questions get no wrong answer', () => {
   }
   expect(permitted).toBeGreaterThan(1000);
 });
+
+describe('a proxy of a Gateway asks for an identity', () => {
+  const waypoint: PodFacts = {
+    name: 'waypoint-1',
+    serviceAccount: 'waypoint',
+    uid: 'uid-w',
+    node: 'node-a',
+    labels: { 'gateway.networking.k8s.io/gateway-name': 'waypoint' },
+  };
+  const from: Caller = {
+    namespace: 'shop',
+    serviceAccount: 'waypoint',
+    podName: 'waypoint-1',
+    podUid: 'uid-w',
+  };
+  const front: PodFacts = { name: 'front-1', serviceAccount: 'front', node: 'node-a' };
+
+  test('its own', () => {
+    expect(ask(viewOf(waypoint, front), from, 'shop', 'waypoint')).toBe('permitted');
+  });
+  test('of a pod on its node', () => {
+    expect(ask(viewOf(waypoint, front), from, 'shop', 'front')).toBe('identity-not-its-own');
+  });
+  test('of another namespace or trust domain', () => {
+    expect(ask(viewOf(waypoint), from, 'other', 'waypoint')).toBe('identity-not-its-own');
+    expect(ask(viewOf(waypoint), from, 'shop', 'waypoint', 'other')).toBe('foreign-trust-domain');
+  });
+  test('without the label, or with that of a Gateway that is none', () => {
+    const bare = { ...waypoint, labels: {} };
+    expect(ask(viewOf(bare), from, 'shop', 'waypoint')).toBe('account-not-trusted');
+    const other = { ...waypoint, labels: { 'gateway.networking.k8s.io/gateway-name': 'other' } };
+    expect(ask(viewOf(other), from, 'shop', 'waypoint')).toBe('account-not-trusted');
+  });
+  test('under another account than the Gateway was given', () => {
+    const other = { ...from, serviceAccount: 'front' };
+    expect(ask(viewOf({ ...waypoint, serviceAccount: 'front' }), other, 'shop', 'front')).toBe(
+      'account-not-trusted',
+    );
+  });
+  test('a pod that was replaced', () => {
+    expect(ask(viewOf({ ...waypoint, uid: 'uid-x' }), from, 'shop', 'waypoint')).toBe(
+      'caller-pod-replaced',
+    );
+  });
+});

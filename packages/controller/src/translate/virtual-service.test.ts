@@ -176,7 +176,7 @@ describe('routes', () => {
         mirrorPercentage: { value: 5 },
       },
       'mirrors',
-      [{ percentage: 5 }] as unknown as object,
+      [{ percentage: 5 }],
     ],
     [
       'cors',

@@ -104,20 +104,46 @@ export function authorize(applicable: ApplicablePolicies, facts: ConnectionFacts
   if (undecodable !== undefined) {
     return denied('undecodable-policy', undecodable, `policy ${undecodable} could not be read`, []);
   }
-  const dryRun = applicable.policies
-    .filter((policy) => policy.dryRun)
-    .flatMap((policy) => rehearse(policy, facts));
+  const parts = partsOf(applicable);
+  return {
+    ...judge(parts, facts),
+    dryRun:
+      parts.rehearsed.length === 0
+        ? noDryRun
+        : parts.rehearsed.flatMap((policy) => rehearse(policy, facts)),
+  };
+}
+
+const noDryRun: readonly DryRun[] = [];
+
+/** The policies by what they are for; sorted out once for each set of them. */
+interface Parts {
+  readonly denying: readonly AuthorizationPolicy[];
+  readonly allowing: readonly AuthorizationPolicy[];
+  readonly rehearsed: readonly AuthorizationPolicy[];
+}
+
+const sortedOut = new WeakMap<ApplicablePolicies, Parts>();
+
+function partsOf(applicable: ApplicablePolicies): Parts {
+  let parts = sortedOut.get(applicable);
+  if (parts !== undefined) return parts;
   const enforced = applicable.policies.filter((policy) => !policy.dryRun);
-  return { ...judge(enforced, facts), dryRun };
+  parts = {
+    denying: enforced.filter(({ action }) => action === 'DENY' || action === 'CUSTOM'),
+    allowing: enforced.filter(({ action }) => action === 'ALLOW'),
+    rehearsed: applicable.policies.filter((policy) => policy.dryRun),
+  };
+  sortedOut.set(applicable, parts);
+  return parts;
 }
 
 type Verdict =
   | { readonly verdict: 'allow'; readonly permit: Permit }
   | { readonly verdict: 'deny'; readonly denial: Denial };
 
-function judge(policies: readonly AuthorizationPolicy[], facts: ConnectionFacts): Verdict {
-  for (const policy of policies) {
-    if (policy.action !== 'DENY' && policy.action !== 'CUSTOM') continue;
+function judge({ denying, allowing }: Parts, facts: ConnectionFacts): Verdict {
+  for (const policy of denying) {
     if (!policy.rules.some((rule) => ruleHolds(rule, facts, 'widen'))) continue;
     const key = policyKey(policy.namespace, policy.name);
     return policy.action === 'DENY'
@@ -128,7 +154,6 @@ function judge(policies: readonly AuthorizationPolicy[], facts: ConnectionFacts)
           `policy ${key} asks an external authorizer, which only a waypoint can`,
         );
   }
-  const allowing = policies.filter(({ action }) => action === 'ALLOW');
   const [first] = allowing;
   if (first === undefined) return { verdict: 'allow', permit: { by: 'no-allow-policy' } };
   const allows = allowing.find((policy) =>

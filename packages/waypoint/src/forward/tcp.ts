@@ -5,7 +5,7 @@ import { causeChain, copyBothWays } from '@ambit/core';
 import type { Downstream, WaypointContext } from '../context.ts';
 import { keyOf } from '../inbound/plan.ts';
 import { chooseTarget } from '../inbound/serve.ts';
-import { judge, targetsOf } from '../policy/judge.ts';
+import { judge } from '../policy/judge.ts';
 import { sourceMatches } from '../route/match.ts';
 import type { UpstreamCluster } from './clusters.ts';
 
@@ -20,7 +20,7 @@ export async function serveTcp(
     stream.abort(new Error(message));
     tell(context, downstream, flags, message);
   };
-  const decision = judge(context, downstream, targetsOf(downstream));
+  const decision = judge(context, downstream);
   if (decision.verdict === 'deny') {
     refuse('DENY', decision.denial.message);
     return;

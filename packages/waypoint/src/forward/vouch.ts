@@ -1,12 +1,12 @@
-import { randomBytes } from 'node:crypto';
 import type { HashKey } from '@ambit/api';
 import type { Downstream } from '../context.ts';
 import type { HeaderList } from '../http/headers.ts';
 import type { RequestHead } from '../http/message.ts';
+import { pooledRandomBytes } from '../observe/random.ts';
 import { continueTrace, traceHeaderNames, traceHeaders } from '../observe/trace-context.ts';
 
 /** As Istio's default. */
-const tracing = { samplingPercent: 1, random: Math.random, randomBytes };
+const tracing = { samplingPercent: 1, random: Math.random, randomBytes: pooledRandomBytes };
 
 /** What only the proxy may say of a client: taken away first, then set. */
 export function vouch(

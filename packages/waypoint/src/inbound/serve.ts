@@ -8,7 +8,7 @@ import { answerLocally } from '../forward/local.ts';
 import { Forwarding } from '../forward/request.ts';
 import type { RequestHead, ServerExchange } from '../http/message.ts';
 import { normalizePath } from '../http/path.ts';
-import { factsOf, judge, targetsOf } from '../policy/judge.ts';
+import { factsOf, judge } from '../policy/judge.ts';
 import type { TokenOutcome } from '../policy/tokens.ts';
 import { locationOf } from '../route/changes.ts';
 import { stringMatches } from '../route/match.ts';
@@ -36,7 +36,7 @@ export function serveRequest(
   }
   // What is judged below is what is forwarded: there is only this one path from here on.
   request.path = path.value;
-  const targets = targetsOf(downstream);
+  const { targets, gateway } = downstream;
   const judged = (token: TokenOutcome): void => {
     if (token.kind === 'invalid') {
       refuse(401, '-', 'jwt_authn_access_denied', token.message, [
@@ -45,7 +45,7 @@ export function serveRequest(
       return;
     }
     const facts = factsOf(request, token.kind === 'valid' ? token.token : undefined);
-    const decision = judge(context, downstream, targets, facts);
+    const decision = judge(context, downstream, facts);
     if (decision.verdict === 'deny') {
       const { policy } = decision.denial;
       refuse(403, '-', `rbac_access_denied_matched_policy[${policy}]`, 'RBAC: access denied');
@@ -53,7 +53,7 @@ export function serveRequest(
     }
     route(context, downstream, exchange, record, refuse);
   };
-  if (!context.tokens.concerns(targets)) {
+  if (!context.policies.of(targets, gateway.namespace).asksForTokens) {
     judged({ kind: 'none' });
     return;
   }

@@ -5,6 +5,7 @@ import type { Downstream, WaypointContext } from '../context.ts';
 import { serveTcp } from '../forward/tcp.ts';
 import type { Http1Limits } from '../http1/limits.ts';
 import { Http1ServerConnection } from '../http1/server.ts';
+import { targetsOf } from '../policy/judge.ts';
 import { serveHttp2 } from '../http2/server.ts';
 import { declaredProtocol, sniff } from './protocol.ts';
 import type { Protocol, Sniffed } from './protocol.ts';
@@ -71,7 +72,9 @@ export async function serveTunnel(
     request.refuse(plan.status);
     return;
   }
+  const service = plan.kind === 'service' ? plan.service : undefined;
   const downstream: Downstream = {
+    targets: targetsOf({ gateway, service }),
     peer: request.peer,
     source,
     sourceWorkload: context.state.workloadByAddress(source.ip),
@@ -79,7 +82,7 @@ export async function serveTunnel(
     authority: request.authority,
     port: plan.port,
     gateway,
-    service: plan.kind === 'service' ? plan.service : undefined,
+    service,
     workload: plan.kind === 'workload' ? plan.workload : undefined,
   };
   const stream = request.accept([]);

@@ -6,7 +6,10 @@ import type { RequestHead } from '../http/message.ts';
 import { keyOf } from '../inbound/plan.ts';
 
 /** What policies may be attached to for traffic like this. */
-export function targetsOf({ gateway, service }: Downstream): readonly PolicyTarget[] {
+export function targetsOf({
+  gateway,
+  service,
+}: Pick<Downstream, 'gateway' | 'service'>): readonly PolicyTarget[] {
   return [
     { kind: 'gateway-class', name: gateway.className },
     { kind: 'gateway', namespace: gateway.namespace, name: gateway.name },
@@ -18,10 +21,10 @@ export function targetsOf({ gateway, service }: Downstream): readonly PolicyTarg
 export function judge(
   context: WaypointContext,
   downstream: Downstream,
-  targets: readonly PolicyTarget[],
   request?: RequestFacts,
 ): Decision {
-  const applicable = context.state.policiesForTargets(targets, downstream.gateway.namespace);
+  const { targets, gateway } = downstream;
+  const applicable = context.policies.of(targets, gateway.namespace).policies;
   const decision = authorize(applicable, {
     sourceIdentity: downstream.peer,
     sourceIp: downstream.source.ip,

@@ -12,8 +12,6 @@ export type TokenOutcome =
   | { readonly kind: 'invalid'; readonly message: string };
 
 export interface TokenVerifier {
-  /** True when some RequestAuthentication holds here, so that a token has to be looked at. */
-  concerns(targets: readonly PolicyTarget[]): boolean;
   /** Verifies the request's token and changes its fields as the rules say (forwarding, claims). */
   verify(targets: readonly PolicyTarget[], request: RequestHead): Promise<TokenOutcome>;
   close(): void;
@@ -25,7 +23,6 @@ export function createTokenVerifier(
   nowMs = Date.now,
 ): TokenVerifier {
   return {
-    concerns: (targets) => state.authenticationsForTargets(targets).length > 0,
     async verify(targets, request) {
       const found = state.authenticationsForTargets(targets);
       const rules: JwtRule[] = [];

@@ -1,0 +1,155 @@
+import { describe, expect, test } from '@jest/globals';
+
+import { decoded } from '../../test/records.ts';
+import { trustDomain } from '../../test/support.ts';
+import { decodeGateway } from '../kube/decode/configuration.ts';
+import { decodeService } from '../kube/decode/service.ts';
+import type { CompiledWaypoint } from './waypoint.ts';
+import { bindingOf, compileWaypoint } from './waypoint.ts';
+
+const cluster = {
+  clusterId: 'c1',
+  trustDomain: trustDomain(),
+  rootNamespace: 'istio-system',
+  clusterDomain: 'cluster.local',
+};
+
+function waypoint(spec: object = {}, labels: object = {}): CompiledWaypoint | undefined {
+  const object = {
+    metadata: { name: 'waypoint', namespace: 'shop', uid: 'u', labels },
+    spec: {
+      gatewayClassName: 'istio-waypoint',
+      listeners: [{ name: 'mesh', port: 15008, protocol: 'HBONE' }],
+      ...spec,
+    },
+  };
+  return compileWaypoint(decoded(decodeGateway, object), cluster);
+}
+
+describe('a Gateway', () => {
+  test('of our class is a waypoint', () => {
+    expect(waypoint()?.gateway).toEqual({
+      name: 'waypoint',
+      namespace: 'shop',
+      className: 'istio-waypoint',
+      waypointFor: 'service',
+      identity: 'spiffe://cluster.local/ns/shop/sa/waypoint',
+      service: 'shop/waypoint.shop.svc.cluster.local',
+      xfccClientIdentity: false,
+    });
+    expect(waypoint()?.problems).toEqual([]);
+  });
+  test('of another class is none of ours', () => {
+    expect(waypoint({ gatewayClassName: 'nginx' })).toBeUndefined();
+  });
+  test.each([
+    [
+      'no HBONE listener',
+      { listeners: [{ name: 'x', port: 80, protocol: 'HTTP' }] },
+      {},
+      'spec.listeners',
+    ],
+    [
+      'another port',
+      { listeners: [{ name: 'mesh', port: 1, protocol: 'HBONE' }] },
+      {},
+      'spec.listeners[0].port',
+    ],
+    [
+      'an unknown purpose',
+      {},
+      { 'istio.io/waypoint-for': 'fun' },
+      'metadata.labels[istio.io/waypoint-for]',
+    ],
+  ])('%s is told', (_name, spec, labels, field) => {
+    expect(waypoint(spec, labels)?.problems).toMatchObject([{ field }]);
+  });
+});
+
+describe('binding', () => {
+  function bind(
+    labels: Readonly<Record<string, string>>,
+    options: {
+      readonly namespace?: string;
+      readonly namespaceLabels?: Readonly<Record<string, string>>;
+      readonly gateway?: CompiledWaypoint | undefined;
+      readonly what?: 'service' | 'workload';
+    } = {},
+  ) {
+    const { namespace = 'shop', namespaceLabels = {}, what = 'service' } = options;
+    const gateway = 'gateway' in options ? options.gateway : waypoint();
+    const { meta } = decoded(decodeService, {
+      metadata: { name: 'reviews', namespace, labels },
+      spec: { clusterIP: '10.96.0.1', ports: [] },
+    });
+    return bindingOf(
+      { meta, what },
+      {
+        namespaceLabels: new Map(Object.entries(namespaceLabels)),
+        clusterDomain: 'cluster.local',
+        waypoint: (key) => (key === 'shop/waypoint' ? gateway : undefined),
+      },
+    );
+  }
+  const use = { 'istio.io/use-waypoint': 'waypoint' };
+  const bound = {
+    kind: 'bound',
+    gateway: 'shop/waypoint',
+    ref: { kind: 'service', service: 'shop/waypoint.shop.svc.cluster.local', port: 15008 },
+  };
+
+  test('by its own label, and by its namespace', () => {
+    expect(bind(use)).toEqual(bound);
+    expect(bind({}, { namespaceLabels: use })).toEqual(bound);
+    expect(bind({})).toEqual({ kind: 'none' });
+  });
+  test('none opts out', () => {
+    expect(bind({ 'istio.io/use-waypoint': 'none' }, { namespaceLabels: use })).toEqual({
+      kind: 'none',
+    });
+  });
+  test('what a waypoint consists of is never bound', () => {
+    expect(bind({ ...use, 'gateway.networking.k8s.io/gateway-name': 'waypoint' })).toEqual({
+      kind: 'none',
+    });
+  });
+  test('by purpose', () => {
+    const forWorkloads = waypoint({}, { 'istio.io/waypoint-for': 'workload' });
+    expect(bind(use, { gateway: forWorkloads })).toEqual({ kind: 'none' });
+    expect(bind(use, { gateway: forWorkloads, what: 'workload' })).toEqual(bound);
+    expect(bind(use, { what: 'workload' })).toEqual({ kind: 'none' });
+    const forAll = waypoint({}, { 'istio.io/waypoint-for': 'all' });
+    expect(bind(use, { gateway: forAll, what: 'workload' })).toEqual(bound);
+  });
+  test('a missing one is refused, not passed by', () => {
+    expect(bind(use, { gateway: undefined })).toMatchObject({
+      kind: 'broken',
+      reason: 'WaypointMissing',
+      ref: bound.ref,
+    });
+  });
+  test.each([
+    ['Same', undefined, 'broken'],
+    ['All', undefined, 'bound'],
+    ['Selector', { matchLabels: { team: 'a' } }, 'bound'],
+    ['Selector', { matchLabels: { team: 'b' } }, 'broken'],
+    ['Selector', { matchExpressions: [{ key: 'team', operator: 'In', values: ['a'] }] }, 'bound'],
+    ['Selector', { matchExpressions: [{ key: 'team', operator: 'Guess' }] }, 'broken'],
+  ])('from another namespace: allowed from %s %j is %s', (from, selector, kind) => {
+    const gateway = waypoint({
+      listeners: [
+        {
+          name: 'mesh',
+          port: 15008,
+          protocol: 'HBONE',
+          allowedRoutes: { namespaces: { from, ...(selector === undefined ? {} : { selector }) } },
+        },
+      ],
+    });
+    const labels = { ...use, 'istio.io/use-waypoint-namespace': 'shop' };
+    const binding = bind(labels, { namespace: 'other', namespaceLabels: { team: 'a' }, gateway });
+    expect(binding.kind).toBe(kind);
+    // Whoever is not allowed is not led to the waypoint either.
+    if (kind === 'broken') expect(binding).not.toMatchObject({ ref: bound.ref });
+  });
+});

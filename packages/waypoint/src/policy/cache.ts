@@ -1,0 +1,32 @@
+import type { PolicyTarget } from '@ambit/api';
+import type { ApplicablePolicies, MeshState } from '@ambit/core';
+
+interface Known {
+  readonly generation: number;
+  readonly policies: ApplicablePolicies;
+  readonly asksForTokens: boolean;
+}
+
+/** What holds for the targets of a connection, looked up once for each change of the state and not for each request. */
+export class PolicyCache {
+  readonly #state: MeshState;
+  readonly #known = new WeakMap<readonly PolicyTarget[], Known>();
+  #generation = 0;
+
+  constructor(state: MeshState) {
+    this.#state = state;
+    state.subscribe(() => (this.#generation += 1));
+  }
+
+  of(targets: readonly PolicyTarget[], namespace: string): Known {
+    const known = this.#known.get(targets);
+    if (known?.generation === this.#generation) return known;
+    const made = {
+      generation: this.#generation,
+      policies: this.#state.policiesForTargets(targets, namespace),
+      asksForTokens: this.#state.authenticationsForTargets(targets).length > 0,
+    };
+    this.#known.set(targets, made);
+    return made;
+  }
+}
