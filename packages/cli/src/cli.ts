@@ -1,12 +1,8 @@
 import yargs from 'yargs';
 import { CliError } from './errors.ts';
 import { connect } from './kube.ts';
+import type { CliOutput } from './output.ts';
 import { waypointCommand } from './waypoint/command.ts';
-
-export interface CliOutput {
-  out(text: string): void;
-  err(text: string): void;
-}
 
 /** Runs one command; the exit status. Every failure is one sentence that says what to do. */
 export async function runCli(args: readonly string[], output: CliOutput): Promise<number> {

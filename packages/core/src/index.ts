@@ -9,6 +9,7 @@ export * from './observe/logger.ts';
 export * from './observe/metrics.ts';
 export * from './admin/server.ts';
 export * from './policy/authorize.ts';
+export * from './policy/facts.ts';
 export * from './policy/pattern.ts';
 export * from './snapshot/state.ts';
 export * from './snapshot/mesh-store.ts';

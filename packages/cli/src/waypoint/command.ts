@@ -2,9 +2,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { dataplaneModeLabel, useWaypointLabel } from '@ambit/api';
 import { stringify } from 'yaml';
 import type { ArgumentsCamelCase, Argv, CommandModule } from 'yargs';
-import type { CliOutput } from '../cli.ts';
 import { CliError } from '../errors.ts';
 import type { Kube, KubeObject } from '../kube.ts';
+import type { CliOutput } from '../output.ts';
 import type { Purpose } from './objects.ts';
 import {
   allGatewaysPath,

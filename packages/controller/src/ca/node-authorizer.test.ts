@@ -3,7 +3,7 @@ import { describe, expect, test } from '@jest/globals';
 import { aPod, trustDomain } from '../../test/support.ts';
 import type { PodFacts } from '../../test/support.ts';
 import { decoded, value } from '../../test/records.ts';
-import { accountOnNode, createSources } from '../collections/mesh.ts';
+import { accountOnNode, createSources } from '../collections/sources.ts';
 import { makeSpiffeIdentity } from '@ambit/api';
 import { decodePod } from '../kube/decode/pod.ts';
 import type { Caller, PodView } from './node-authorizer.ts';

@@ -4,7 +4,7 @@ import type { CertificateRequest, SpiffeId } from '@ambit/api';
 import { newCsr } from '../../test/proxy.ts';
 import { decoded, value } from '../../test/records.ts';
 import { aPod, memoryLog, trustDomain } from '../../test/support.ts';
-import { createSources } from '../collections/mesh.ts';
+import { createSources } from '../collections/sources.ts';
 import { decodePod } from '../kube/decode/pod.ts';
 import type { Authority } from './authority.ts';
 import { loadAuthority, makeSelfSignedRoot } from './authority.ts';

@@ -18,7 +18,7 @@ import { compileService } from '../translate/service.ts';
 import type { ClusterFacts } from '../translate/workload.ts';
 import type { Collection } from './collection.ts';
 import type { Derived, Graph, Reader } from './derived.ts';
-import type { Sources } from './mesh.ts';
+import type { Sources } from './sources.ts';
 import { only } from './version.ts';
 
 /** A compiled route and the object that it is of. */

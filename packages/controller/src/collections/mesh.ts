@@ -3,17 +3,6 @@ import { isDeepStrictEqual } from 'node:util';
 import type { Locality, MeshSettings, PolicyKey, Service, Upsert } from '@ambit/api';
 import { policyKey, serviceKey, trafficDistributionAnnotation } from '@ambit/api';
 
-import type {
-  DestinationRuleRecord,
-  GatewayRecord,
-  GrpcRouteRecord,
-  HttpRouteRecord,
-  ReferenceGrantRecord,
-  TcpRouteRecord,
-  TlsRouteRecord,
-  RequestAuthenticationRecord,
-  VirtualServiceRecord,
-} from '../kube/decode/configuration.ts';
 import type { EndpointSliceRecord } from '../kube/decode/endpoint-slice.ts';
 import type { NamespaceRecord } from '../kube/decode/namespace.ts';
 import type { NodeRecord } from '../kube/decode/node.ts';
@@ -32,35 +21,15 @@ import { compileService } from '../translate/service.ts';
 import { targetName } from '../translate/targets.ts';
 import type { CompiledWaypoint } from '../translate/waypoint.ts';
 import type { ClusterFacts } from '../translate/workload.ts';
-import { compileWorkload, hasEnded, isWorkload, networkLabel } from '../translate/workload.ts';
-import { Collection } from './collection.ts';
+import { compileWorkload, isWorkload, networkLabel } from '../translate/workload.ts';
+import type { Collection } from './collection.ts';
 import type { Derived, Reader } from './derived.ts';
 import { Graph } from './derived.ts';
+import type { Sources } from './sources.ts';
+import { createSources } from './sources.ts';
 import { only, sameVersion, versionOf } from './version.ts';
 import type { WaypointCollections } from './waypoints.ts';
 import { waypointStages } from './waypoints.ts';
-
-/** The records of every kind as they come from the API, by `namespace/name`. */
-export interface Sources {
-  readonly pods: Collection<PodRecord>;
-  readonly namespaces: Collection<NamespaceRecord>;
-  readonly services: Collection<ServiceRecord>;
-  readonly endpointSlices: Collection<EndpointSliceRecord>;
-  readonly nodes: Collection<NodeRecord>;
-  readonly peerAuthentications: Collection<PeerAuthenticationRecord>;
-  readonly policies: Collection<PolicyRecord>;
-  readonly requestAuthentications: Collection<RequestAuthenticationRecord>;
-  readonly gateways: Collection<GatewayRecord>;
-  readonly virtualServices: Collection<VirtualServiceRecord>;
-  readonly destinationRules: Collection<DestinationRuleRecord>;
-  readonly httpRoutes: Collection<HttpRouteRecord>;
-  readonly grpcRoutes: Collection<GrpcRouteRecord>;
-  readonly tcpRoutes: Collection<TcpRouteRecord>;
-  readonly tlsRoutes: Collection<TlsRouteRecord>;
-  readonly referenceGrants: Collection<ReferenceGrantRecord>;
-  /** One entry, `default`. */
-  readonly settings: Collection<MeshSettings>;
-}
 
 /** Everything that is compiled, and the way to bring it up to date. */
 export interface MeshCollections {
@@ -75,41 +44,6 @@ export interface MeshCollections {
   flush(): void;
   /** How often each stage has computed a value. */
   recomputations(): ReadonlyMap<string, number>;
-}
-
-export function createSources(): Sources {
-  return {
-    pods: new Collection<PodRecord>('pods', {
-      account: (pod) => (hasEnded(pod) ? [] : [accountOnNode(pod)]),
-    }),
-    namespaces: new Collection('namespaces'),
-    services: new Collection('services'),
-    endpointSlices: new Collection('endpoint-slices'),
-    nodes: new Collection('nodes'),
-    peerAuthentications: new Collection('peer-authentications'),
-    policies: new Collection('policies'),
-    requestAuthentications: new Collection('request-authentications'),
-    gateways: new Collection('gateways'),
-    virtualServices: new Collection('virtual-services'),
-    destinationRules: new Collection('destination-rules'),
-    httpRoutes: new Collection('http-routes'),
-    grpcRoutes: new Collection('grpc-routes'),
-    tcpRoutes: new Collection('tcp-routes'),
-    tlsRoutes: new Collection('tls-routes'),
-    referenceGrants: new Collection<ReferenceGrantRecord>('reference-grants', {
-      namespace: ({ meta }) => [meta.namespace],
-    }),
-    settings: new Collection('settings'),
-  };
-}
-
-/** Key of the `account` index of pods: which service accounts run on which node. */
-export function accountOnNode(pod: {
-  readonly meta: { readonly namespace: string };
-  readonly serviceAccount: string;
-  readonly node: string;
-}): string {
-  return `${pod.node}/${pod.meta.namespace}/${pod.serviceAccount}`;
 }
 
 const everywhere = '*';

@@ -46,7 +46,7 @@ import type { Collection } from './collection.ts';
 import type { Derived, Graph, Reader } from './derived.ts';
 import type { GatewayRoutes } from './gateway-routes.ts';
 import { attachedTo, gatewayRouteStages, routeName, serviceOf } from './gateway-routes.ts';
-import type { Sources } from './mesh.ts';
+import type { Sources } from './sources.ts';
 import { only, sameVersion, versionOf } from './version.ts';
 
 /** How the collections of waypoints hang together with the others. */

@@ -1,5 +1,5 @@
 import type { Collection } from '../collections/collection.ts';
-import type { Sources } from '../collections/mesh.ts';
+import type { Sources } from '../collections/sources.ts';
 import type { Log } from '../log.ts';
 import type { Decode } from './cache.ts';
 import { ObjectCache } from './cache.ts';

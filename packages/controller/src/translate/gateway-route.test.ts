@@ -19,7 +19,8 @@ import type {
   GatewayRouteKind,
   RouteWorld,
 } from './gateway-route.ts';
-import { compileGatewayRoute, mergeGatewayRoutes } from './gateway-route.ts';
+import { mergeGatewayRoutes } from './gateway-merge.ts';
+import { compileGatewayRoute } from './gateway-route.ts';
 import { serviceHostname } from './service.ts';
 
 const clusterDomain = 'cluster.local';

@@ -23,7 +23,6 @@ import type { TryRules } from './gateway-retry.ts';
 import { compileTries } from './gateway-retry.ts';
 
 export type { GatewayRouteKind, ParentCondition, RouteWorld } from './gateway-compilation.ts';
-export { mergeGatewayRoutes } from './gateway-merge.ts';
 
 /** A route of the Gateway API whose spec keeps its schema. */
 export interface GatewayRouteRecord<S> {

@@ -50,7 +50,15 @@ class SocketStream implements ByteStream {
 
   abort(reason: Error): void {
     this.#error ??= reason;
-    if (!this.#socket.destroyed) this.#socket.resetAndDestroy();
+    const socket = this.#socket;
+    if (socket.destroyed) return;
+    if (!socket.writableEnded) {
+      socket.resetAndDestroy();
+      return;
+    }
+    // libuv refuses to reset what is shutting down, and Node would then never close its handle.
+    resetOnClose(socket);
+    socket.destroy();
   }
 
   pause(): void {

@@ -1,6 +1,6 @@
 import type { RequestAttribute, StringPattern } from '@ambit/api';
 import { assertNever } from '@ambit/api';
-import type { RequestFacts } from './authorize.ts';
+import type { RequestFacts } from './facts.ts';
 import { patternMatches } from './pattern.ts';
 
 /** Whether an attribute of a request is as a rule wants it; every value of a header or claim counts on its own. */

@@ -1,25 +1,12 @@
-import type {
-  Port,
-  ServiceKey,
-  SocketAddress,
-  TrafficPolicy,
-  TrafficSettings,
-  Workload,
-} from '@ambit/api';
+import type { Port, ServiceKey, TrafficPolicy, TrafficSettings, Workload } from '@ambit/api';
 import { defaultTraffic } from '@ambit/api';
 import type { MeshState } from '@ambit/core';
 import { declaredProtocol } from '../inbound/protocol.ts';
 import type { ConnectionPool } from './connections.ts';
 import type { Report } from './outlier.ts';
 import { OutlierDetector } from './outlier.ts';
-import type { Host } from './pick.ts';
+import type { EndpointHost } from './endpoint.ts';
 import { Picker } from './pick.ts';
-
-/** One endpoint of a cluster. */
-export interface EndpointHost extends Host {
-  readonly workload: Workload;
-  readonly address: SocketAddress;
-}
 
 export interface ClusterKey {
   readonly service: ServiceKey;

@@ -4,13 +4,13 @@ import { Http2ClientConnection } from '../http2/client.ts';
 import type { Http1Limits } from '../http1/limits.ts';
 import type { ClientConnection } from '../http/message.ts';
 import { HttpError } from '../http/message.ts';
-import type { EndpointHost, UpstreamCluster } from './clusters.ts';
+import type { Configured, EndpointHost } from './endpoint.ts';
 
 /** Opens a stream to an endpoint on behalf of a client. */
 export type OpenStream = (
   host: EndpointHost,
   client: string,
-  cluster: UpstreamCluster,
+  cluster: Configured,
 ) => Promise<ByteStream>;
 
 interface Waiting {
@@ -37,7 +37,7 @@ export type UpstreamProtocol = 'HTTP/1.1' | 'HTTP/2';
  * because the endpoint is told who that is.
  */
 export class ConnectionPool {
-  readonly #cluster: UpstreamCluster;
+  readonly #cluster: Configured;
   readonly #open: OpenStream;
   readonly #limits: Http1Limits;
   readonly #idle = new Map<string, ClientConnection[]>();
@@ -45,7 +45,7 @@ export class ConnectionPool {
   readonly #waiting: Waiting[] = [];
   #connecting = 0;
 
-  constructor(cluster: UpstreamCluster, open: OpenStream, limits: Http1Limits) {
+  constructor(cluster: Configured, open: OpenStream, limits: Http1Limits) {
     this.#cluster = cluster;
     this.#open = open;
     this.#limits = limits;

@@ -3,7 +3,7 @@ import type { IpAddress, SpiffeIdentity } from '@ambit/api';
 import { clientIdentityHeader, hbonePort, makeSpiffeIdentity, parsePort } from '@ambit/api';
 import type { ByteStream, HbonePool } from '@ambit/core';
 import { MeshError, socketStream } from '@ambit/core';
-import type { EndpointHost, UpstreamCluster } from './clusters.ts';
+import type { Configured, EndpointHost } from './endpoint.ts';
 import type { OpenStream } from './connections.ts';
 
 export interface OpenOptions {
@@ -63,7 +63,7 @@ async function tunnel(
 
 function plain(
   { address }: EndpointHost,
-  _cluster: UpstreamCluster,
+  _cluster: Configured,
   timeoutMs: number,
 ): Promise<ByteStream> {
   return new Promise((resolve, reject) => {

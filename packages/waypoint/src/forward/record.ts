@@ -3,7 +3,7 @@ import { formatSocketAddress } from '@ambit/api';
 import type { Downstream, WaypointContext } from '../context.ts';
 import type { HeaderList } from '../http/headers.ts';
 import type { RequestHead } from '../http/message.ts';
-import type { EndpointHost } from './clusters.ts';
+import type { EndpointHost } from './endpoint.ts';
 
 /** What is to be told of one request when it is over, once, to the metrics and the access log. */
 export class RequestRecord {

@@ -14,7 +14,8 @@ import type {
   ServerExchange,
 } from '../http/message.ts';
 import { changeHeaders, rewriteAuthority, rewritePath } from '../route/changes.ts';
-import type { EndpointHost, UpstreamCluster } from './clusters.ts';
+import type { UpstreamCluster } from './clusters.ts';
+import type { EndpointHost } from './endpoint.ts';
 import type { UpstreamProtocol } from './connections.ts';
 import { answerLocally, localReason } from './local.ts';
 import { hashOf } from './pick.ts';

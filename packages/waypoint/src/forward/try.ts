@@ -1,7 +1,8 @@
 import type { HeaderList } from '../http/headers.ts';
 import type { ClientExchange, RequestHead, ResponseEvents, ResponseHead } from '../http/message.ts';
 import { HttpError } from '../http/message.ts';
-import type { EndpointHost, UpstreamCluster } from './clusters.ts';
+import type { UpstreamCluster } from './clusters.ts';
+import type { EndpointHost } from './endpoint.ts';
 import type { Acquired, UpstreamProtocol } from './connections.ts';
 import type { TryOutcome } from './retry.ts';
 

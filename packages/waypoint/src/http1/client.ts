@@ -23,6 +23,7 @@ export interface Http1ClientOptions {
   readonly onClosed: (connection: Http1ClientConnection) => void;
 }
 
+const retireMs = 1_000;
 const chunkEnd = Buffer.from('\r\n');
 const lastChunk = Buffer.from('0\r\n\r\n');
 
@@ -38,6 +39,7 @@ export class Http1ClientConnection implements ClientConnection {
   #served = 0;
   #keepAlive = true;
   #draining = false;
+  #retired = false;
   closed = false;
 
   constructor(stream: ByteStream, options: Http1ClientOptions) {
@@ -84,9 +86,19 @@ export class Http1ClientConnection implements ClientConnection {
   drain(): void {
     this.#draining = true;
     if (this.#exchange === undefined && this.#takenOver === undefined && !this.closed) {
-      this.#stream.end();
-      this.#stream.abort(new Error('no longer needed'));
+      this.#retire();
     }
+  }
+
+  /** Ends in order; an endpoint that does not follow is cut off. */
+  #retire(): void {
+    this.#keepAlive = false;
+    this.#retired = true;
+    this.#parser.stop();
+    this.#stream.end();
+    this.#stream.resume();
+    const late = setTimeout(() => this.destroy(new Error('the endpoint did not close')), retireMs);
+    late.unref();
   }
 
   destroy(error: Error): void {
@@ -111,6 +123,7 @@ export class Http1ClientConnection implements ClientConnection {
       this.#takenOver.data(chunk);
       return;
     }
+    if (this.#retired) return;
     if (this.#exchange === undefined) {
       // Nobody has asked: whatever this answers, it is not the next request.
       this.destroy(new HttpError('http1/unsolicited', 502, 'bytes on an idle connection'));
@@ -165,11 +178,16 @@ export class Http1ClientConnection implements ClientConnection {
       return;
     }
     this.#exchange = undefined;
-    const reusable = this.#keepAlive && exchange.sent && this.#parser.restBytes === 0;
+    const reusable = this.#keepAlive && exchange.sent;
     if (exchange.hadBody) exchange.events.end(trailers);
-    if (!reusable || this.#draining) {
+    if (this.#parser.restBytes > 0) {
+      // Nobody has asked for what came behind the answer.
       this.#keepAlive = false;
-      this.#stream.abort(new Error('not to be used again'));
+      this.destroy(new HttpError('http1/unsolicited', 502, 'bytes behind an answer'));
+      return;
+    }
+    if (!reusable || this.#draining) {
+      this.#retire();
       return;
     }
     this.#deadline.set(this.#options.idleTimeoutMs);
@@ -200,6 +218,7 @@ export class Http1ClientConnection implements ClientConnection {
   }
 
   #late(): void {
+    if (this.#retired) return;
     if (this.#exchange === undefined) this.drain();
     else this.#broken(new HttpError('http1/stalled', 504, 'no progress for too long'));
   }

@@ -337,7 +337,7 @@ describe('client', () => {
 
   test('an answer that ends with its connection is not used again', async () => {
     const told = await ask('HTTP/1.1 200 OK\r\n\r\nabc', 'GET', true);
-    expect(told).toEqual(['response 200 true', 'abc', 'end', 'closed']);
+    expect(told).toEqual(['response 200 true', 'abc', 'end']);
   });
 
   test.each([

@@ -1,0 +1,78 @@
+import type { MeshSettings } from '@ambit/api';
+
+import type {
+  DestinationRuleRecord,
+  GatewayRecord,
+  GrpcRouteRecord,
+  HttpRouteRecord,
+  ReferenceGrantRecord,
+  RequestAuthenticationRecord,
+  TcpRouteRecord,
+  TlsRouteRecord,
+  VirtualServiceRecord,
+} from '../kube/decode/configuration.ts';
+import type { EndpointSliceRecord } from '../kube/decode/endpoint-slice.ts';
+import type { NamespaceRecord } from '../kube/decode/namespace.ts';
+import type { NodeRecord } from '../kube/decode/node.ts';
+import type { PodRecord } from '../kube/decode/pod.ts';
+import type { PeerAuthenticationRecord, PolicyRecord } from '../kube/decode/policy.ts';
+import type { ServiceRecord } from '../kube/decode/service.ts';
+import { hasEnded } from '../translate/workload.ts';
+import { Collection } from './collection.ts';
+
+/** The records of every kind as they come from the API, by `namespace/name`. */
+export interface Sources {
+  readonly pods: Collection<PodRecord>;
+  readonly namespaces: Collection<NamespaceRecord>;
+  readonly services: Collection<ServiceRecord>;
+  readonly endpointSlices: Collection<EndpointSliceRecord>;
+  readonly nodes: Collection<NodeRecord>;
+  readonly peerAuthentications: Collection<PeerAuthenticationRecord>;
+  readonly policies: Collection<PolicyRecord>;
+  readonly requestAuthentications: Collection<RequestAuthenticationRecord>;
+  readonly gateways: Collection<GatewayRecord>;
+  readonly virtualServices: Collection<VirtualServiceRecord>;
+  readonly destinationRules: Collection<DestinationRuleRecord>;
+  readonly httpRoutes: Collection<HttpRouteRecord>;
+  readonly grpcRoutes: Collection<GrpcRouteRecord>;
+  readonly tcpRoutes: Collection<TcpRouteRecord>;
+  readonly tlsRoutes: Collection<TlsRouteRecord>;
+  readonly referenceGrants: Collection<ReferenceGrantRecord>;
+  /** One entry, `default`. */
+  readonly settings: Collection<MeshSettings>;
+}
+
+export function createSources(): Sources {
+  return {
+    pods: new Collection<PodRecord>('pods', {
+      account: (pod) => (hasEnded(pod) ? [] : [accountOnNode(pod)]),
+    }),
+    namespaces: new Collection('namespaces'),
+    services: new Collection('services'),
+    endpointSlices: new Collection('endpoint-slices'),
+    nodes: new Collection('nodes'),
+    peerAuthentications: new Collection('peer-authentications'),
+    policies: new Collection('policies'),
+    requestAuthentications: new Collection('request-authentications'),
+    gateways: new Collection('gateways'),
+    virtualServices: new Collection('virtual-services'),
+    destinationRules: new Collection('destination-rules'),
+    httpRoutes: new Collection('http-routes'),
+    grpcRoutes: new Collection('grpc-routes'),
+    tcpRoutes: new Collection('tcp-routes'),
+    tlsRoutes: new Collection('tls-routes'),
+    referenceGrants: new Collection<ReferenceGrantRecord>('reference-grants', {
+      namespace: ({ meta }) => [meta.namespace],
+    }),
+    settings: new Collection('settings'),
+  };
+}
+
+/** Key of the `account` index of pods: which service accounts run on which node. */
+export function accountOnNode(pod: {
+  readonly meta: { readonly namespace: string };
+  readonly serviceAccount: string;
+  readonly node: string;
+}): string {
+  return `${pod.node}/${pod.meta.namespace}/${pod.serviceAccount}`;
+}

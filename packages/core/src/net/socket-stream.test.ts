@@ -1,0 +1,41 @@
+import type { AddressInfo, Socket } from 'node:net';
+import { connect, createServer } from 'node:net';
+import { expect, test } from '@jest/globals';
+import { socketStream } from './socket-stream.ts';
+
+async function pair(): Promise<{ near: Socket; far: Socket; close: () => void }> {
+  const server = createServer({ allowHalfOpen: true });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const accepted = new Promise<Socket>((resolve) => server.once('connection', resolve));
+  const near = connect({ port: (server.address() as AddressInfo).port, allowHalfOpen: true });
+  await new Promise<void>((resolve) => near.once('connect', () => resolve()));
+  return { near, far: await accepted, close: () => void server.close() };
+}
+
+test.each([
+  ['an open connection', false],
+  ['one that was ended already', true],
+])('an abort of %s is a reset, and leaves no handle behind', async (_name, ended) => {
+  const { near, far, close } = await pair();
+  const how = new Promise<string>((resolve) => {
+    far.on('error', (error: NodeJS.ErrnoException) => resolve(error.code ?? ''));
+    far.on('close', () => resolve('closed'));
+    far.resume();
+  });
+  const stream = socketStream(near);
+  const closed = new Promise<string>((resolve) => {
+    stream.attach({
+      data: () => undefined,
+      end: () => undefined,
+      drain: () => undefined,
+      close: (error) => resolve(error?.message ?? 'in order'),
+    });
+  });
+  if (ended) stream.end();
+  stream.abort(new Error('no more of it'));
+  expect(await closed).toBe('no more of it');
+  expect(await how).toBe('ECONNRESET');
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  expect((near as unknown as { _handle: unknown })._handle).toBeNull();
+  close();
+});
