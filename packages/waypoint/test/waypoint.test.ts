@@ -378,6 +378,15 @@ describe('resilience', () => {
     }
   });
 
+  test('TLS that is asked for and cannot be made: 503, never plain text', async () => {
+    const before = v1.requests.length + v2.requests.length;
+    await cluster({ tls: { mode: 'simple', subjectAltNames: [], insecureSkipVerify: false } });
+    await routes();
+    expect((await world.ask()).status).toBe(503);
+    expect(v1.requests.length + v2.requests.length).toBe(before);
+    await cluster({});
+  });
+
   test('no endpoint: 503 with flag UH', async () => {
     await world.tell({
       services: [shopService()],

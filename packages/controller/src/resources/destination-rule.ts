@@ -151,7 +151,16 @@ const refusedSettings: readonly (readonly [string, string])[] = [
   ['connectionPool.http.h2UpgradePolicy', 'is not there yet; name the protocol by the port'],
   ['connectionPool.http.maxConcurrentStreams', 'is for HTTP/2 and not there yet; remove it'],
   ['connectionPool.tcp.maxConnectionDuration', 'is not there yet; remove it'],
-  ['tls.caCrl', 'is not there yet; remove it'],
+  ...[
+    'clientCertificate',
+    'privateKey',
+    'caCertificates',
+    'credentialName',
+    'subjectAltNames',
+    'sni',
+    'insecureSkipVerify',
+    'caCrl',
+  ].map((name) => [`tls.${name}`, 'TLS to endpoints is not there yet; remove it'] as const),
   ['outlierDetection.consecutiveErrors', 'is deprecated; use consecutive5xxErrors'],
 ];
 

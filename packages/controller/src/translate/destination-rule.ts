@@ -267,12 +267,10 @@ function compileTls(
     case 'SIMPLE':
     case 'MUTUAL': {
       const mode = spec.mode === 'SIMPLE' ? 'simple' : 'mutual';
-      if (spec.credentialName !== undefined) {
-        report(
-          `${path}.tls.credentialName`,
-          'is not there yet: name files of the proxy instead; requests are answered 503',
-        );
-      }
+      report(
+        `${path}.tls.mode`,
+        `${spec.mode} is not there yet: requests are answered 503 rather than sent in plain text; use DISABLE or ISTIO_MUTUAL`,
+      );
       return {
         mode,
         ...(spec.sni === undefined ? {} : { sni: spec.sni }),

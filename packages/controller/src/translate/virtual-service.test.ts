@@ -411,6 +411,18 @@ describe('DestinationRule', () => {
     ]);
   });
 
+  test('TLS to endpoints is told, and kept so that it is not dropped in silence', () => {
+    const { policy, problems } = rule({
+      host: 'reviews',
+      trafficPolicy: { tls: { mode: 'SIMPLE', sni: 'x' } },
+    });
+    expect(problems.map(({ field }) => field).sort()).toEqual([
+      'spec.trafficPolicy.tls.mode',
+      'spec.trafficPolicy.tls.sni',
+    ]);
+    expect(policy.tls).toMatchObject({ mode: 'simple' });
+  });
+
   test('several rules of one service: every subset, the oldest policy', () => {
     const older = rule(
       {

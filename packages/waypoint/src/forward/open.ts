@@ -23,7 +23,11 @@ const port = fixedPort.value;
  */
 export function createOpenStream(options: OpenOptions): OpenStream {
   return async (host, client, cluster) => {
-    const timeoutMs = cluster.settings.pool.connectTimeoutMs;
+    const { tls, pool } = cluster.settings;
+    const timeoutMs = pool.connectTimeoutMs;
+    if (tls?.mode === 'simple' || tls?.mode === 'mutual') {
+      throw new MeshError('tls/not-done', 'TLS to endpoints is asked for and cannot be made yet');
+    }
     return inMesh(host)
       ? tunnel(options, host, client, timeoutMs)
       : plain(host, cluster, timeoutMs);
