@@ -10,7 +10,8 @@ import {
   text,
   union,
 } from './decode.ts';
-import { decodeMesh, decodePolicy, decodeService, decodeWorkload, ip } from './decode-nouns.ts';
+import { decodeMesh } from './decode-mesh.ts';
+import { decodePolicy, decodeService, decodeWorkload, ip } from './decode-nouns.ts';
 import {
   decodeAuthentication,
   decodeCluster,

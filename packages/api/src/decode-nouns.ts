@@ -6,7 +6,6 @@ import type { Hostname, ServiceKey } from './hostname.ts';
 import { parseHostname } from './hostname.ts';
 import type { SpiffeId, TrustDomain } from './identity.ts';
 import { parseTrustDomain } from './identity.ts';
-import type { MeshSettings } from './mesh.ts';
 import type {
   AuthorizationPolicy,
   Clause,
@@ -30,8 +29,8 @@ import type {
 
 export const ip: Decoder<IpAddress> = parsed(text, parseIp);
 export const port: Decoder<Port> = parsed(integer, parsePort);
-const hostname: Decoder<Hostname> = parsed(text, parseHostname);
-const trustDomain: Decoder<TrustDomain> = parsed(text, parseTrustDomain);
+export const hostname: Decoder<Hostname> = parsed(text, parseHostname);
+export const trustDomain: Decoder<TrustDomain> = parsed(text, parseTrustDomain);
 
 export const labels: Decoder<(readonly [string, string])[]> = list((value, path) => {
   const [name, of] = list(text)(value, path);
@@ -225,15 +224,8 @@ export const decodePolicy: Decoder<AuthorizationPolicy> = object((f) => ({
   name: f.get('name', text),
   namespace: f.get('namespace', text),
   action: f.get('action', oneOf('ALLOW', 'DENY', 'AUDIT', 'CUSTOM')),
+  ...f.optional('provider', text),
   scope: f.get('scope', scope),
   dryRun: f.get('dryRun', boolean),
   rules: f.get('rules', list(rule)),
-}));
-
-export const decodeMesh: Decoder<MeshSettings> = object((f) => ({
-  trustDomain: f.get('trustDomain', trustDomain),
-  trustDomainAliases: f.get('trustDomainAliases', list(trustDomain)),
-  roots: f.get('roots', list(text)),
-  clusterId: f.get('clusterId', text),
-  rootNamespace: f.get('rootNamespace', text),
 }));

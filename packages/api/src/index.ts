@@ -8,6 +8,7 @@ export * from './waypoint.ts';
 export * from './service.ts';
 export * from './policy.ts';
 export * from './mesh.ts';
+export * from './provider.ts';
 export * from './route.ts';
 export * from './cluster.ts';
 export * from './authentication.ts';
@@ -19,7 +20,8 @@ export * from './ports.ts';
 export * from './headers.ts';
 export type { DecodeError, Decoder, Fields } from './decode.ts';
 export { decodeWith } from './decode.ts';
-export { decodeMesh, decodePolicy, decodeService, decodeWorkload } from './decode-nouns.ts';
+export { decodePolicy, decodeService, decodeWorkload } from './decode-nouns.ts';
+export { decodeMesh } from './decode-mesh.ts';
 export {
   decodeAuthentication,
   decodeCluster,

@@ -1,4 +1,5 @@
 import type { TrustDomain } from './identity.ts';
+import type { DefaultProviders, ExtensionProvider } from './provider.ts';
 
 /** What holds for the whole mesh; pushed as the one resource of type `mesh`, named `default`. */
 export interface MeshSettings {
@@ -9,4 +10,8 @@ export interface MeshSettings {
   readonly roots: readonly string[];
   readonly clusterId: string;
   readonly rootNamespace: string;
+  readonly providers: readonly ExtensionProvider[];
+  readonly defaultProviders: DefaultProviders;
+  /** Share of requests that are traced where nobody says otherwise, 0 to 100. */
+  readonly traceSamplingPercent: number;
 }

@@ -88,6 +88,8 @@ export interface AuthorizationPolicy {
   readonly name: string;
   readonly namespace: string;
   readonly action: PolicyAction;
+  /** Of a CUSTOM policy: the external authorizer that is asked, by its name in the mesh's providers. */
+  readonly provider?: string;
   readonly scope: PolicyScope;
   /** Evaluated, counted and logged, but not enforced. */
   readonly dryRun: boolean;

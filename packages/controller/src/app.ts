@@ -290,6 +290,9 @@ function settingsOf(config: ControllerConfig, authority: Authority): MeshSetting
     roots: authority.rootsPem,
     clusterId: config.clusterId,
     rootNamespace: config.rootNamespace,
+    providers: [],
+    defaultProviders: { metrics: [], accessLogging: [], tracing: [] },
+    traceSamplingPercent: 1,
   };
 }
 

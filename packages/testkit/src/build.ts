@@ -74,6 +74,9 @@ export function aMesh(fields: Readonly<Record<string, unknown>> = {}): MeshSetti
     roots: [],
     clusterId: 'Kubernetes',
     rootNamespace: 'istio-system',
+    providers: [],
+    defaultProviders: { metrics: [], accessLogging: [], tracing: [] },
+    traceSamplingPercent: 1,
     ...fields,
   });
 }
