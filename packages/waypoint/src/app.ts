@@ -25,7 +25,7 @@ import { ConnectionPool } from './forward/connections.ts';
 import { createOpenStream } from './forward/open.ts';
 import { defaultHttp1Limits } from './http1/limits.ts';
 import { Bindings } from './inbound/bindings.ts';
-import type { Drainable } from './inbound/tunnel.ts';
+import { WaypointDrain } from './inbound/drain.ts';
 import { serveTunnel } from './inbound/tunnel.ts';
 import type { LineSink } from './observe/access.ts';
 import { createAccessLog } from './observe/access.ts';
@@ -143,7 +143,7 @@ export async function startWaypoint(config: WaypointConfig, deps: WaypointDeps):
     identity,
     random: deps.random ?? Math.random,
   };
-  const connections = new Set<Drainable>();
+  const drain = new WaypointDrain();
   const hbone = createHboneServer<'tunnel'>({
     trustDomains: () => {
       const mesh = state.mesh();
@@ -151,11 +151,7 @@ export async function startWaypoint(config: WaypointConfig, deps: WaypointDeps):
         mesh === undefined ? [config.trustDomain] : [mesh.trustDomain, ...mesh.trustDomainAliases],
       );
     },
-    onTunnel: (request) =>
-      void serveTunnel(context, request, defaultHttp1Limits, {
-        add: (connection) => connections.add(connection),
-        remove: (connection) => connections.delete(connection),
-      }),
+    onTunnel: (request) => void serveTunnel(context, request, defaultHttp1Limits, drain),
     onRejected: (code, message) => {
       metrics.rejected(code);
       logger.warn({ code, error: message }, 'peer turned away');
@@ -193,10 +189,11 @@ export async function startWaypoint(config: WaypointConfig, deps: WaypointDeps):
     },
     async stop() {
       const stopped = readiness.register('the end');
-      listener.close();
-      hbone.end(() => true, 'drain');
-      for (const connection of connections) connection.drain();
-      await untilEmpty(connections, config.drainMs);
+      await drain.run(config, {
+        goAway: () => hbone.end(() => true, 'drain'),
+        stopListening: () => listener.close(),
+        open: () => hbone.connections,
+      });
       hbone.end(() => true, 'destroy');
       for (const cluster of clusters) cluster.pool.destroy();
       pool.destroy(() => true);
@@ -228,11 +225,4 @@ function listen(
       resolve(server);
     });
   });
-}
-
-async function untilEmpty(connections: ReadonlySet<unknown>, deadlineMs: number): Promise<void> {
-  const deadline = performance.now() + deadlineMs;
-  while (connections.size > 0 && performance.now() < deadline) {
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
 }

@@ -21,7 +21,9 @@ export interface WaypointConfig {
   readonly readinessPort: number;
   readonly logLevel: LogLevel;
   readonly logFormat: LogFormat;
-  /** How long requests under way may go on after SIGTERM. */
+  /** How long after SIGTERM everything is still served as ever, so that all proxies hear of it. */
+  readonly preDrainMs: number;
+  /** How long requests under way may go on after that. */
   readonly drainMs: number;
   readonly connectTimeoutMs: number;
   /** How long to wait for the first certificate. */
@@ -49,6 +51,7 @@ export function parseConfig(source: EnvSource): WaypointConfig {
     readinessPort: env.port('READINESS_PORT', readinessPort),
     logLevel: env.oneOf('LOG_LEVEL', logLevels, 'info'),
     logFormat: env.oneOf('LOG_FORMAT', ['text', 'json'], 'text'),
+    preDrainMs: env.durationMs('PRE_DRAIN', 3_000),
     drainMs: env.durationMs('TERMINATION_DRAIN', 20_000),
     connectTimeoutMs: env.durationMs('CONNECT_TIMEOUT', 10_000),
     waitMs: env.durationMs('WAIT_TIMEOUT', 10_000),

@@ -24,5 +24,9 @@ await runMain(
     );
     return waypoint;
   },
-  { logger, stopDeadlineMs: config.drainMs + closingMs, exit: (code) => process.exit(code) },
+  {
+    logger,
+    stopDeadlineMs: config.preDrainMs + config.drainMs + closingMs,
+    exit: (code) => process.exit(code),
+  },
 );

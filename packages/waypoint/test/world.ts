@@ -24,6 +24,7 @@ import {
   startFakeController,
   upserts,
 } from '@ambit/testkit';
+import type { WaypointConfig } from '../src/config.ts';
 import type { Waypoint } from '../src/index.ts';
 import { startWaypoint } from '../src/index.ts';
 
@@ -146,7 +147,10 @@ export function endpointOf(
   };
 }
 
-export async function startWorld(nouns: Nouns): Promise<WaypointWorld> {
+export async function startWorld(
+  nouns: Nouns,
+  config: Partial<WaypointConfig> = {},
+): Promise<WaypointWorld> {
   const ca = await makeTestCa();
   const controller = await startFakeController({ ca });
   const trustDomain = parseTrustDomain('cluster.local');
@@ -209,7 +213,9 @@ export async function startWorld(nouns: Nouns): Promise<WaypointWorld> {
       readinessPort: 0,
       logLevel: 'debug',
       logFormat: 'text',
+      preDrainMs: 0,
       drainMs: 1000,
+      ...config,
       connectTimeoutMs: 1000,
       waitMs: 2000,
     },

@@ -39,6 +39,8 @@ export interface HboneServer<C> {
   /** Ends sessions whose context matches: at once, or when their streams are over. */
   end(which: (context: C) => boolean, mode: 'drain' | 'destroy'): void;
   readonly sessions: number;
+  /** Connections of sessions, those among them whose last bytes are still to be read. */
+  readonly connections: number;
 }
 
 const defaultHandshakeTimeoutMs = 5_000;
@@ -52,6 +54,7 @@ class Server<C> implements HboneServer<C> {
   readonly #acceptors = new WeakMap<WorkloadCertificate, TlsServer>();
   readonly #contexts = new WeakMap<Socket, C>();
   readonly #sessions = new Map<Session, C>();
+  readonly #sockets = new Set<TLSSocket>();
 
   constructor(options: HboneServerOptions<C>) {
     this.#options = options;
@@ -59,6 +62,10 @@ class Server<C> implements HboneServer<C> {
 
   get sessions(): number {
     return this.#sessions.size;
+  }
+
+  get connections(): number {
+    return this.#sockets.size;
   }
 
   accept(socket: Socket, certificate: WorkloadCertificate, context: C): void {
@@ -129,6 +136,8 @@ class Server<C> implements HboneServer<C> {
       },
     });
     this.#sessions.set(session, context);
+    this.#sockets.add(socket);
+    socket.once('close', () => this.#sockets.delete(socket));
   }
 
   #requested(

@@ -40,6 +40,10 @@ export interface SessionHandlers {
   closed(session: Session, error: HboneError | undefined): void;
 }
 
+const secondGoawayMs = 500;
+/** How long a peer may take to read what is left once a session is over. */
+const lingerMs = 5_000;
+
 /** One HTTP/2 connection that carries CONNECT streams; the same code on both sides. */
 export class Session {
   readonly role: 'client' | 'server';
@@ -62,7 +66,9 @@ export class Session {
   #unreturned = 0;
   #lastPeerStream = 0;
   #nextStream = 1;
-  #goawaySent = false;
+  /** `warned` says that the end is near; only `sent` names the last stream that is taken. */
+  #goaway: 'none' | 'warned' | 'sent' = 'none';
+  #goawayTimer: NodeJS.Timeout | undefined;
   #goawayReceived = false;
   #closed = false;
   #prefaceTimer: NodeJS.Timeout | undefined;
@@ -112,7 +118,7 @@ export class Session {
 
   /** True while another stream may be opened here. */
   get open(): boolean {
-    return !this.#closed && !this.#goawayReceived && !this.#goawaySent;
+    return !this.#closed && !this.#goawayReceived && this.#goaway === 'none';
   }
 
   get room(): number {
@@ -187,11 +193,25 @@ export class Session {
     stream.finish(new HboneError('hbone/aborted', reason.message, { cause: reason }));
   }
 
-  /** GOAWAY: no new streams; what is open goes on. Resolves when the last stream is over. */
+  /**
+   * GOAWAY: no new streams; what is open goes on, and the session ends with the last of it. A server says it twice
+   * (RFC 9113 §6.8): a stream that was opened before the first one arrived is still taken.
+   */
   drain(): void {
-    if (this.#goawaySent || this.#closed) return;
-    this.#goawaySent = true;
-    this.#queue(goawayFrame(this.role === 'server' ? this.#lastPeerStream : 0, errorCode.none, ''));
+    if (this.#goaway !== 'none' || this.#closed) return;
+    if (this.role === 'client') {
+      this.#lastGoaway(0);
+      return;
+    }
+    this.#goaway = 'warned';
+    this.#queue(goawayFrame(maxWindow, errorCode.none, ''));
+    this.#goawayTimer = setTimeout(() => this.#lastGoaway(this.#lastPeerStream), secondGoawayMs);
+    this.#goawayTimer.unref();
+  }
+
+  #lastGoaway(lastStream: number): void {
+    this.#goaway = 'sent';
+    this.#queue(goawayFrame(lastStream, errorCode.none, ''));
     this.#endIfIdle();
   }
 
@@ -206,20 +226,34 @@ export class Session {
 
   destroy(error?: HboneError): void {
     if (this.#closed) return;
-    this.#closed = true;
-    this.#reader.stop();
-    for (const timer of [this.#prefaceTimer, this.#headerTimer, this.#idleTimer, this.#pingTimer]) {
-      clearTimeout(timer);
-    }
+    this.#stopped();
     for (const stream of [...this.streams.values()]) {
       stream.finish(error ?? new HboneError('hbone/connection-lost', 'the session was closed'));
     }
     // A moment for a last GOAWAY to leave; then whatever is left is dropped.
-    const grace = setTimeout(() => this.socket.destroy(), 100);
-    grace.unref();
-    this.socket.once('close', () => clearTimeout(grace));
+    this.#dropAfter(100);
     if (this.socket.writableLength === 0) this.socket.destroy();
     this.#handlers.closed(this, error);
+  }
+
+  #stopped(): void {
+    this.#closed = true;
+    this.#reader.stop();
+    for (const timer of [
+      this.#prefaceTimer,
+      this.#headerTimer,
+      this.#idleTimer,
+      this.#pingTimer,
+      this.#goawayTimer,
+    ]) {
+      clearTimeout(timer);
+    }
+  }
+
+  #dropAfter(ms: number): void {
+    const grace = setTimeout(() => this.socket.destroy(), ms);
+    grace.unref();
+    this.socket.once('close', () => clearTimeout(grace));
   }
 
   #closedStream(stream: HboneStream): void {
@@ -278,10 +312,14 @@ export class Session {
 
   #endIfIdle(): void {
     if (this.#closed || this.streams.size > 0) return;
-    if (!this.#goawaySent && !this.#goawayReceived) return;
+    if (this.#goaway !== 'sent' && !this.#goawayReceived) return;
     this.#flush();
+    this.#stopped();
+    // The peer may still have to read the tail of the last stream, and closing before it has would cut that off.
+    this.socket.once('end', () => this.socket.destroy());
+    this.#dropAfter(lingerMs);
     this.socket.end();
-    this.destroy();
+    this.#handlers.closed(this, undefined);
   }
 
   #addStream(id: number): HboneStream {
@@ -398,7 +436,7 @@ export class Session {
     }
     this.#lastPeerStream = id;
     if (!this.#charge(1)) return false;
-    if (this.#goawaySent || this.streams.size >= this.limits.maxStreams) {
+    if (this.#goaway === 'sent' || this.streams.size >= this.limits.maxStreams) {
       this.#queue(rstStreamFrame(id, errorCode.refusedStream));
       return false;
     }
@@ -473,7 +511,7 @@ export class Session {
         this.#pong(flags, payload);
         break;
       case frameType.goaway:
-        this.#goaway(payload);
+        this.#peerGoesAway(payload);
         break;
       case frameType.pushPromise:
         this.fail(errorCode.protocol, 'PUSH_PROMISE was not enabled');
@@ -580,7 +618,7 @@ export class Session {
     if (this.#charge(2)) this.#queue(frame(frameType.ping, flag.ack, 0, payload));
   }
 
-  #goaway(payload: Buffer): void {
+  #peerGoesAway(payload: Buffer): void {
     if (payload.length < 8) {
       this.fail(errorCode.frameSize, 'malformed GOAWAY');
       return;

@@ -74,10 +74,17 @@ export class Http1ServerConnection {
     return this.#exchange === undefined && this.#takenOver === undefined;
   }
 
-  /** Answers what is under way and then ends the connection. */
+  /**
+   * The next answer that begins says `connection: close` and is the last. A connection without a request is left
+   * open: its client may have sent one that is on its way here.
+   */
   drain(): void {
     this.#draining = true;
-    if (this.idle && !this.#parser.inHead) this.#finish();
+  }
+
+  /** Ends the connection if nothing is under way on it. */
+  closeIdle(): void {
+    if (!this.#closed && this.idle && !this.#parser.inHead) this.#finish();
   }
 
   get draining(): boolean {
@@ -116,7 +123,7 @@ export class Http1ServerConnection {
   /** For the exchange: both the request and its answer are over. */
   exchangeOver(keep: boolean): void {
     this.#exchange = undefined;
-    if (!keep || this.draining) {
+    if (!keep || this.#peerEnded) {
       this.#finish();
       return;
     }

@@ -21,6 +21,7 @@ export interface Http2ServerHandlers {
 /** A connection of HTTP/2 to be drained. */
 export interface Http2ServerConnection {
   drain(): void;
+  closeIdle(): void;
   readonly closed: boolean;
 }
 
@@ -54,12 +55,16 @@ export function serveHttp2(
   const socket = duplexOf(stream);
   const session = performServerHandshake(socket, options);
   let closed = false;
+  let draining = false;
   const connection: Http2ServerConnection = {
     drain: () => {
+      if (session.destroyed || draining) return;
+      draining = true;
       // Twice, as RFC 9113 §6.8 has it: what is under way when the first arrives is still taken.
-      if (!session.destroyed) session.goaway(constants.NGHTTP2_NO_ERROR, 2 ** 31 - 1);
+      session.goaway(constants.NGHTTP2_NO_ERROR, 2 ** 31 - 1);
       setTimeout(() => session.close(), secondGoawayMs).unref();
     },
+    closeIdle: () => session.close(),
     get closed() {
       return closed;
     },
@@ -76,7 +81,7 @@ export function serveHttp2(
   return connection;
 }
 
-const secondGoawayMs = 50;
+const secondGoawayMs = 1_000;
 
 function take(
   stream: ServerHttp2Stream,
@@ -190,13 +195,20 @@ class Exchange implements ServerExchange {
       { endStream: !hasBody, waitForTrailers: hasBody },
     );
     if (!hasBody) {
-      // Whatever the client still sends of a body is of no use to anybody.
-      if (!stream.readableEnded) stream.resume();
+      this.#answered();
       return;
     }
     stream.on('wantTrailers', () => {
       stream.sendTrailers(this.#trailers === undefined ? {} : nodeHeaders(this.#trailers));
+      this.#answered();
     });
+  }
+
+  /** Whatever the client still sends of a body is of no use to anybody, and the stream would stay open for it. */
+  #answered(): void {
+    if (!this.hasBody || this.#stream.readableEnded) return;
+    // Not before the answer itself has left: for Node a reset comes first.
+    setImmediate(() => this.#stream.close(constants.NGHTTP2_NO_ERROR));
   }
 
   write(chunk: Buffer): boolean {

@@ -15,8 +15,10 @@ import { serveRequest } from './serve.ts';
 import { serverNameOf } from './sni.ts';
 
 export interface Drainable {
-  /** Lets requests under way end, and takes no more. */
+  /** Asks the client to go elsewhere; what is under way goes on. */
   drain(): void;
+  /** Ends what has nothing under way. */
+  closeIdle(): void;
 }
 
 /** Connections of clients that are open now, to be drained. */
@@ -27,6 +29,8 @@ export interface OpenConnections {
 
 const sniffTimeoutMs = 500;
 const waitMs = 1_000;
+/** Bytes of which only the two ends know where one thing is over and the next begins. */
+const opaque: Drainable = { drain: () => undefined, closeIdle: () => undefined };
 
 /** Takes a CONNECT of a verified peer: finds whom it is for and serves what comes through it. */
 export async function serveTunnel(
@@ -137,8 +141,13 @@ function serve(
       return;
     }
     case 'tls':
-    case 'tcp':
-      void serveTcp(context, downstream, stream, serverNameOf(bytes));
+    case 'tcp': {
+      const carried = { ...opaque };
+      open.add(carried);
+      void serveTcp(context, downstream, stream, serverNameOf(bytes)).finally(() =>
+        open.remove(carried),
+      );
+    }
   }
 }
 
