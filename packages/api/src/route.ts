@@ -109,6 +109,7 @@ export const retryConditions = [
   'refused-stream',
   'retriable-status-codes',
   'retriable-headers',
+  'envoy-ratelimited',
   'http3-post-connect-failure',
   'cancelled',
   'deadline-exceeded',
@@ -127,7 +128,7 @@ export interface RetryPolicy {
   /** Base of the exponential, jittered wait between tries. */
   readonly backoffMs: number;
   readonly maxBackoffMs: number;
-  /** False: only endpoints of the locality of the first try. */
+  /** True: repeats leave the localities in which the request has been. */
   readonly remoteLocalities: boolean;
   readonly ignorePreviousHosts: boolean;
   /** Repeat what is not idempotent and may have reached the application, because the owner said so. */

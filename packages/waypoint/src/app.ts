@@ -29,6 +29,7 @@ import { WaypointDrain } from './inbound/drain.ts';
 import { serveTunnel } from './inbound/tunnel.ts';
 import type { LineSink } from './observe/access.ts';
 import { createAccessLog } from './observe/access.ts';
+import { createClusterObserver } from './observe/cluster-observer.ts';
 import { createWaypointMetrics } from './observe/metrics.ts';
 import { PolicyCache } from './policy/cache.ts';
 import { createJwksSource } from './policy/jwks.ts';
@@ -125,6 +126,7 @@ export async function startWaypoint(config: WaypointConfig, deps: WaypointDeps):
     state,
     own: () => state.workload(uid),
     pool: (cluster) => new ConnectionPool(cluster, open, defaultHttp1Limits),
+    observer: createClusterObserver(registry, logger.child({ scope: 'clusters' })),
   });
   const gateway = (): Gateway | undefined =>
     state.gateway(`${config.namespace}/${config.gatewayName}`);
@@ -196,6 +198,7 @@ export async function startWaypoint(config: WaypointConfig, deps: WaypointDeps):
       });
       hbone.end(() => true, 'destroy');
       for (const cluster of clusters) cluster.pool.destroy();
+      clusters.close();
       pool.destroy(() => true);
       context.bindings.close();
       context.tokens.close();

@@ -23,7 +23,12 @@ export function configDump(
       connections: cluster.pool.connections,
       pending: cluster.pool.pending,
       ejected: cluster.ejected,
-      hosts: cluster.hosts.map(({ id, active }) => ({ id, active })),
+      retries: cluster.retries,
+      hosts: cluster.hosts.map((host) => ({
+        id: host.id,
+        active: host.active,
+        state: cluster.stateOf(host),
+      })),
     })),
     policies: [...state.policyKeys()],
     certificates,

@@ -1,150 +1,24 @@
-import type { Port, ServiceKey, TrafficPolicy, TrafficSettings, Workload } from '@ambit/api';
+import type { Port, Workload } from '@ambit/api';
 import { defaultTraffic } from '@ambit/api';
 import type { MeshState } from '@ambit/core';
 import { declaredProtocol } from '../inbound/protocol.ts';
+import { UpstreamCluster } from './cluster.ts';
 import type { ConnectionPool } from './connections.ts';
-import type { Report } from './outlier.ts';
-import { OutlierDetector } from './outlier.ts';
-import type { EndpointHost } from './endpoint.ts';
-import { Picker } from './pick.ts';
-
-export interface ClusterKey {
-  readonly service: ServiceKey;
-  readonly port: Port;
-  readonly subset?: string;
-}
-
-export interface PickContext {
-  readonly random: () => number;
-  readonly nowMs: number;
-  readonly hash: number | undefined;
-  readonly exclude: ReadonlySet<string>;
-}
+import type { ListedEndpoint } from './endpoint.ts';
+import type { ClusterKey } from './listing.ts';
+import { listEndpoints, settingsOf } from './listing.ts';
+import type { ClusterObserver } from './observer.ts';
 
 export interface ClusterDeps {
   readonly state: MeshState;
   /** The waypoint's own workload, whose locality is where traffic starts. */
   readonly own: () => Workload | undefined;
   readonly pool: (cluster: UpstreamCluster) => ConnectionPool;
+  readonly observer: ClusterObserver;
 }
 
-/** The endpoints of one service and port (and subset), with everything that is remembered of them. */
-export class UpstreamCluster {
-  readonly name: string;
-  readonly pool: ConnectionPool;
-  settings: TrafficSettings;
-  /** The port is declared to speak HTTP/2. */
-  http2 = false;
-  /** Requests and repeats under way. */
-  requests = 0;
-  retries = 0;
-  readonly #deps: ClusterDeps;
-  readonly #list: () => readonly Omit<EndpointHost, 'active'>[];
-  readonly #picker = new Picker();
-  readonly #hosts = new Map<string, EndpointHost>();
-  #outlier: OutlierDetector | undefined;
-  #all: readonly EndpointHost[] = [];
-  #stale = true;
-
-  constructor(
-    name: string,
-    settings: TrafficSettings,
-    list: () => readonly Omit<EndpointHost, 'active'>[],
-    deps: ClusterDeps,
-  ) {
-    this.name = name;
-    this.settings = settings;
-    this.#list = list;
-    this.#deps = deps;
-    this.#outlier = settings.outlier && new OutlierDetector(settings.outlier);
-    this.pool = deps.pool(this);
-  }
-
-  /** Endpoints may be others now. */
-  invalidate(): void {
-    this.#stale = true;
-  }
-
-  reconfigure(settings: TrafficSettings): void {
-    const before = this.settings;
-    this.settings = settings;
-    if (JSON.stringify(before.outlier) !== JSON.stringify(settings.outlier)) {
-      this.#outlier = settings.outlier && new OutlierDetector(settings.outlier);
-    }
-  }
-
-  get hosts(): readonly EndpointHost[] {
-    if (!this.#stale) return this.#all;
-    this.#stale = false;
-    const next = this.#list();
-    const ids = new Set(next.map(({ id }) => id));
-    for (const id of this.#hosts.keys()) {
-      if (ids.has(id)) continue;
-      this.#hosts.delete(id);
-      this.pool.retire(id);
-    }
-    this.#all = next.map((host) => {
-      const known = this.#hosts.get(host.id);
-      // The object stays, because what is in flight is counted on it.
-      const kept = known === undefined ? { ...host, active: 0 } : Object.assign(known, host);
-      this.#hosts.set(host.id, kept);
-      return kept;
-    });
-    this.#outlier?.keep(ids);
-    return this.#all;
-  }
-
-  pick(context: PickContext): EndpointHost | undefined {
-    const hosts = this.hosts;
-    const healthy = this.#healthy(hosts, context.nowMs);
-    const near = this.#near(healthy);
-    return this.#picker.pick(near, this.settings.balancing, context);
-  }
-
-  #healthy(hosts: readonly EndpointHost[], nowMs: number): readonly EndpointHost[] {
-    const outlier = this.#outlier;
-    if (outlier === undefined || outlier.ejected(nowMs) === 0) return hosts;
-    const healthy = hosts.filter(({ id }) => !outlier.isEjected(id, nowMs));
-    const minimum = this.settings.outlier?.minHealthPercent ?? 0;
-    // So many are out that the fault is elsewhere: all of them are used.
-    const panics = minimum > 0 && (healthy.length * 100) / Math.max(1, hosts.length) < minimum;
-    return panics ? hosts : healthy;
-  }
-
-  /** Nearer endpoints first, where ejection makes sure that a failing locality is left (as in Istio). */
-  #near(hosts: readonly EndpointHost[]): readonly EndpointHost[] {
-    const own = this.#deps.own();
-    if (!this.settings.locality.enabled || this.#outlier === undefined || own === undefined) {
-      return hosts;
-    }
-    let best: EndpointHost[] = [];
-    let rank = -1;
-    for (const host of hosts) {
-      const shared = sharedLocality(own, host.workload);
-      if (shared > rank) {
-        rank = shared;
-        best = [];
-      }
-      if (shared === rank) best.push(host);
-    }
-    return best;
-  }
-
-  report(host: EndpointHost, report: Report, nowMs: number): boolean {
-    return this.#outlier?.report(host.id, report, nowMs, this.#all.length) ?? false;
-  }
-
-  get ejected(): number {
-    return this.#outlier?.ejected(performance.now()) ?? 0;
-  }
-}
-
-function sharedLocality(own: Workload, other: Workload): number {
-  const [a, b] = [own.locality, other.locality];
-  if (a.region !== b.region) return 0;
-  if (a.zone !== b.zone) return 1;
-  return a.subzone === b.subzone ? 3 : 2;
-}
+const maxIdleDirect = 1024;
+const anywhere = { mode: 'any' } as const;
 
 /** All clusters that traffic has asked for. */
 export class Clusters {
@@ -154,10 +28,11 @@ export class Clusters {
     { readonly key: ClusterKey; readonly cluster: UpstreamCluster }
   >();
   readonly #direct = new Map<string, UpstreamCluster>();
+  readonly #unsubscribe: () => void;
 
   constructor(deps: ClusterDeps) {
     this.#deps = deps;
-    deps.state.subscribe(() => this.#changed());
+    this.#unsubscribe = deps.state.subscribe(() => this.#changed());
   }
 
   /** Undefined where there is no such service, port or subset. */
@@ -165,11 +40,17 @@ export class Clusters {
     const id = `${key.service}|${key.port}|${key.subset ?? ''}`;
     const known = this.#clusters.get(id);
     if (known !== undefined) return known.cluster;
-    const settings = this.#settingsOf(key);
+    const { state } = this.#deps;
+    const settings = settingsOf(state, key);
     if (settings === undefined) return undefined;
     const host = key.service.slice(key.service.indexOf('/') + 1);
-    const name = `inbound-vip|${key.port}|http${key.subset === undefined ? '' : `/${key.subset}`}|${host}`;
-    const cluster = new UpstreamCluster(name, settings, () => this.#endpoints(key), this.#deps);
+    const cluster = new UpstreamCluster({
+      ...this.#deps,
+      name: `inbound-vip|${key.port}|http${key.subset === undefined ? '' : `/${key.subset}`}|${host}`,
+      settings,
+      distribution: state.service(key.service)?.loadBalancing ?? anywhere,
+      list: () => listEndpoints(state, key),
+    });
     cluster.http2 = this.#isHttp2(key);
     this.#clusters.set(id, { key, cluster });
     return cluster;
@@ -180,18 +61,22 @@ export class Clusters {
     const id = `${workload.uid}|${port}`;
     let cluster = this.#direct.get(id);
     if (cluster === undefined) {
-      const list = (): readonly Omit<EndpointHost, 'active'>[] => {
+      const list = (): readonly ListedEndpoint[] => {
         const now = this.#deps.state.workload(workload.uid);
         const [ip] = now?.addresses ?? [];
         if (now === undefined || ip === undefined) return [];
         return [{ id, locality: now.locality, workload: now, address: { ip, port } }];
       };
-      cluster = new UpstreamCluster(
-        `inbound-pod|${port}||${workload.name}`,
-        defaultTraffic,
+      if (this.#direct.size >= maxIdleDirect) this.#dropIdle();
+      cluster = new UpstreamCluster({
+        ...this.#deps,
+        // Which ports are asked for is up to strangers: no figures by name.
+        observer: { ...this.#deps.observer, counted: () => undefined, removed: () => undefined },
+        name: `inbound-pod|${port}||${workload.name}`,
+        settings: defaultTraffic,
+        distribution: anywhere,
         list,
-        this.#deps,
-      );
+      });
       this.#direct.set(id, cluster);
     }
     return cluster;
@@ -202,22 +87,36 @@ export class Clusters {
     yield* this.#direct.values();
   }
 
+  /** Ends what runs on its own; connections are the pools' business. */
+  close(): void {
+    this.#unsubscribe();
+  }
+
+  #dropIdle(): void {
+    for (const [id, cluster] of this.#direct) {
+      if (cluster.requests > 0 || cluster.pool.connections > 0) continue;
+      cluster.close();
+      this.#direct.delete(id);
+    }
+  }
+
   #changed(): void {
+    const { state } = this.#deps;
     for (const [id, { key, cluster }] of this.#clusters) {
-      const settings = this.#settingsOf(key);
+      const settings = settingsOf(state, key);
       if (settings === undefined) {
-        cluster.pool.close();
+        cluster.close();
         this.#clusters.delete(id);
         continue;
       }
-      cluster.reconfigure(settings);
+      cluster.reconfigure(settings, state.service(key.service)?.loadBalancing ?? anywhere);
       cluster.http2 = this.#isHttp2(key);
       cluster.invalidate();
     }
     for (const [id, cluster] of this.#direct) {
       cluster.invalidate();
       if (cluster.hosts.length > 0 || cluster.requests > 0) continue;
-      cluster.pool.close();
+      cluster.close();
       this.#direct.delete(id);
     }
   }
@@ -226,46 +125,4 @@ export class Clusters {
     const declared = this.#deps.state.service(service)?.ports.find((one) => one.port === port);
     return declared !== undefined && declaredProtocol(declared) === 'http2';
   }
-
-  #settingsOf(key: ClusterKey): TrafficSettings | undefined {
-    const service = this.#deps.state.service(key.service);
-    if (service === undefined || !service.ports.some(({ port }) => port === key.port))
-      return undefined;
-    const rule = this.#deps.state.cluster(key.service);
-    if (key.subset === undefined) return forPort(rule?.policy ?? defaultTraffic, key.port);
-    const subset = rule?.subsets.find(({ name }) => name === key.subset);
-    return subset && forPort(subset.policy, key.port);
-  }
-
-  #endpoints(key: ClusterKey): readonly Omit<EndpointHost, 'active'>[] {
-    const { state } = this.#deps;
-    const service = state.service(key.service);
-    const subset =
-      key.subset === undefined
-        ? undefined
-        : state.cluster(key.service)?.subsets.find(({ name }) => name === key.subset);
-    const wanted = subset?.labels ?? [];
-    return state.endpointsOf(key.service).flatMap(({ workload, membership }) => {
-      const port = membership.ports.find(({ servicePort }) => servicePort === key.port)?.targetPort;
-      const [ip] = workload.addresses;
-      if (port === undefined || ip === undefined) return [];
-      if (!membership.ready && service?.publishNotReady !== true) return [];
-      const isIn = wanted.every(([name, value]) =>
-        workload.labels.some(([own, is]) => own === name && is === value),
-      );
-      if (!isIn) return [];
-      return [
-        {
-          id: `${workload.uid}|${ip}:${port}`,
-          locality: workload.locality,
-          workload,
-          address: { ip, port },
-        },
-      ];
-    });
-  }
-}
-
-function forPort(policy: TrafficPolicy, port: Port): TrafficSettings {
-  return policy.ports.find((one) => one.port === port)?.settings ?? policy;
 }

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import type { HttpRoute, RetryPolicy, WeightedTarget } from '@ambit/api';
+import type { HttpRoute, WeightedTarget } from '@ambit/api';
 import { noChanges } from '@ambit/api';
 import { copyBothWays } from '@ambit/core';
 import type { Downstream, WaypointContext } from '../context.ts';
@@ -14,14 +14,15 @@ import type {
   ServerExchange,
 } from '../http/message.ts';
 import { changeHeaders, rewriteAuthority, rewritePath } from '../route/changes.ts';
-import type { UpstreamCluster } from './clusters.ts';
+import type { UpstreamCluster } from './cluster.ts';
 import type { EndpointHost } from './endpoint.ts';
 import type { UpstreamProtocol } from './connections.ts';
 import { answerLocally, localReason } from './local.ts';
-import { hashOf } from './pick.ts';
+import { hashOf } from './balance/hash.ts';
 import type { RequestRecord } from './record.ts';
 import type { TryOutcome } from './retry.ts';
-import { backoffMs, defaultRetry, isIdempotent, isWorthRetry } from './retry.ts';
+import { defaultRetry, grpcStatusOf, reportOf, reportOfGrpc } from './retry.ts';
+import { RetryState } from './retry-state.ts';
 import { Try, lookingOn } from './try.ts';
 import { valueOf, vouch } from './vouch.ts';
 
@@ -41,19 +42,16 @@ export class Forwarding implements ExchangeEvents, BodySink {
   readonly #exchange: ServerExchange;
   readonly #plan: ForwardPlan;
   readonly #record: RequestRecord;
-  readonly #retry: RetryPolicy;
+  readonly #retry: RetryState;
   readonly #head: RequestHead;
   readonly #hash: number | undefined;
-  readonly #tried = new Set<string>();
   #replay: Buffer[] = [];
   #replayBytes = 0;
   #replayable = true;
   #bodyEnd: { readonly trailers: HeaderList | undefined } | undefined;
-  #tries = 0;
   #try: Try | undefined;
   #responded = false;
   #done = false;
-  #retrying = false;
   #timeout: NodeJS.Timeout | undefined;
   #wait: NodeJS.Timeout | undefined;
 
@@ -69,8 +67,12 @@ export class Forwarding implements ExchangeEvents, BodySink {
     this.#exchange = exchange;
     this.#plan = plan;
     this.#record = record;
-    this.#retry = plan.route?.retry ?? defaultRetry;
     this.#head = this.#upstreamHead();
+    this.#retry = new RetryState(
+      plan.route?.retry ?? defaultRetry,
+      plan.cluster,
+      this.#head.headers,
+    );
     this.#hash = this.#hashKey();
   }
 
@@ -187,11 +189,13 @@ export class Forwarding implements ExchangeEvents, BodySink {
   #startTry(): void {
     const { cluster } = this.#plan;
     const { random } = this.#context;
+    const { policy, tried } = this.#retry;
     const host = cluster.pick({
       random,
       nowMs: performance.now(),
       hash: this.#hash,
-      exclude: this.#retry.ignorePreviousHosts ? this.#tried : noneTried,
+      exclude: policy.ignorePreviousHosts ? tried : noneTried,
+      elsewhere: policy.remoteLocalities && tried.size > 0,
     });
     if (host === undefined) {
       this.#fail(503, 'UH', 'no_healthy_upstream');
@@ -199,11 +203,11 @@ export class Forwarding implements ExchangeEvents, BodySink {
     }
     const { maxRequests } = cluster.settings.pool;
     if (maxRequests !== undefined && cluster.requests >= maxRequests) {
+      cluster.observer.overflowed(cluster.name, 'requests');
       this.#fail(503, 'UO', 'overflow');
       return;
     }
-    this.#tries += 1;
-    this.#tried.add(host.id);
+    tried.add(host.id);
     this.#record.host = host;
     this.#try = new Try(this, {
       host,
@@ -212,7 +216,7 @@ export class Forwarding implements ExchangeEvents, BodySink {
       hasBody: this.#exchange.hasBody,
       client: this.#downstream.peer.uri,
       protocol: this.#protocol(),
-      perTryTimeoutMs: this.#retry.perTryTimeoutMs,
+      perTryTimeoutMs: policy.perTryTimeoutMs,
     });
     this.#try.start();
   }
@@ -221,72 +225,35 @@ export class Forwarding implements ExchangeEvents, BodySink {
   tryOver(outcome: TryOutcome, host: EndpointHost, reused: boolean): boolean {
     this.#reportOutlier(outcome, host);
     if (this.#done || this.#responded) return false;
-    if (this.#mayRetry(outcome, reused)) {
-      this.#beginRetry();
-      return true;
-    }
-    return false;
-  }
-
-  #mayRetry(outcome: TryOutcome, reused: boolean): boolean {
-    const { cluster } = this.#plan;
+    // Only what can be sent again as it was is sent again.
     if (!this.#replayable || this.#head.upgrade !== undefined) return false;
-    const idempotent = isIdempotent(this.#head.method);
-    // An idle connection that the endpoint had just given up says nothing about the endpoint: that try is free.
-    const stale = outcome.kind === 'reset' && reused && idempotent && this.#tries <= 3;
-    if (stale) return true;
-    if (this.#tries > this.#retry.attempts) {
-      if (this.#retry.attempts > 0 && isWorthRetry(this.#retry, outcome, { idempotent })) {
-        this.#record.exhausted = true;
+    const verdict = this.#retry.after(outcome, this.#head.method, reused, this.#context.random);
+    switch (verdict.kind) {
+      case 'again':
+        this.#try = undefined;
+        this.#wait = setTimeout(() => this.#startTry(), verdict.waitMs);
+        return true;
+      case 'refused': {
+        const { cluster } = this.#plan;
+        cluster.observer.overflowed(cluster.name, verdict.limit);
+        this.#record.flags = 'UO';
+        return false;
       }
-      return false;
+      case 'over':
+        this.#record.exhausted = verdict.exhausted;
+        return false;
     }
-    if (!isWorthRetry(this.#retry, outcome, { idempotent })) return false;
-    if (!this.#withinBudget(cluster)) {
-      this.#record.flags = 'UO';
-      return false;
-    }
-    return true;
-  }
-
-  #withinBudget({ settings, requests, retries }: UpstreamCluster): boolean {
-    const budget = settings.retryBudget;
-    if (budget !== undefined) {
-      return retries < Math.max(budget.minRetryConcurrency, (requests * budget.percent) / 100);
-    }
-    return retries < (settings.pool.maxRetries ?? Number.POSITIVE_INFINITY);
-  }
-
-  #beginRetry(): void {
-    if (!this.#retrying) {
-      this.#retrying = true;
-      this.#plan.cluster.retries += 1;
-    }
-    this.#try = undefined;
-    const waitMs = backoffMs(this.#retry, this.#tries, this.#context.random);
-    this.#wait = setTimeout(() => this.#startTry(), waitMs);
   }
 
   #reportOutlier(outcome: TryOutcome, host: EndpointHost): void {
     const { cluster } = this.#plan;
-    const now = performance.now();
-    if (outcome.kind !== 'response') {
-      const report = outcome.kind === 'try-timeout' ? 'gateway-error' : 'local-origin';
-      if (cluster.report(host, report, now)) this.#toldEjected(host);
-      return;
-    }
-    const { status } = outcome;
-    const report =
-      status < 500 ? 'success' : status >= 502 && status <= 504 ? 'gateway-error' : '5xx';
-    if (cluster.report(host, report, now)) this.#toldEjected(host);
+    if (!cluster.detectsOutliers) return;
+    const report = reportOf(outcome);
+    this.#awaitsGrpcStatus = report === 'later';
+    if (report === 'later' || report === 'none') return;
+    cluster.report(host, report, performance.now());
   }
-
-  #toldEjected(host: EndpointHost): void {
-    this.#context.logger.warn(
-      { cluster: this.#plan.cluster.name, 'dst.workload': host.workload.name },
-      'endpoint ejected',
-    );
-  }
+  #awaitsGrpcStatus = false;
 
   // The answer.
 
@@ -294,6 +261,7 @@ export class Forwarding implements ExchangeEvents, BodySink {
   respond({ status, headers }: ResponseHead, hasBody: boolean): void {
     const { route, target } = this.#plan;
     this.#responded = true;
+    this.#retry.release();
     this.#record.answered(status, headers);
     changeHeaders(headers, target.response);
     changeHeaders(headers, route?.response ?? noChanges);
@@ -314,6 +282,10 @@ export class Forwarding implements ExchangeEvents, BodySink {
 
   responseEnd(trailers: HeaderList | undefined): void {
     this.#record.trailers(trailers);
+    if (this.#awaitsGrpcStatus && this.#record.host !== undefined) {
+      const report = reportOfGrpc(grpcStatusOf(trailers) ?? 0);
+      this.#plan.cluster.report(this.#record.host, report, performance.now());
+    }
     this.#exchange.end(trailers);
     this.#finish();
   }
@@ -345,8 +317,11 @@ export class Forwarding implements ExchangeEvents, BodySink {
       this.#finish();
       return;
     }
-    if (error.code === 'pool/overflow') this.#fail(503, 'UO', 'overflow');
-    else if (outcome.kind === 'connect-failure') {
+    if (outcome.kind === 'overflow') {
+      const { cluster } = this.#plan;
+      cluster.observer.overflowed(cluster.name, 'pending');
+      this.#fail(503, 'UO', 'overflow');
+    } else if (outcome.kind === 'connect-failure') {
       this.#fail(503, 'UF', 'upstream_reset_before_response_started{connection_failure}');
     } else if (outcome.kind === 'try-timeout') this.#fail(504, 'UT', 'upstream_per_try_timeout');
     else if (error.code === 'http1/malformed') this.#fail(502, 'UPE', 'upstream_protocol_error');
@@ -356,6 +331,11 @@ export class Forwarding implements ExchangeEvents, BodySink {
   #timedOut(): void {
     if (this.#done) return;
     const error = new Error('the request took too long');
+    const { host } = this.#record;
+    const sent = this.#bodyEnd !== undefined || !this.#exchange.hasBody;
+    if (this.#try !== undefined && host !== undefined && sent && !this.#responded) {
+      this.#reportOutlier({ kind: 'try-timeout' }, host);
+    }
     this.#try?.abandon(error);
     this.#record.flags = 'UT';
     this.#record.details = 'response_timeout';
@@ -380,7 +360,7 @@ export class Forwarding implements ExchangeEvents, BodySink {
     this.#done = true;
     clearTimeout(this.#timeout);
     clearTimeout(this.#wait);
-    if (this.#retrying) this.#plan.cluster.retries -= 1;
+    this.#retry.release();
     this.#record.finish();
   }
 
@@ -392,12 +372,7 @@ export class Forwarding implements ExchangeEvents, BodySink {
     for (const { target, percentage } of mirrors) {
       if (target.kind !== 'service' || random() * 100 >= percentage) continue;
       const cluster = clusters.find(target);
-      const host = cluster?.pick({
-        random,
-        nowMs: performance.now(),
-        hash: undefined,
-        exclude: noneTried,
-      });
+      const host = cluster && hostForCopy(cluster, random);
       if (cluster === undefined || host === undefined) continue;
       const authority = this.#head.authority.replace(/(:\d{1,5})?$/, '-shadow$1');
       const head = { ...this.#head, authority, headers: this.#head.headers.clone() };
@@ -414,6 +389,13 @@ export class Forwarding implements ExchangeEvents, BodySink {
       shadow.start();
     }
   }
+}
+
+/** Copies never take the place of real requests. */
+function hostForCopy(cluster: UpstreamCluster, random: () => number): EndpointHost | undefined {
+  const { maxRequests } = cluster.settings.pool;
+  if (maxRequests !== undefined && cluster.requests >= maxRequests) return undefined;
+  return cluster.pick({ random, nowMs: performance.now(), hash: undefined, exclude: noneTried });
 }
 
 const noneTried: ReadonlySet<string> = new Set();

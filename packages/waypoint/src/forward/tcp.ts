@@ -7,7 +7,7 @@ import { keyOf } from '../inbound/plan.ts';
 import { chooseTarget } from '../inbound/serve.ts';
 import { judge } from '../policy/judge.ts';
 import { sourceMatches } from '../route/match.ts';
-import type { UpstreamCluster } from './clusters.ts';
+import type { UpstreamCluster } from './cluster.ts';
 
 /** Carries a connection of which only bytes are known. */
 export async function serveTcp(

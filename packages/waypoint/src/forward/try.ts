@@ -1,10 +1,11 @@
 import type { HeaderList } from '../http/headers.ts';
 import type { ClientExchange, RequestHead, ResponseEvents, ResponseHead } from '../http/message.ts';
 import { HttpError } from '../http/message.ts';
-import type { UpstreamCluster } from './clusters.ts';
+import type { UpstreamCluster } from './cluster.ts';
 import type { EndpointHost } from './endpoint.ts';
 import type { Acquired, UpstreamProtocol } from './connections.ts';
 import type { TryOutcome } from './retry.ts';
+import { grpcStatusOf } from './retry.ts';
 
 /** An answer that is thrown away for another try is read to its end when it is short; else its connection is cut. */
 const maxDiscardBytes = 64 * 1024;
@@ -85,7 +86,8 @@ export class Try implements ResponseEvents {
         this.ready = true;
         this.#owner.tryReady(this);
       },
-      (error) => this.#end({ kind: 'connect-failure' }, error),
+      (error) =>
+        this.#end({ kind: error.code === 'pool/overflow' ? 'overflow' : 'connect-failure' }, error),
     );
   }
 
@@ -125,6 +127,7 @@ export class Try implements ResponseEvents {
       kind: 'response',
       status: head.status,
       grpcStatus: grpcStatusOf(head.headers),
+      headers: head.headers,
     };
     if (this.#owner.tryOver(outcome, host, false)) {
       this.#discard(head, hasBody);
@@ -196,9 +199,4 @@ export class Try implements ResponseEvents {
     this.#parts.host.active -= 1;
     this.#parts.cluster.requests -= 1;
   }
-}
-
-function grpcStatusOf(headers: HeaderList): number | undefined {
-  const status = headers.get('grpc-status');
-  return status !== undefined && /^\d{1,2}$/.test(status) ? Number(status) : undefined;
 }

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import type { CorsPolicy, HeaderChanges, HttpRoute, Target, WeightedTarget } from '@ambit/api';
 import { noChanges } from '@ambit/api';
 import type { Downstream, WaypointContext } from '../context.ts';
-import type { UpstreamCluster } from '../forward/clusters.ts';
+import type { UpstreamCluster } from '../forward/cluster.ts';
 import { RequestRecord } from '../forward/record.ts';
 import { answerLocally } from '../forward/local.ts';
 import { Forwarding } from '../forward/request.ts';
