@@ -6,8 +6,9 @@ const unusual = /[%\\#]|\/\/|\/\./;
 
 /**
  * Brings a request target to the one form that is judged and forwarded: Istio's strictest normalisation
- * (DECODE_AND_MERGE_SLASHES). Escaped unreserved characters and slashes are decoded, backslashes are slashes, slashes
- * merge, dot segments are resolved. What could be read in two ways is refused.
+ * (DECODE_AND_MERGE_SLASHES). Escaped unreserved characters and slashes are decoded, backslashes are slashes, dot
+ * segments are resolved, then slashes merge; what stays escaped is written in capitals. The query is nobody's
+ * business here. What could be read in two ways is refused, also where Istio lets it through.
  */
 export function normalizePath(target: string): Result<string, string> {
   const queryAt = target.indexOf('?');
@@ -18,9 +19,15 @@ export function normalizePath(target: string): Result<string, string> {
   if (target.includes('#')) return err('the target holds a fragment');
   const decoded = decode(path);
   if (!decoded.ok) return decoded;
-  const normal = removeDots(decoded.value.replaceAll('\\', '/').replace(/\/{2,}/g, '/'));
+  const resolved = removeDots(decoded.value.replaceAll('\\', '/'));
+  // Some servers cut `;x` off a segment before they resolve dots.
+  if (dotsWithParameter.test(resolved)) return err('the path hides a dot segment');
+  const normal = resolved.replace(/\/{2,}/g, '/');
   return ok(queryAt < 0 ? normal : normal + target.slice(queryAt));
 }
+
+const encodedTwice = /%25[0-9A-Fa-f]{2}/;
+const dotsWithParameter = /\/\.{1,2};/;
 
 function decode(path: string): Result<string, string> {
   let out = '';
@@ -36,13 +43,12 @@ function decode(path: string): Result<string, string> {
     if (byte < 0x20 || byte === 0x7f) return err('the path holds an escaped control character');
     // Overlong forms of UTF-8 hide dots and slashes from whoever decodes strictly.
     if (byte === 0xc0 || byte === 0xc1 || byte > 0xf4) return err('the path is no UTF-8');
-    // A percent sign that is decoded could make a new escape for the next reader.
+    // A percent sign stays as it is: decoded it could make a new escape for the next reader.
     if (isUnreserved(byte) || byte === 0x2f || byte === 0x5c) out += String.fromCharCode(byte);
-    else if (byte === 0x25) return err('the path is encoded twice');
     else out += `%${digits.toUpperCase()}`;
     at += 2;
   }
-  return ok(out);
+  return encodedTwice.test(out) ? err('the path is encoded twice') : ok(out);
 }
 
 function isUnreserved(byte: number): boolean {
