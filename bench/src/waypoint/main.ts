@@ -91,6 +91,7 @@ function resourcesFor(backendPort: number, routes: number, policies: number): Up
     identity: 'spiffe://cluster.local/ns/test/sa/waypoint',
     service: 'test/waypoint.test.svc.cluster.local',
     xfccClientIdentity: true,
+    trustedForwarders: [],
   });
   if (!table.ok || !gateway.ok) throw new TypeError('the bench configures nonsense');
   const version = 'v' as Upsert['version'];

@@ -418,4 +418,5 @@ export const decodeGateway: Decoder<Gateway> = object((f) => ({
   identity: f.get('identity', branded<SpiffeId>()),
   service: f.get('service', service),
   xfccClientIdentity: f.get('xfccClientIdentity', boolean),
+  trustedForwarders: f.get('trustedForwarders', list(branded<SpiffeId>())),
 }));

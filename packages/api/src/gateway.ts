@@ -15,4 +15,9 @@ export interface Gateway {
   readonly service: ServiceKey;
   /** `ambient.istio.io/xfcc-include-client-identity`. */
   readonly xfccClientIdentity: boolean;
+  /**
+   * Proxies in the mesh whose word on the original client (`x-forwarded-*`) is taken, by their identities
+   * (`ambit.dev/trusted-forwarders`). Nobody else's is.
+   */
+  readonly trustedForwarders: readonly SpiffeId[];
 }

@@ -17,6 +17,10 @@ export const gatewayManagedLabel = 'gateway.istio.io/managed';
 export const withoutWaypointAnnotation = 'ambit.dev/without-waypoint';
 /** `allow`: take what did not come through the waypoint although an L7 policy holds. */
 export const bypassWaypointAnnotation = 'ambit.dev/bypass-waypoint';
+/** On a waypoint's Gateway: principals, separated by commas, whose `x-forwarded-*` headers are believed. */
+export const trustedForwardersAnnotation = 'ambit.dev/trusted-forwarders';
+/** Istio's: `true` on a waypoint's Gateway names the client in `x-forwarded-client-cert`. */
+export const xfccClientIdentityAnnotation = 'ambient.istio.io/xfcc-include-client-identity';
 export const waypointClass = 'istio-waypoint';
 export const trafficDistributionAnnotation = 'networking.istio.io/traffic-distribution';
 export const dryRunAnnotation = 'istio.io/dry-run';

@@ -188,6 +188,7 @@ export async function startWorld(
     identity: 'spiffe://cluster.local/ns/test/sa/waypoint',
     service: waypointKey,
     xfccClientIdentity: true,
+    trustedForwarders: [],
   });
   const version0 = 'v0' as Upsert['version'];
   await controller.push([

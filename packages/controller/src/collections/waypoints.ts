@@ -183,17 +183,17 @@ function workloadBinding(
   const identities = new Set<SpiffeId>();
   let requiredBy: string | undefined;
   const through = (binding: Binding | undefined, service: ServiceKey | undefined): void => {
-    if (binding === undefined || binding.kind === 'none') return;
-    const waypoint = read.get(base.waypoints, binding.gateway);
-    if (binding.kind === 'bound' && waypoint !== undefined)
+    const bound = binding !== undefined && binding.kind !== 'none';
+    const waypoint = bound ? read.get(base.waypoints, binding.gateway) : undefined;
+    if (binding?.kind === 'bound' && waypoint !== undefined)
       identities.add(waypoint.gateway.identity);
+    // What is attached to a Service holds for it whether or not somebody is there to enforce it.
     const targets = [
-      `class ${waypointClass}`,
-      `gateway ${binding.gateway}`,
+      ...(bound ? [`class ${waypointClass}`, `gateway ${binding.gateway}`] : []),
       ...(service === undefined ? [] : [`service ${service}`]),
     ];
     for (const target of targets) {
-      const [policy] = read.find(policies, 'target', target);
+      const policy = read.find(policies, 'target', target).find(isEnforced);
       const [authentication] = read.find(base.authentications, 'target', target);
       requiredBy ??=
         policy?.policy && `AuthorizationPolicy ${policy.policy.namespace}/${policy.policy.name}`;
@@ -216,6 +216,11 @@ function workloadBinding(
     waypointIdentities: [...identities].sort(),
     ...(requiredBy === undefined || bypass === 'allow' ? {} : { waypointRequiredBy: requiredBy }),
   };
+}
+
+/** A policy that only rehearses or tells closes nothing. */
+function isEnforced({ policy }: CompiledPolicy): boolean {
+  return policy !== undefined && !policy.dryRun && policy.action !== 'AUDIT';
 }
 
 type RulesOf = (

@@ -76,10 +76,17 @@ export function connectionMatch(
   written: Written,
   compilation: Compilation,
 ): CompiledMatch {
-  const parse: ParseValue<StringPattern> =
-    attribute === 'source.serviceAccount'
-      ? (text) => parseServiceAccount(text, compilation.namespace)
-      : parsePattern;
+  const parse: ParseValue<StringPattern> = (text) => {
+    switch (attribute) {
+      case 'source.serviceAccount':
+        return parseServiceAccount(text, compilation.namespace);
+      case 'connection.sni':
+        return parsePattern(text.toLowerCase());
+      case 'source.principal':
+      case 'source.namespace':
+        return parsePattern(text);
+    }
+  };
   const pruned = prune(written, parse, compilation);
   return typeof pruned === 'string' ? pruned : { kind: 'connection', attribute, ...pruned };
 }
@@ -131,20 +138,32 @@ export function parsePattern(text: string): Result<StringPattern, string> {
   return pattern;
 }
 
-/** Paths may hold `{*}` for one segment and `{**}` for the rest. */
-function parsePath(text: string): Result<StringPattern, string> {
+/** Paths may hold `{*}` for one segment and `{**}` for any number of them. */
+function parsePath(written: string): Result<StringPattern, string> {
+  const text = asForwarded(written);
   if (!text.includes('{')) return parsePattern(text);
   const segments = text.split('/');
   const star = segments.indexOf('{**}');
   const readable = segments.every(
     (segment) => segment === '{*}' || segment === '{**}' || !/[{}*]/.test(segment),
   );
-  if (!readable || segments.lastIndexOf('{**}') !== star) {
+  const later = segments.slice(star + 1);
+  if (!readable || (star >= 0 && later.some((one) => one.startsWith('{')))) {
     return err(
-      `${quoted(text)} is no path template: {*} stands for one whole segment, and one {**} for any number of them`,
+      `${quoted(text)} is no path template: {*} stands for one whole segment, and {**}, the last of them, for any number`,
     );
   }
   return ok({ kind: 'template', value: text });
+}
+
+/** Paths are judged as they are forwarded: what needs no escape has none, the others are written in capitals. */
+function asForwarded(path: string): string {
+  return path
+    .replace(/%[0-9A-Fa-f]{2}/g, (escape) => {
+      const char = String.fromCharCode(Number.parseInt(escape.slice(1), 16));
+      return /[A-Za-z0-9._~-]/.test(char) ? char : escape.toUpperCase();
+    })
+    .replace(/[^\x00-\x7f]+/g, (text) => (text.isWellFormed() ? encodeURIComponent(text) : text));
 }
 
 function parseStars(text: string): Result<StringPattern, string> {

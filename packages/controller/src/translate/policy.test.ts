@@ -385,6 +385,42 @@ describe('what is malformed never widens access', () => {
     expect(policy).toMatchObject({ action: 'DENY', scope: { kind: 'namespace' } });
   });
 
+  test('a broken policy with targets that can be read holds for those, and for the namespace otherwise', () => {
+    const target = { kind: 'Service', group: '', name: 'w' };
+    const scopeOf = (spec: object) => compile({ action: 'NO', ...spec }).policy?.scope;
+    const targeted = {
+      kind: 'targeted',
+      targets: [{ kind: 'service', service: 'shop/w.shop.svc.cluster.local' }],
+    };
+    expect(scopeOf({ targetRefs: [target] })).toEqual(targeted);
+    expect(scopeOf({ targetRef: target })).toEqual(targeted);
+    expect(scopeOf({ targetRefs: [target, { kind: 1 }] })).toEqual({ kind: 'namespace' });
+  });
+
+  test.each([['/a/{**}/b/{*}'], ['/a/{*}.txt'], ['/*/b/{*}'], ['/{**}/{**}'], ['/{x}']])(
+    '%s is no path template',
+    (path) => {
+      const allowing = compile({ rules: [{ to: [{ operation: { paths: [path] } }] }] });
+      expect(allowing.policy?.rules).toEqual([]);
+      expect(allowing.problems).toMatchObject([
+        { field: 'spec.rules[0].to[0].operation.paths[0]' },
+      ]);
+    },
+  );
+
+  test('paths are compared as they are forwarded: escapes in capitals, and none where none is needed', () => {
+    const { policy } = compile({
+      rules: [{ to: [{ operation: { paths: ['/caf%c3%a9', '/café*', '/%7euser'] } }] }],
+    });
+    expect(policy?.rules[0]?.to[0]?.[0]).toMatchObject({
+      values: [
+        { kind: 'exact', value: '/caf%C3%A9' },
+        { kind: 'prefix', value: '/caf%C3%A9' },
+        { kind: 'exact', value: '/~user' },
+      ],
+    });
+  });
+
   test('problems name object, field and fix', () => {
     const { problems } = compile({
       action: 'NO',

@@ -4,12 +4,13 @@ import type {
   Match,
   PolicyAction,
   PolicyScope,
+  PolicyTarget,
   Rule,
 } from '@ambit/api';
 import { dryRunAnnotation } from '@ambit/api';
 
 import type { Problem } from '../kube/decode/fields.ts';
-import { field, objectKey, textMap } from '../kube/decode/fields.ts';
+import { field, list, objectKey, text, textMap } from '../kube/decode/fields.ts';
 import type { PolicyRecord } from '../kube/decode/policy.ts';
 import type { AuthorizationPolicySpec, RuleSpec } from '../resources/authorization-policy.ts';
 import { compileCondition } from './condition.ts';
@@ -38,7 +39,7 @@ export function compilePolicy(record: PolicyRecord, cluster: PolicyCluster): Com
   const { meta } = record;
   const { rootNamespace } = cluster;
   const object = `AuthorizationPolicy ${objectKey(meta)}`;
-  if (!record.spec.ok) return closedPolicy(record, record.spec.error, rootNamespace);
+  if (!record.spec.ok) return closedPolicy(record, record.spec.error, cluster);
   const spec = record.spec.value;
   const problems: Problem[] = [];
   const requestFields: string[] = [];
@@ -109,7 +110,7 @@ function isDryRun(record: PolicyRecord, report: Compilation['report']): boolean 
 function closedPolicy(
   record: PolicyRecord,
   { problems, raw }: { problems: readonly Problem[]; raw: unknown },
-  rootNamespace: string,
+  cluster: PolicyCluster,
 ): CompiledPolicy {
   const { meta } = record;
   const labels = field(raw, 'selector', 'matchLabels');
@@ -117,7 +118,11 @@ function closedPolicy(
   const selector = selectorReadable ? textMap(labels) : new Map<string, string>();
   const action = field(raw, 'action');
   const allows = action === undefined || action === 'ALLOW';
-  const scope = scopeOf(meta.namespace, selector, rootNamespace);
+  const targets = selector.size > 0 ? [] : readableTargets(raw, meta.namespace, cluster);
+  const scope: PolicyScope =
+    targets.length > 0
+      ? { kind: 'targeted', targets }
+      : scopeOf(meta.namespace, selector, cluster.rootNamespace);
   return {
     policy: {
       name: meta.name,
@@ -131,6 +136,19 @@ function closedPolicy(
     problems,
     requestFields: [],
   };
+}
+
+/** The targets of a broken policy; none where they are broken themselves, and then it holds for the namespace. */
+function readableTargets(raw: unknown, namespace: string, cluster: PolicyCluster): PolicyTarget[] {
+  const one = field(raw, 'targetRef');
+  const written = [...(one === undefined ? [] : [one]), ...list(field(raw, 'targetRefs'))];
+  const targetRefs = written.map((ref) => ({
+    group: text(field(ref, 'group')),
+    kind: text(field(ref, 'kind')),
+    name: text(field(ref, 'name')),
+  }));
+  const targets = compileTargets({ targetRefs }, namespace, cluster, () => undefined);
+  return targets.length === written.length ? targets : [];
 }
 
 function compileRules(spec: AuthorizationPolicySpec, compilation: Compilation): Rule[] {

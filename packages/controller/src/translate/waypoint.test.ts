@@ -36,6 +36,7 @@ describe('a Gateway', () => {
       identity: 'spiffe://cluster.local/ns/shop/sa/waypoint',
       service: 'shop/waypoint.shop.svc.cluster.local',
       xfccClientIdentity: false,
+      trustedForwarders: [],
     });
     expect(waypoint()?.problems).toEqual([]);
   });

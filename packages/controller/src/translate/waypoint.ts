@@ -1,14 +1,17 @@
-import type { Gateway, Service, WaypointFor, WaypointRef } from '@ambit/api';
+import type { Gateway, Service, SpiffeId, WaypointFor, WaypointRef } from '@ambit/api';
 import {
   gatewayNameLabel,
   hbonePort,
   makeSpiffeIdentity,
   parsePort,
+  parseSpiffeIdentity,
   serviceKey,
+  trustedForwardersAnnotation,
   useWaypointLabel,
   useWaypointNamespaceLabel,
   waypointClass,
   waypointForLabel,
+  xfccClientIdentityAnnotation,
 } from '@ambit/api';
 
 import type { GatewayRecord } from '../kube/decode/configuration.ts';
@@ -64,8 +67,8 @@ export function compileWaypoint(
       waypointFor: waypointFor(meta, report),
       identity: identity.value.uri,
       service: serviceKey(meta.namespace, hostnameOf(meta, cluster.clusterDomain)),
-      xfccClientIdentity:
-        meta.annotations.get('ambient.istio.io/xfcc-include-client-identity') === 'true',
+      xfccClientIdentity: meta.annotations.get(xfccClientIdentityAnnotation) === 'true',
+      trustedForwarders: trustedForwarders(meta, report),
     },
     allows: (namespace, labels) =>
       namespace === meta.namespace ||
@@ -79,6 +82,26 @@ export function compileWaypoint(
       annotations: spec.infrastructure?.annotations ?? {},
     },
   };
+}
+
+function trustedForwarders(
+  meta: Metadata,
+  report: (field: string, message: string) => void,
+): readonly SpiffeId[] {
+  const written = meta.annotations.get(trustedForwardersAnnotation) ?? '';
+  return written
+    .split(',')
+    .map((one) => one.trim())
+    .filter((one) => one !== '')
+    .flatMap((one) => {
+      const identity = parseSpiffeIdentity(one.startsWith('spiffe://') ? one : `spiffe://${one}`);
+      if (identity.ok) return [identity.value.uri];
+      report(
+        `metadata.annotations[${trustedForwardersAnnotation}]`,
+        `${JSON.stringify(one.slice(0, 100))} is no principal such as cluster.local/ns/NAMESPACE/sa/NAME`,
+      );
+      return [];
+    });
 }
 
 function waypointFor(

@@ -42,9 +42,15 @@ export interface DryRun {
   readonly would: 'allow' | 'deny';
 }
 
-export type Decision =
-  | { readonly verdict: 'allow'; readonly permit: Permit; readonly dryRun: readonly DryRun[] }
-  | { readonly verdict: 'deny'; readonly denial: Denial; readonly dryRun: readonly DryRun[] };
+export type Decision = Verdict & {
+  readonly dryRun: readonly DryRun[];
+  /** The AUDIT policies that ask for this one to be told. */
+  readonly audited: readonly PolicyKey[];
+};
+
+type Verdict =
+  | { readonly verdict: 'allow'; readonly permit: Permit }
+  | { readonly verdict: 'deny'; readonly denial: Denial };
 
 /**
  * Judges a connection, or a request on it, in Istio's order: DENY, then ALLOW. What cannot be judged never opens
@@ -54,33 +60,33 @@ export type Decision =
 export function authorize(applicable: ApplicablePolicies, facts: ConnectionFacts): Decision {
   const [missing] = applicable.missing;
   if (missing !== undefined) {
-    return denied(
-      'missing-policy',
-      missing,
-      `policy ${missing} holds here but has not arrived`,
-      [],
-    );
+    const message = `policy ${missing} holds here but has not arrived`;
+    return { ...denied('missing-policy', missing, message), ...nothingElse };
   }
   const [undecodable] = applicable.undecodable;
   if (undecodable !== undefined) {
-    return denied('undecodable-policy', undecodable, `policy ${undecodable} could not be read`, []);
+    const message = `policy ${undecodable} could not be read`;
+    return { ...denied('undecodable-policy', undecodable, message), ...nothingElse };
   }
   const parts = partsOf(applicable);
+  const verdict = judge(parts, facts);
+  if (parts.rehearsed.length + parts.auditing.length === 0) return { ...verdict, ...nothingElse };
   return {
-    ...judge(parts, facts),
-    dryRun:
-      parts.rehearsed.length === 0
-        ? noDryRun
-        : parts.rehearsed.flatMap((policy) => rehearse(policy, facts)),
+    ...verdict,
+    dryRun: parts.rehearsed.flatMap((policy) => rehearse(policy, facts)),
+    audited: parts.auditing
+      .filter((policy) => policy.rules.some((rule) => ruleHolds(rule, facts, 'narrow')))
+      .map(({ namespace, name }) => policyKey(namespace, name)),
   };
 }
 
-const noDryRun: readonly DryRun[] = [];
+const nothingElse: Pick<Decision, 'dryRun' | 'audited'> = { dryRun: [], audited: [] };
 
 /** The policies by what they are for; sorted out once for each set of them. */
 interface Parts {
   readonly denying: readonly AuthorizationPolicy[];
   readonly allowing: readonly AuthorizationPolicy[];
+  readonly auditing: readonly AuthorizationPolicy[];
   readonly rehearsed: readonly AuthorizationPolicy[];
 }
 
@@ -93,15 +99,12 @@ function partsOf(applicable: ApplicablePolicies): Parts {
   parts = {
     denying: enforced.filter(({ action }) => action === 'DENY' || action === 'CUSTOM'),
     allowing: enforced.filter(({ action }) => action === 'ALLOW'),
+    auditing: enforced.filter(({ action }) => action === 'AUDIT'),
     rehearsed: applicable.policies.filter((policy) => policy.dryRun),
   };
   sortedOut.set(applicable, parts);
   return parts;
 }
-
-type Verdict =
-  | { readonly verdict: 'allow'; readonly permit: Permit }
-  | { readonly verdict: 'deny'; readonly denial: Denial };
 
 function judge({ denying, allowing }: Parts, facts: ConnectionFacts): Verdict {
   for (const policy of denying) {
@@ -132,21 +135,8 @@ function denied(
   reason: Denial['reason'],
   policy: PolicyKey,
   message: string,
-): { verdict: 'deny'; denial: Denial };
-function denied(
-  reason: Denial['reason'],
-  policy: PolicyKey,
-  message: string,
-  dryRun: readonly DryRun[],
-): Decision;
-function denied(
-  reason: Denial['reason'],
-  policy: PolicyKey,
-  message: string,
-  dryRun?: readonly DryRun[],
-): Decision | Verdict {
-  const verdict = { verdict: 'deny', denial: { reason, policy, message } } as const;
-  return dryRun === undefined ? verdict : { ...verdict, dryRun };
+): { readonly verdict: 'deny'; readonly denial: Denial } {
+  return { verdict: 'deny', denial: { reason, policy, message } };
 }
 
 function rehearse(policy: AuthorizationPolicy, facts: ConnectionFacts): DryRun[] {
@@ -211,7 +201,7 @@ function matchHolds(match: Match, facts: ConnectionFacts, unknowable: Unknowable
     case 'request':
       return facts.request === undefined
         ? unknowable === 'widen'
-        : requestHolds(match.attribute, match, facts.request);
+        : requestHolds(match.attribute, match, facts.request, unknowable);
     default:
       return assertNever(match);
   }

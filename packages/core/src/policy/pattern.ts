@@ -19,7 +19,7 @@ export function patternMatches(pattern: StringPattern, value: string): boolean {
   }
 }
 
-/** `{*}` stands for one segment that is not empty, `{**}` for whatever is left of the path, nothing too. */
+/** `{*}` stands for one segment that is not empty, `{**}` for any number of them after its slash, none too. */
 function templateMatches(template: string, path: string): boolean {
   const wanted = template.split('/');
   const segments = path.split('/');
@@ -27,7 +27,7 @@ function templateMatches(template: string, path: string): boolean {
     if (part === '{**}') {
       const after = wanted.length - index - 1;
       const tail = wanted.slice(index + 1);
-      if (segments.length - index < after) return false;
+      if (segments.length - index <= after) return false;
       return tail.every((one, at) => segmentMatches(one, segments[segments.length - after + at]));
     }
     if (!segmentMatches(part, segments[index])) return false;

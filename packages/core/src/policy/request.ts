@@ -3,16 +3,54 @@ import { assertNever } from '@ambit/api';
 import type { RequestFacts } from './facts.ts';
 import { patternMatches } from './pattern.ts';
 
-/** Whether an attribute of a request is as a rule wants it; every value of a header or claim counts on its own. */
+interface Wanted {
+  readonly values: readonly StringPattern[];
+  readonly notValues: readonly StringPattern[];
+}
+
+/**
+ * Whether an attribute of a request is as a rule wants it. Claims and audiences are lists: one entry that matches is
+ * enough. A header may come several times, and nobody knows which one the application will read: where a rule allows
+ * (`narrow`) every value must match and none may be excluded; where it denies (`widen`) one is enough, and an exception
+ * must hold for all. Elements of a list with commas count too, where that makes the rule stricter.
+ */
 export function requestHolds(
   attribute: RequestAttribute,
-  rule: { readonly values: readonly StringPattern[]; readonly notValues: readonly StringPattern[] },
+  rule: Wanted,
   request: RequestFacts,
+  leaning: 'narrow' | 'widen',
 ): boolean {
   const values = valuesOf(attribute, request);
+  if (attribute.kind === 'header' && values.length > 0) return headerHolds(values, rule, leaning);
   const matches = (pattern: StringPattern): boolean =>
     values.some((value) => patternMatches(lowerIf(attribute.kind === 'host', pattern), value));
   return (rule.values.length === 0 || rule.values.some(matches)) && !rule.notValues.some(matches);
+}
+
+function headerHolds(
+  values: readonly string[],
+  rule: Wanted,
+  leaning: 'narrow' | 'widen',
+): boolean {
+  const isOneOf = (patterns: readonly StringPattern[]) => (value: string) =>
+    patterns.some((pattern) => patternMatches(pattern, value));
+  if (leaning === 'narrow') {
+    return (
+      (rule.values.length === 0 || values.every(isOneOf(rule.values))) &&
+      (rule.notValues.length === 0 || !withElements(values).some(isOneOf(rule.notValues)))
+    );
+  }
+  return (
+    (rule.values.length === 0 || withElements(values).some(isOneOf(rule.values))) &&
+    (rule.notValues.length === 0 || !values.every(isOneOf(rule.notValues)))
+  );
+}
+
+/** `a: 1, 2` says what two lines `a: 1` and `a: 2` say (RFC 9110 §5.3). */
+function withElements(values: readonly string[]): readonly string[] {
+  return values.some((value) => value.includes(','))
+    ? [...values, ...values.flatMap((value) => value.split(',').map((one) => one.trim()))]
+    : values;
 }
 
 function valuesOf(attribute: RequestAttribute, request: RequestFacts): readonly string[] {
@@ -38,11 +76,13 @@ function valuesOf(attribute: RequestAttribute, request: RequestFacts): readonly 
   }
 }
 
-/** A host is named with and without its port; a rule may mean either. */
+/** A host is named with and without its port, and with the root's dot or not; a rule may mean any of them. */
 function hosts(authority: string): readonly string[] {
   const whole = authority.toLowerCase();
-  const withoutPort = whole.replace(/:\d{1,5}$/, '');
-  return withoutPort === whole ? [whole] : [whole, withoutPort];
+  const name = whole.replace(/:\d{1,5}$/, '');
+  const port = whole.slice(name.length);
+  const names = name.endsWith('.') ? [name, name.slice(0, -1)] : [name];
+  return port === '' ? names : names.flatMap((one) => [one + port, one]);
 }
 
 function lowerIf(wanted: boolean, pattern: StringPattern): StringPattern {

@@ -140,9 +140,11 @@ class MeshStore implements MeshState, MeshStateUpdater {
     const keys = new Set(targets.flatMap((one) => [...this.#policiesByTarget.get(targetKey(one))]));
     const policies = [...keys].flatMap((key) => this.#policies.get(key) ?? []);
     const root = this.#mesh?.rootNamespace;
+    // A policy is in the namespace of its target, or the root's; nobody knows which target it names.
+    const concerned = new Set([namespace, ...targets.flatMap(namespaceOf)]);
     const undecodable = [...this.#undecodablePolicies].filter((key) => {
       const own = key.slice(0, key.indexOf('/'));
-      return own === namespace || own === root || root === undefined;
+      return concerned.has(own) || own === root || root === undefined;
     });
     return { policies, missing: [], undecodable };
   }
@@ -408,6 +410,17 @@ class MeshStore implements MeshState, MeshStateUpdater {
 
 // No namespace has this name.
 const meshScope = '*';
+
+function namespaceOf(target: PolicyTarget): readonly string[] {
+  switch (target.kind) {
+    case 'service':
+      return [target.service.slice(0, target.service.indexOf('/'))];
+    case 'gateway':
+      return [target.namespace];
+    case 'gateway-class':
+      return [];
+  }
+}
 
 function targetKey(target: PolicyTarget): string {
   switch (target.kind) {

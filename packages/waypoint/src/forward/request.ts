@@ -89,7 +89,7 @@ export class Forwarding implements ExchangeEvents, BodySink {
     const { request } = this.#exchange;
     const { route, target } = this.#plan;
     const headers = request.headers.clone();
-    vouch(headers, request, this.#downstream, this.#context.identity.uri);
+    vouch(headers, request);
     const rewrite = route?.action.kind === 'forward' ? route.action.rewrite : {};
     let authority = rewriteAuthority(request.authority, rewrite);
     authority = changeHeaders(headers, route?.request ?? noChanges) ?? authority;

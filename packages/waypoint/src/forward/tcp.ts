@@ -20,7 +20,7 @@ export async function serveTcp(
     stream.abort(new Error(message));
     tell(context, downstream, flags, message);
   };
-  const decision = judge(context, downstream);
+  const decision = judge(context, downstream, sni === undefined ? {} : { sni });
   if (decision.verdict === 'deny') {
     refuse('DENY', decision.denial.message);
     return;

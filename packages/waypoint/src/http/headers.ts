@@ -61,6 +61,22 @@ export class HeaderList {
     this.#deleteFrom(name, 0);
   }
 
+  /** Takes away every field whose name is one of those. */
+  deleteWhere(isMeant: (name: string) => boolean): void {
+    const fields = this.#fields;
+    let kept = 0;
+    for (let at = 0; at < fields.length; at += 2) {
+      const name = fields[at] ?? '';
+      if (isMeant(name)) continue;
+      if (kept !== at) {
+        fields[kept] = name;
+        fields[kept + 1] = fields[at + 1] ?? '';
+      }
+      kept += 2;
+    }
+    fields.length = kept;
+  }
+
   #deleteFrom(name: string, start: number): void {
     const fields = this.#fields;
     let kept = start;

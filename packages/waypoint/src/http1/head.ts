@@ -3,6 +3,7 @@ import { err, ok } from '@ambit/api';
 import { HeaderList } from '../http/headers.ts';
 import { HttpError } from '../http/message.ts';
 import type { RequestHead, ResponseHead } from '../http/message.ts';
+import { isTwin, isVouched, mayBeTrailer } from '../http/vouched.ts';
 
 /** How long a body is, as exactly one framing says. */
 export type Framing =
@@ -45,40 +46,13 @@ const hopByHop: ReadonlySet<string> = new Set([
   'te',
   'expect',
 ]);
-/** What `Connection` may not take away: framing, routing, and what a proxy says of its client. */
+/** What `Connection` may not take away, beside what the proxy says of its client: framing and routing. */
 const notForNomination: ReadonlySet<string> = new Set([
   'host',
   'content-length',
   'transfer-encoding',
   'trailer',
-  'x-forwarded-client-cert',
-  'x-forwarded-for',
-  'x-forwarded-proto',
   'authorization',
-]);
-/** Many servers read `_` as `-`: a twin of what the proxy vouches for is refused. */
-const noTwins: ReadonlySet<string> = new Set([
-  'x-forwarded-client-cert',
-  'x-forwarded-for',
-  'x-forwarded-proto',
-  'x-forwarded-host',
-  'x-request-id',
-  'content-length',
-  'transfer-encoding',
-]);
-const notInTrailers: ReadonlySet<string> = new Set([
-  'host',
-  'content-length',
-  'transfer-encoding',
-  'trailer',
-  'connection',
-  'authorization',
-  'cookie',
-  'set-cookie',
-  'te',
-  'upgrade',
-  'expect',
-  'x-forwarded-client-cert',
 ]);
 
 function bad(message: string, status = 400): Result<never, HttpError> {
@@ -118,7 +92,7 @@ function nameOf(written: string): string | undefined {
   if (known !== undefined) return known;
   if (!token.test(written)) return undefined;
   const lower = written.toLowerCase();
-  if (lower.includes('_') && noTwins.has(lower.replaceAll('_', '-'))) return undefined;
+  if (isTwin(lower)) return undefined;
   if (knownNames.size < maxKnownNames && written.length < 64) knownNames.set(written, lower);
   return lower;
 }
@@ -242,7 +216,8 @@ function connectionOptions(headers: HeaderList): Result<ReadonlySet<string>, Htt
       const name = option.trim().toLowerCase();
       if (name === '') continue;
       if (!token.test(name)) return bad('Connection holds something that is no token');
-      if (notForNomination.has(name)) return bad(`Connection may not take away ${name}`);
+      if (notForNomination.has(name) || isVouched(name))
+        return bad(`Connection may not take away ${name}`);
       options.add(name);
     }
   }
@@ -311,7 +286,7 @@ export function parseTrailers(text: string, maxFields: number): Result<HeaderLis
   const fields = parseFields(text, 0, maxFields);
   if (!fields.ok) return fields;
   for (let at = 0; at < fields.value.length; at += 2) {
-    if (notInTrailers.has(fields.value[at] ?? '')) {
+    if (!mayBeTrailer(fields.value[at] ?? '')) {
       return bad(`${fields.value[at] ?? ''} may not be a trailer`);
     }
   }

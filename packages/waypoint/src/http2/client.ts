@@ -10,7 +10,7 @@ import type {
   ResponseEvents,
 } from '../http/message.ts';
 import { HttpError } from '../http/message.ts';
-import { fieldsOf, nodeHeaders } from './fields.ts';
+import { fieldsOf, nodeHeaders, trailersOf } from './fields.ts';
 
 export interface Http2ClientOptions {
   readonly maxStreams: number;
@@ -110,7 +110,7 @@ class Exchange implements ClientExchange {
       stream.on('data', (chunk: Buffer) => this.#events?.data(chunk));
     });
     stream.on('trailers', (_headers, _flags, raw?: readonly string[]) => {
-      this.#told(() => (this.#received = fieldsOf(raw ?? [])));
+      this.#told(() => (this.#received = trailersOf(raw ?? [])));
     });
     stream.on('end', () => {
       if (this.#ended) return;

@@ -1,6 +1,7 @@
 import type { IncomingHttpHeaders, OutgoingHttpHeaders } from 'node:http2';
 import { HeaderList } from '../http/headers.ts';
 import { HttpError } from '../http/message.ts';
+import { isTwin, mayBeTrailer } from '../http/vouched.ts';
 
 /** Fields of a connection that HTTP/2 does not have; a message that carries one is malformed (RFC 9113 §8.2.2). */
 const forbidden: ReadonlySet<string> = new Set([
@@ -9,14 +10,6 @@ const forbidden: ReadonlySet<string> = new Set([
   'proxy-connection',
   'transfer-encoding',
   'upgrade',
-]);
-const noTwins: ReadonlySet<string> = new Set([
-  'x_forwarded_client_cert',
-  'x_forwarded_for',
-  'x_forwarded_proto',
-  'x_request_id',
-  'content_length',
-  'transfer_encoding',
 ]);
 const inName = /^[!#$%&'*+\-.^_`|~0-9a-z]+$/;
 const notInValue = /[^\t\x20-\x7e\x80-\xff]/;
@@ -29,7 +22,7 @@ export function fieldsOf(raw: readonly string[]): HeaderList {
     const name = raw[at] ?? '';
     const value = raw[at + 1] ?? '';
     if (name.startsWith(':')) continue;
-    if (!inName.test(name) || forbidden.has(name) || noTwins.has(name)) {
+    if (!inName.test(name) || forbidden.has(name) || isTwin(name)) {
       throw new HttpError(
         'http2/malformed',
         400,
@@ -45,6 +38,17 @@ export function fieldsOf(raw: readonly string[]): HeaderList {
   // Crumbs of one cookie line become one line again for whoever reads HTTP/1.1 (RFC 9113 §8.2.3).
   if (cookies.length > 0) headers.append('cookie', cookies.join('; '));
   return headers;
+}
+
+/** The fields after a body, of which none may frame, route or vouch. */
+export function trailersOf(raw: readonly string[]): HeaderList {
+  const trailers = fieldsOf(raw);
+  for (const [name] of trailers) {
+    if (!mayBeTrailer(name)) {
+      throw new HttpError('http2/malformed', 400, `${name} may not be a trailer`);
+    }
+  }
+  return trailers;
 }
 
 /** As Node wants fields: a repeated name as a list. */

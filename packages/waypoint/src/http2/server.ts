@@ -11,7 +11,7 @@ import type {
   ServerExchange,
 } from '../http/message.ts';
 import { HttpError } from '../http/message.ts';
-import { fieldsOf, nodeHeaders } from './fields.ts';
+import { fieldsOf, nodeHeaders, trailersOf } from './fields.ts';
 
 export interface Http2ServerHandlers {
   onRequest(exchange: ServerExchange): void;
@@ -164,7 +164,7 @@ class Exchange implements ServerExchange {
     let trailers: HeaderList | undefined;
     stream.on('trailers', (_headers, _flags, raw?: readonly string[]) => {
       try {
-        trailers = fieldsOf(raw ?? []);
+        trailers = trailersOf(raw ?? []);
       } catch {
         stream.close(constants.NGHTTP2_PROTOCOL_ERROR);
       }

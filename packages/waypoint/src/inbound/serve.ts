@@ -6,9 +6,10 @@ import type { UpstreamCluster } from '../forward/cluster.ts';
 import { RequestRecord } from '../forward/record.ts';
 import { answerLocally } from '../forward/local.ts';
 import { Forwarding } from '../forward/request.ts';
+import { introduce } from '../forward/vouch.ts';
 import type { RequestHead, ServerExchange } from '../http/message.ts';
 import { normalizePath } from '../http/path.ts';
-import { factsOf, judge } from '../policy/judge.ts';
+import { factsOf, judge, remoteIpOf } from '../policy/judge.ts';
 import type { TokenOutcome } from '../policy/tokens.ts';
 import { locationOf } from '../route/changes.ts';
 import { stringMatches } from '../route/match.ts';
@@ -21,6 +22,7 @@ export function serveRequest(
   exchange: ServerExchange,
 ): void {
   const { request } = exchange;
+  introduce(context, downstream, request);
   if (!request.headers.has('x-request-id')) request.headers.append('x-request-id', randomUUID());
   const record = new RequestRecord(context, downstream, request);
   const refuse = (status: number, flags: string, details: string, body: string, more?: Fields) => {
@@ -45,7 +47,10 @@ export function serveRequest(
       return;
     }
     const facts = factsOf(request, token.kind === 'valid' ? token.token : undefined);
-    const decision = judge(context, downstream, facts);
+    const decision = judge(context, downstream, {
+      request: facts,
+      ...remoteIpOf(gateway, downstream, request),
+    });
     if (decision.verdict === 'deny') {
       const { policy } = decision.denial;
       refuse(403, '-', `rbac_access_denied_matched_policy[${policy}]`, 'RBAC: access denied');

@@ -67,6 +67,7 @@ export interface WaypointMetrics {
   /** Messages and peers that were turned away before they were a request. */
   rejected(reason: string): void;
   dryRun(policy: string, would: 'allow' | 'deny'): void;
+  audited(policy: string): void;
 }
 
 interface Series {
@@ -114,6 +115,11 @@ export function createWaypointMetrics(metrics: Metrics, version: string): Waypoi
     'What policies in dry run would have decided.',
     ['policy', 'would'],
   );
+  const audits = metrics.counter(
+    'ambit_audited_total',
+    'Requests and connections that a policy of action AUDIT asks to be told.',
+    ['policy'],
+  );
   const seriesOf = createSeries(family);
   return {
     request(figures) {
@@ -138,6 +144,7 @@ export function createWaypointMetrics(metrics: Metrics, version: string): Waypoi
     },
     rejected: (reason) => rejected.inc({ reason }),
     dryRun: (policy, would) => dryRuns.inc({ policy, would }),
+    audited: (policy) => audits.inc({ policy }),
   };
 }
 

@@ -1,8 +1,10 @@
-import type { PolicyTarget } from '@ambit/api';
+import type { Gateway, IpAddress, PolicyTarget } from '@ambit/api';
+import { parseIp } from '@ambit/api';
 import type { Decision, RequestFacts, VerifiedToken } from '@ambit/core';
 import { authorize } from '@ambit/core';
 import type { Downstream, WaypointContext } from '../context.ts';
 import type { RequestHead } from '../http/message.ts';
+import { toldClient } from '../http/vouched.ts';
 import { keyOf } from '../inbound/plan.ts';
 
 /** What policies may be attached to for traffic like this. */
@@ -17,11 +19,11 @@ export function targetsOf({
   ];
 }
 
-/** Judges a request, or a connection of which no more is known than its ends. */
+/** Judges a request, or a connection of which no more is known than its ends and perhaps a server name. */
 export function judge(
   context: WaypointContext,
   downstream: Downstream,
-  request?: RequestFacts,
+  known: { readonly request?: RequestFacts; readonly sni?: string; readonly remoteIp?: IpAddress },
 ): Decision {
   const { targets, gateway } = downstream;
   const applicable = context.policies.of(targets, gateway.namespace).policies;
@@ -31,10 +33,49 @@ export function judge(
     destinationIp:
       downstream.service?.vips[0] ?? downstream.workload?.addresses[0] ?? downstream.local.ip,
     destinationPort: downstream.port,
-    ...(request === undefined ? {} : { request }),
+    ...known,
+    ...(known.sni === undefined ? {} : { sni: known.sni.toLowerCase() }),
   });
-  for (const { policy, would } of decision.dryRun) context.metrics.dryRun(policy, would);
+  if (decision.dryRun.length + decision.audited.length > 0)
+    tell(context, downstream, decision, known);
   return decision;
+}
+
+/** What nobody acts on: policies in dry run that would have refused, and those that only want to know. */
+function tell(
+  { metrics, logger }: WaypointContext,
+  { peer, service, workload }: Downstream,
+  { dryRun, audited, verdict }: Decision,
+  { request }: { readonly request?: RequestFacts },
+): void {
+  const what = {
+    'src.identity': peer.uri,
+    'dst.service': service?.hostname,
+    'dst.workload': workload?.name,
+    ...(request === undefined
+      ? {}
+      : { method: request.method, authority: request.authority, path: request.path }),
+    verdict,
+  };
+  for (const { policy, would } of dryRun) {
+    metrics.dryRun(policy, would);
+    if (would === 'deny') logger.info({ policy, ...what }, 'dry run: the policy would deny this');
+  }
+  for (const policy of audited) {
+    metrics.audited(policy);
+    logger.info({ policy, ...what }, 'audit: the policy asks for this to be told');
+  }
+}
+
+/** The original client of a request, where a proxy that the mesh trusts tells it. */
+export function remoteIpOf(
+  { trustedForwarders }: Pick<Gateway, 'trustedForwarders'>,
+  { peer }: Downstream,
+  request: RequestHead,
+): { readonly remoteIp?: IpAddress } {
+  if (trustedForwarders.length === 0 || !trustedForwarders.includes(peer.uri)) return {};
+  const told = parseIp(toldClient(request.headers) ?? '');
+  return told.ok ? { remoteIp: told.value } : {};
 }
 
 export function factsOf(request: RequestHead, token: VerifiedToken | undefined): RequestFacts {
