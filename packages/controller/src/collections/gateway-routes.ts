@@ -1,6 +1,7 @@
 import { isDeepStrictEqual } from 'node:util';
 
 import type { Service, ServiceKey } from '@ambit/api';
+import { waypointClass } from '@ambit/api';
 
 import type { ConfigurationRecord } from '../kube/decode/configuration.ts';
 import type { Metadata, Problem } from '../kube/decode/fields.ts';
@@ -82,6 +83,10 @@ function worldOf(read: Reader, sources: Sources, cluster: ClusterFacts): RouteWo
   return {
     clusterDomain: cluster.clusterDomain,
     regexProblem,
+    isWaypoint: (namespace, name) => {
+      const gateway = read.get(sources.gateways, `${namespace}/${name}`);
+      return gateway?.spec.ok === true && gateway.spec.value.gatewayClassName === waypointClass;
+    },
     service: (namespace, name) => serviceOf(read, sources, cluster, `${namespace}/${name}`),
     granted: (from, to) =>
       read.find(sources.referenceGrants, 'namespace', to.namespace).some(({ spec }) => {
@@ -111,7 +116,10 @@ export function serviceOf(
   return record && compileService(record, undefined, clusterDomain);
 }
 
-/** Every route that is attached to a service, with the parent by which it is. */
+/**
+ * Every route that is attached to a service, with the parent by which it is. One that is not accepted is among them: what
+ * it cannot do it refuses, and without it requests would go past it.
+ */
 export function attachedTo(
   read: Reader,
   routes: GatewayRoutes,
@@ -124,7 +132,7 @@ export function attachedTo(
         compiled === undefined
           ? []
           : compiled.parents
-              .filter((parent) => parent.service === service && parent.accepted.status)
+              .filter((parent) => parent.service === service)
               .map((parent) => ({ compiled, meta, parent })),
       ),
   );

@@ -2,8 +2,6 @@ import { isDeepStrictEqual } from 'node:util';
 
 import type {
   Cluster,
-  HttpRoute,
-  Port,
   RouteTable,
   Service,
   ServiceKey,
@@ -13,7 +11,6 @@ import type {
 } from '@ambit/api';
 import {
   bypassWaypointAnnotation,
-  noChanges,
   serviceKey,
   waypointClass,
   withoutWaypointAnnotation,
@@ -30,13 +27,14 @@ import type { PodRecord } from '../kube/decode/pod.ts';
 import type { ServiceRecord } from '../kube/decode/service.ts';
 import type { CompiledDestinationRule } from '../translate/destination-rule.ts';
 import { compileDestinationRule, mergeDestinationRules } from '../translate/destination-rule.ts';
-import { mergeGatewayRoutes } from '../translate/gateway-merge.ts';
 import { hostnameOf } from '../translate/istio-host.ts';
 import type { CompiledPolicy } from '../translate/policy.ts';
 import { regexProblem } from '../translate/regex.ts';
 import type { CompiledRequestAuthentication } from '../translate/request-authentication.ts';
 import { compileRequestAuthentication } from '../translate/request-authentication.ts';
+import { isOwn, routeTableOf } from '../translate/route-table.ts';
 import { targetName } from '../translate/targets.ts';
+import { mergeVirtualServices } from '../translate/virtual-service-merge.ts';
 import type { CompiledVirtualService, VirtualServiceWorld } from '../translate/virtual-service.ts';
 import { compileVirtualService } from '../translate/virtual-service.ts';
 import type { Binding, BindingWorld, CompiledWaypoint } from '../translate/waypoint.ts';
@@ -275,7 +273,7 @@ function virtualServiceStage(
     delegate: (namespace, name) => read.get(sources.virtualServices, `${namespace}/${name}`),
     regexProblem,
     insteadOf: (service) => {
-      const [first] = attachedTo(read, gatewayRoutes, service);
+      const first = attachedTo(read, gatewayRoutes, service).find(isOwn);
       return first && routeName(first);
     },
   });
@@ -308,16 +306,14 @@ function routeOutput(
     primary: sources.services,
     derive: ({ meta, ports }, key, read) => {
       const service = serviceKey(meta.namespace, hostnameOf(meta, cluster.clusterDomain));
-      // Where both speak of one service, the Gateway API is heard.
-      const attached = attachedTo(read, gatewayRoutes, service);
+      const own = serviceOf(read, sources, cluster, key);
+      const virtual = mergeVirtualServices(
+        { service, namespace: meta.namespace, ports: ports.map(({ port }) => port) },
+        cluster.rootNamespace,
+        read.find(virtualServices, 'service', service),
+      );
       const resource: RouteTable | undefined =
-        attached.length > 0
-          ? { service, ...mergeGatewayRoutes(attached, serviceOf(read, sources, cluster, key)) }
-          : mergeVirtualServices(
-              { service, namespace: meta.namespace, ports: ports.map(({ port }) => port) },
-              cluster.rootNamespace,
-              read.find(virtualServices, 'service', service),
-            );
+        own && routeTableOf(own, attachedTo(read, gatewayRoutes, service), virtual);
       return resource === undefined
         ? new Map<string, Upsert>()
         : only(key, { type: 'route', name: service, version: versionOf(resource), resource });
@@ -346,73 +342,6 @@ function delegateOf(record: VirtualServiceRecord): CompiledVirtualService {
   const { meta, problems } = record;
   const key = `${meta.namespace}/${meta.name}`;
   const { namespace, createdAtMs } = meta;
-  return { key, namespace, createdAtMs, services: [], http: [], tls: [], tcp: [], problems };
-}
-
-/**
- * All VirtualServices of one service, oldest first. One of another namespace than the service's (and not the root's)
- * holds for clients of its own namespace only, and comes first for them: nobody routes the traffic of others.
- */
-export function mergeVirtualServices(
-  { service, namespace, ports }: Routed,
-  rootNamespace: string,
-  all: readonly CompiledVirtualService[],
-): RouteTable | undefined {
-  if (all.length === 0) return undefined;
-  const ordered = [...all].sort(
-    (left, right) => left.createdAtMs - right.createdAtMs || (left.key < right.key ? -1 : 1),
-  );
-  const isOwn = (one: CompiledVirtualService): boolean =>
-    one.namespace === namespace || one.namespace === rootNamespace;
-  const foreign = ordered.filter((one) => !isOwn(one));
-  const own = ordered.filter(isOwn);
-  const scoped = foreign.flatMap((one) =>
-    one.http.map((route) => forClientsOf(route, one.namespace)),
-  );
-  const http = own.flatMap((one) => one.http);
-  // Where only others have routes, everybody else still reaches the service itself.
-  const rest =
-    scoped.length > 0 && http.length === 0 ? ports.map((port) => itself(service, port)) : [];
-  return {
-    service,
-    http: [...scoped, ...http, ...rest],
-    tls: own.flatMap((one) => one.tls),
-    tcp: own.flatMap((one) => one.tcp),
-  };
-}
-
-interface Routed {
-  readonly service: ServiceKey;
-  readonly namespace: string;
-  readonly ports: readonly Port[];
-}
-
-const anyRequest = {
-  sourceLabels: [],
-  ignorePathCase: false,
-  headers: [],
-  withoutHeaders: [],
-  query: [],
-};
-
-function itself(service: ServiceKey, port: Port): HttpRoute {
-  const target = { kind: 'service', service, port } as const;
-  return {
-    name: 'default',
-    matches: [{ ...anyRequest, port }],
-    action: {
-      kind: 'forward',
-      targets: [{ weight: 100, target, request: noChanges, response: noChanges }],
-      rewrite: {},
-    },
-    request: noChanges,
-    response: noChanges,
-    fault: {},
-    mirrors: [],
-  };
-}
-
-function forClientsOf(route: HttpRoute, sourceNamespace: string): HttpRoute {
-  const matches = route.matches.length === 0 ? [anyRequest] : route.matches;
-  return { ...route, matches: matches.map((match) => ({ ...match, sourceNamespace })) };
+  const none = { exportedTo: [], services: [], http: [], tls: [], tcp: [] };
+  return { key, namespace, createdAtMs, ...none, problems };
 }

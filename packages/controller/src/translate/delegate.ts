@@ -1,16 +1,23 @@
 import type { HttpMatch, StringMatch } from '@ambit/api';
 
+import type { ReadMatch } from './virtual-service-match.ts';
+
 /** Both lists must hold: every pair of matches that can hold together. */
-export function combined(outer: readonly HttpMatch[], inner: readonly HttpMatch[]): HttpMatch[] {
+export function combined(outer: readonly ReadMatch[], inner: readonly ReadMatch[]): ReadMatch[] {
   if (outer.length === 0) return [...inner];
   if (inner.length === 0) return [...outer];
-  return outer.flatMap((one) => inner.flatMap((other) => merged(one, other) ?? []));
+  return outer.flatMap((one) =>
+    inner.flatMap((other): readonly ReadMatch[] => {
+      const match = merged(one.match, other.match);
+      return match === undefined ? [] : [{ match, unsure: one.unsure || other.unsure }];
+    }),
+  );
 }
 
 /** Undefined where two matches name the same part differently. */
 function merged(outer: HttpMatch, inner: HttpMatch): HttpMatch | undefined {
   const path = narrower(outer.path, inner.path);
-  const parts = ['scheme', 'method', 'authority'] as const;
+  const parts = ['scheme', 'method', 'authority', 'port', 'sourceNamespace'] as const;
   const clash =
     path === 'none' ||
     parts.some(
@@ -18,8 +25,7 @@ function merged(outer: HttpMatch, inner: HttpMatch): HttpMatch | undefined {
         outer[name] !== undefined &&
         inner[name] !== undefined &&
         JSON.stringify(outer[name]) !== JSON.stringify(inner[name]),
-    ) ||
-    (outer.port !== undefined && inner.port !== undefined && outer.port !== inner.port);
+    );
   if (clash) return undefined;
   return {
     ...outer,
@@ -39,6 +45,7 @@ function narrower(
   inner: StringMatch | undefined,
 ): StringMatch | 'none' | undefined {
   if (outer === undefined || inner === undefined) return inner ?? outer;
+  if (JSON.stringify(outer) === JSON.stringify(inner)) return inner;
   if (outer.kind !== 'prefix' || (inner.kind !== 'exact' && inner.kind !== 'prefix')) return 'none';
   return inner.value.startsWith(outer.value) ? inner : 'none';
 }

@@ -15,6 +15,8 @@ export interface ReferenceEnd {
 /** What a route is compiled against. */
 export interface RouteWorld {
   readonly clusterDomain: string;
+  /** Whether there is a Gateway of the waypoint's class by this name. */
+  isWaypoint(namespace: string, name: string): boolean;
   /** A core Service with its ports; undefined when there is none. */
   service(namespace: string, name: string): Service | undefined;
   /** Whether a ReferenceGrant allows the reference. */

@@ -21,6 +21,8 @@ import type { BackendChanges, FilteredBackendRef } from './gateway-backend.ts';
 import { compileMirror, noBackendChanges } from './gateway-backend.ts';
 import type { Compilation } from './gateway-compilation.ts';
 import { compileCors } from './gateway-cors.ts';
+import { readHeaderChanges } from './header-changes.ts';
+import { authorityProblem, uriProblem } from './target-text.ts';
 
 /** What the filters of a rule come to. Paths are left as written: what they replace depends on the match. */
 export interface CompiledFilters {
@@ -110,27 +112,47 @@ function addFilter(
   compilation: Compilation,
 ): void {
   if (spec.requestHeaderModifier !== undefined) {
-    filters.request = headerChanges(spec.requestHeaderModifier);
+    filters.request = headerChanges(
+      spec.requestHeaderModifier,
+      `${path}.requestHeaderModifier`,
+      compilation,
+    );
   }
   if (spec.responseHeaderModifier !== undefined) {
-    filters.response = headerChanges(spec.responseHeaderModifier);
+    filters.response = headerChanges(
+      spec.responseHeaderModifier,
+      `${path}.responseHeaderModifier`,
+      compilation,
+    );
   }
   if (spec.requestMirror !== undefined) {
     const mirror = compileMirror(spec.requestMirror, `${path}.requestMirror`, compilation);
     if (mirror !== undefined) filters.mirrors.push(mirror);
   }
   if (spec.cors !== undefined) filters.cors = compileCors(spec.cors, `${path}.cors`, compilation);
-  for (const name of ['requestRedirect', 'urlRewrite'] as const) {
-    const modifier = spec[name]?.path;
-    if (modifier !== undefined) {
-      notePathModifier(filters, modifier, `${path}.${name}.path`, compilation);
-    }
-  }
+  checkPlace(filters, spec, path, compilation);
   filters.redirect = spec.requestRedirect ?? filters.redirect;
   filters.rewrite = spec.urlRewrite ?? filters.rewrite;
   for (const name of ['externalAuth', 'extensionRef'] as const) {
     if (spec[name] !== undefined) {
       compilation.refuse(`${path}.${name}`, `filters of type ${spec.type} are not supported`);
+    }
+  }
+}
+
+/** Where a redirect or a rewrite leads. */
+function checkPlace(
+  filters: Building,
+  spec: HttpFilterSpec,
+  path: string,
+  compilation: Compilation,
+): void {
+  for (const name of ['requestRedirect', 'urlRewrite'] as const) {
+    const { hostname, path: modifier } = spec[name] ?? {};
+    const problem = hostname === undefined ? undefined : authorityProblem(hostname);
+    if (problem !== undefined) compilation.refuse(`${path}.${name}.hostname`, problem);
+    if (modifier !== undefined) {
+      notePathModifier(filters, modifier, `${path}.${name}.path`, compilation);
     }
   }
 }
@@ -142,9 +164,9 @@ function notePathModifier(
   compilation: Compilation,
 ): void {
   const field = modifier.type === 'ReplaceFullPath' ? 'replaceFullPath' : 'replacePrefixMatch';
-  if (modifier[field] === undefined) {
-    compilation.refuse(`${path}.${field}`, `must be set for type ${modifier.type}`);
-  }
+  const value = modifier[field];
+  const problem = value === undefined ? `must be set for type ${modifier.type}` : uriProblem(value);
+  if (problem !== undefined) compilation.refuse(`${path}.${field}`, problem);
   if (field === 'replacePrefixMatch') filters.replacesPrefix = `${path}.${field}`;
 }
 
@@ -168,7 +190,11 @@ export function compileBackendChanges(
 }
 
 /** Of equivalent names only the first counts, as the Gateway API has it. */
-function headerChanges({ set, add, remove }: HeaderModifierSpec): HeaderChanges {
+function headerChanges(
+  { set, add, remove }: HeaderModifierSpec,
+  path: string,
+  compilation: Compilation,
+): HeaderChanges {
   const pairs = (headers: HeaderModifierSpec['set']): (readonly [string, string])[] => {
     const values = new Map<string, string>();
     for (const { name, value } of headers ?? []) {
@@ -177,11 +203,8 @@ function headerChanges({ set, add, remove }: HeaderModifierSpec): HeaderChanges 
     }
     return [...values];
   };
-  return {
-    remove: (remove ?? []).map((name) => name.toLowerCase()),
-    set: pairs(set),
-    add: pairs(add),
-  };
+  const written = { set: pairs(set), add: pairs(add), remove: remove ?? [] };
+  return readHeaderChanges(written, path, (field, message) => compilation.refuse(field, message));
 }
 
 /** What becomes of a request that a match with this prefix found. */

@@ -11,6 +11,8 @@ export interface CompiledMatch {
   readonly prefix: string | undefined;
   /** The first number that differs decides, and the larger one wins. */
   readonly precedence: readonly number[];
+  /** A part of it could not be understood: it holds for more than was meant, and what it finds is refused. */
+  readonly unsure: boolean;
 }
 
 const anyMatch: HttpMatch = {
@@ -22,14 +24,15 @@ const anyMatch: HttpMatch = {
 };
 
 /**
- * Undefined for a match that can never be asked, which has been refused. The Gateway API says nothing of the rank of
- * expressions: theirs is below every prefix and above `/`, which would hide them.
+ * The Gateway API says nothing of the rank of expressions: theirs is below every prefix and above `/`, which would hide
+ * them.
  */
 export function compileHttpMatch(
   spec: HttpMatchSpec,
   path: string,
   compilation: Compilation,
-): CompiledMatch | undefined {
+): CompiledMatch {
+  const { refusals } = compilation;
   const matchedPath = compilePath(spec.path ?? {}, `${path}.path`, compilation);
   const headers = compileHeaders(spec.headers ?? [], `${path}.headers`, compilation);
   const query = compileNamed(
@@ -38,7 +41,7 @@ export function compileHttpMatch(
     `${path}.queryParams`,
     compilation,
   );
-  if (matchedPath === undefined || headers === undefined || query === undefined) return undefined;
+  const unsure = compilation.refusals > refusals;
   const prefix =
     matchedPath.kind === 'path-prefix' ? withoutLastSlash(matchedPath.value) : undefined;
   return {
@@ -57,7 +60,9 @@ export function compileHttpMatch(
       spec.method === undefined ? 0 : 1,
       headers.count,
       query.length,
+      unsure ? 0 : 1,
     ],
+    unsure,
   };
 }
 
@@ -66,35 +71,38 @@ export function compileGrpcMatch(
   spec: GrpcMatchSpec,
   path: string,
   compilation: Compilation,
-): CompiledMatch | undefined {
+): CompiledMatch {
+  const { refusals } = compilation;
   const matchedPath = compileGrpcMethod(spec.method ?? {}, `${path}.method`, compilation);
   const headers = compileHeaders(spec.headers ?? [], `${path}.headers`, compilation);
-  if (matchedPath === undefined || headers === undefined) return undefined;
+  const unsure = compilation.refusals > refusals;
+  const { service = '', method = '' } = matchedPath === anyPath ? {} : (spec.method ?? {});
   return {
     match: { ...anyMatch, path: matchedPath, ...headers.fields },
     prefix: undefined,
-    precedence: [
-      spec.method?.service?.length ?? 0,
-      spec.method?.method?.length ?? 0,
-      headers.count,
-    ],
+    precedence: [service.length, method.length, headers.count, unsure ? 0 : 1],
+    unsure,
   };
 }
 
 type WithValue = Exclude<StringMatch, { readonly kind: 'present' }>;
 
+const anyPath = { kind: 'path-prefix', value: '/' } as const;
+
 function compilePath(
   { type, value = '/' }: NonNullable<HttpMatchSpec['path']>,
   path: string,
   compilation: Compilation,
-): WithValue | undefined {
-  if (type === 'RegularExpression') return compileRegex(value, `${path}.value`, compilation);
+): WithValue {
+  if (type === 'RegularExpression') {
+    return compileRegex(value, `${path}.value`, compilation) ?? anyPath;
+  }
   if (!value.startsWith('/') || value.includes('//')) {
     compilation.refuse(
       `${path}.value`,
       `${quoted(value)} must start with / and have no empty segment`,
     );
-    return undefined;
+    return anyPath;
   }
   return { kind: type === 'Exact' ? 'exact' : 'path-prefix', value };
 }
@@ -106,8 +114,8 @@ function compileGrpcMethod(
   { type, service = '', method = '' }: NonNullable<GrpcMatchSpec['method']>,
   path: string,
   compilation: Compilation,
-): WithValue | undefined {
-  if (service === '' && method === '') return { kind: 'path-prefix', value: '/' };
+): WithValue {
+  if (service === '' && method === '') return anyPath;
   if (type === 'RegularExpression') {
     const segment = (pattern: string, field: string): string | undefined => {
       if (pattern === '') return '[^/]+';
@@ -116,7 +124,7 @@ function compileGrpcMethod(
     };
     const first = segment(service, 'service');
     const second = segment(method, 'method');
-    if (first === undefined || second === undefined) return undefined;
+    if (first === undefined || second === undefined) return anyPath;
     return { kind: 'regex', value: `/${first}/${second}` };
   }
   const refusals = compilation.refusals;
@@ -126,7 +134,7 @@ function compileGrpcMethod(
   if (method !== '' && !grpcMethodForm.test(method)) {
     compilation.refuse(`${path}.method`, `${quoted(method)} is no name of a gRPC method`);
   }
-  if (compilation.refusals > refusals) return undefined;
+  if (compilation.refusals > refusals) return anyPath;
   if (method === '') return { kind: 'path-prefix', value: `/${service}` };
   if (service === '') return { kind: 'regex', value: `/[^/]+/${escapeRegex(method)}` };
   return { kind: 'exact', value: `/${service}/${method}` };
@@ -143,9 +151,8 @@ function compileHeaders(
   specs: readonly HeaderMatchSpec[],
   path: string,
   compilation: Compilation,
-): CompiledHeaders | undefined {
+): CompiledHeaders {
   const all = compileNamed(specs, (name) => name.toLowerCase(), path, compilation);
-  if (all === undefined) return undefined;
   const host = all.find(({ name }) => name === 'host')?.match;
   return {
     fields: {
@@ -166,9 +173,8 @@ function compileNamed(
   normalize: (name: string) => string,
   path: string,
   compilation: Compilation,
-): readonly NamedMatch[] | undefined {
+): readonly NamedMatch[] {
   const matches = new Map<string, NamedMatch>();
-  let bad = false;
   for (const [index, { type, name: written, value }] of specs.entries()) {
     const name = normalize(written);
     if (matches.has(name)) {
@@ -179,10 +185,9 @@ function compileNamed(
       type === 'RegularExpression'
         ? compileRegex(value, `${path}[${index}].value`, compilation)
         : { kind: 'exact', value };
-    if (match === undefined) bad = true;
-    else matches.set(name, { name, match });
+    matches.set(name, { name, match: match ?? { kind: 'present' } });
   }
-  return bad ? undefined : [...matches.values()];
+  return [...matches.values()];
 }
 
 function compileRegex(

@@ -48,6 +48,7 @@ const services = [web, service('shop', 'v2', { http: 80 }), service('other', 'fa
 
 const world: RouteWorld = {
   clusterDomain,
+  isWaypoint: (_namespace, name) => name === 'waypoint',
   service: (namespace, name) =>
     services.find((one) => one.namespace === namespace && one.name === name),
   granted: () => false,
@@ -221,9 +222,13 @@ describe('how requests are matched', () => {
       'method.method',
       { kind: 'GRPCRoute' },
     ],
-  ])('%s is refused and left out', (_name, match, field, options) => {
+  ])('%s is refused, and what it may have meant is closed', (_name, match, field, options) => {
     const compiled = compile({ rules: [{ matches: [match, {}], backendRefs: [ref] }] }, options);
-    expect(compiled.http).toHaveLength(1);
+    const [bad, good] = compiled.http;
+    expect(missing(bad!.route.action)).toBe('a match that makes no sense');
+    expect(missing(good!.route.action)).toBeUndefined();
+    // Of two that hold for the same requests the good one comes first.
+    expect(bad!.order.precedence.at(-1)).toBeLessThan(good!.order.precedence.at(-1)!);
     expect(compiled.problems.map((one) => one.field)).toEqual([
       `spec.rules[0].matches[0].${field}`,
     ]);
@@ -714,6 +719,17 @@ describe('parents', () => {
     const compiled = compile({ parentRefs, rules: [{ sessionPersistence: {} }] });
     expect(compiled).toMatchObject({ parents: [], http: [] });
     expect(compiled.problems.map((one) => one.field)).toEqual(fields);
+  });
+
+  test('a waypoint takes no routes, and says so', () => {
+    const { parents } = compile({ parentRefs: [{ name: 'waypoint' }], rules });
+    expect(parents).toMatchObject([
+      {
+        accepted: { status: false, reason: 'NotAllowedByListeners' },
+        parent: { name: 'waypoint' },
+      },
+    ]);
+    expect(parents[0]?.service).toBeUndefined();
   });
 
   test('of another namespace make a consumer route', () => {

@@ -11,6 +11,7 @@ import type {
   TcpRouteSpec,
   TlsRouteSpec,
 } from '../resources/gateway-api.ts';
+import { gatewayApiGroup } from '../resources/gateway-api.ts';
 import type { FilteredBackendRef } from './gateway-backend.ts';
 import { compileTargets } from './gateway-backend.ts';
 import type { GatewayRouteKind, ParentCondition, RouteWorld } from './gateway-compilation.ts';
@@ -86,8 +87,8 @@ const noRoutes: Routes = { http: [], tcp: [], tls: [] };
 
 /**
  * A route of the Gateway API that is attached to Services, as GEP-1426 has it. What cannot be done as written answers
- * errors where it matters: a rule whose filter is refused, the share of a backend that cannot be found. Only a match
- * that makes no sense is left out. Routes of Gateways alone are nothing to this function.
+ * errors where it matters: a rule whose filter is refused, what a match that makes no sense may have meant, the share
+ * of a backend that cannot be found. Routes of Gateways that are no waypoints are nothing to this function.
  */
 export function compileGatewayRoute(
   record: AnyGatewayRoute,
@@ -132,12 +133,21 @@ function compileRules(record: AnyGatewayRoute, compilation: Compilation): Routes
 
 function isMeshParent(ref: ParentRefSpec, path: string, compilation: Compilation): boolean {
   const { group, kind } = ref;
+  if (isGateway(ref)) {
+    return compilation.world.isWaypoint(ref.namespace ?? compilation.namespace, ref.name);
+  }
   if (kind === 'Service' && group === undefined) {
     compilation.note(`${path}.group`, 'must be "" for a Service; the reference is not followed');
   }
   return (
     (kind === 'Service' && group === '') ||
     (kind === 'ServiceEntry' && group === 'networking.istio.io')
+  );
+}
+
+function isGateway({ group, kind }: ParentRefSpec): boolean {
+  return (
+    (kind === undefined || kind === 'Gateway') && (group === undefined || group === gatewayApiGroup)
   );
 }
 
@@ -150,6 +160,12 @@ function parentOutcome(parent: ParentRefSpec, compilation: Compilation): ParentO
     accepted: { status: false, reason, message },
     resolvedRefs,
   });
+  if (isGateway(parent)) {
+    return refused(
+      'NotAllowedByListeners',
+      'a waypoint takes routes by the services that it serves; refer to the Service instead',
+    );
+  }
   if (parent.kind !== 'Service') {
     return refused('UnsupportedValue', 'a ServiceEntry cannot be a parent yet; use a Service');
   }
@@ -197,7 +213,7 @@ function compileRequestRule<M extends object>(
     spec: M | Record<string, never>,
     path: string,
     compilation: Compilation,
-  ) => CompiledMatch | undefined,
+  ) => CompiledMatch,
 ): OrderedHttpRoute[] {
   const path = `spec.rules[${index}]`;
   const specs = rule.matches === undefined || rule.matches.length === 0 ? [{}] : rule.matches;
@@ -207,10 +223,10 @@ function compileRequestRule<M extends object>(
   const build = requestRoutes(rule, path, matches, compilation);
   const kind = compilation.kind === 'GRPCRoute' ? 'GRPCRoute' : 'HTTPRoute';
   const name = `${compilation.name}/${rule.name ?? index}`;
-  return matches.flatMap((match, at) => {
-    if (match === undefined) return [];
-    const route: HttpRoute = { name, matches: [match.match], ...build(match) };
-    return [{ route, order: { kind, precedence: match.precedence, rule: index, match: at } }];
+  return matches.map((match, at) => {
+    const body = match.unsure ? closedBody('a match that makes no sense') : build(match);
+    const route: HttpRoute = { name, matches: [match.match], ...body };
+    return { route, order: { kind, precedence: match.precedence, rule: index, match: at } };
   });
 }
 
@@ -220,7 +236,7 @@ type RouteBody = Omit<HttpRoute, 'name' | 'matches'>;
 function requestRoutes(
   rule: RequestRule<object>,
   path: string,
-  matches: readonly (CompiledMatch | undefined)[],
+  matches: readonly CompiledMatch[],
   compilation: Compilation,
 ): (match: CompiledMatch) => RouteBody {
   const refusals = compilation.refusals;
@@ -228,7 +244,7 @@ function requestRoutes(
     compilation.refuse(`${path}.sessionPersistence`, 'is not supported; remove it');
   }
   const filters = compileFilters(rule.filters, `${path}.filters`, compilation);
-  if (matches.some((match) => match !== undefined && match.prefix === undefined)) {
+  if (matches.some((match) => match.prefix === undefined)) {
     refusePrefixReplacement(filters, compilation);
   }
   const tries = compileTries(rule, path, compilation);

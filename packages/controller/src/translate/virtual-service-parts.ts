@@ -9,6 +9,7 @@ import { noChanges, retryConditions } from '@ambit/api';
 
 import type { HeadersSpec, HttpRouteSpec, StringMatchSpec } from '../resources/virtual-service.ts';
 import { durationMs } from './duration.ts';
+import { readHeaderChanges } from './header-changes.ts';
 
 /** How the parts of a route tell what is wrong with them, and read what several of them have. */
 export interface PartsCompiler {
@@ -73,7 +74,7 @@ export function compileFault(
   path: string,
   parts: PartsCompiler,
 ): HttpRoute['fault'] {
-  return { ...compileDelay(fault?.delay, path, parts), ...compileAbort(fault?.abort) };
+  return { ...compileDelay(fault?.delay, path, parts), ...compileAbort(fault?.abort, path, parts) };
 }
 
 type FaultSpec = NonNullable<HttpRouteSpec['fault']>;
@@ -83,16 +84,76 @@ function compileDelay(
   path: string,
   parts: PartsCompiler,
 ): Pick<HttpRoute['fault'], 'delay'> {
-  const ms = compileDuration(delay?.fixedDelay, `${path}.fault.delay.fixedDelay`, parts);
+  const at = `${path}.fault.delay`;
+  const ms = compileDuration(delay?.fixedDelay, `${at}.fixedDelay`, parts);
   if (delay === undefined || ms === undefined) return {};
-  return { delay: { percentage: delay.percentage?.value ?? delay.percent ?? 100, ms } };
+  const percentage = share(delay.percentage?.value ?? delay.percent, at, parts);
+  return { delay: { percentage, ms } };
 }
 
-function compileAbort(abort: FaultSpec['abort']): Pick<HttpRoute['fault'], 'abort'> {
-  const status = abort?.httpStatus ?? (abort?.grpcStatus === undefined ? undefined : 503);
-  if (abort === undefined || status === undefined) return {};
-  return { abort: { percentage: abort.percentage?.value ?? 100, status } };
+function compileAbort(
+  abort: FaultSpec['abort'],
+  path: string,
+  parts: PartsCompiler,
+): Pick<HttpRoute['fault'], 'abort'> {
+  if (abort === undefined) return {};
+  const at = `${path}.fault.abort`;
+  const percentage = share(abort.percentage?.value, at, parts);
+  const { httpStatus, grpcStatus } = abort;
+  if (grpcStatus !== undefined) {
+    if (httpStatus !== undefined) {
+      parts.report(`${at}.httpStatus`, 'cannot be combined with grpcStatus, which is used');
+    }
+    const known = grpcStatuses.get(grpcStatus.toUpperCase());
+    if (known === undefined) {
+      parts.report(
+        `${at}.grpcStatus`,
+        'is no status of gRPC such as UNAVAILABLE; nothing is aborted',
+      );
+      return {};
+    }
+    return { abort: { percentage, status: known.http, grpcStatus: known.code } };
+  }
+  if (httpStatus === undefined) return {};
+  if (httpStatus < 200 || httpStatus > 599) {
+    parts.report(`${at}.httpStatus`, 'must be 200 to 599; nothing is aborted');
+    return {};
+  }
+  return { abort: { percentage, status: httpStatus } };
 }
+
+/** As in Istio, a fault that does not say how often never happens. */
+function share(value: number | undefined, path: string, { report }: PartsCompiler): number {
+  if (value === undefined) return 0;
+  if (value >= 0 && value <= 100) return value;
+  report(`${path}.percentage`, 'must be 0 to 100; it counts as 0');
+  return 0;
+}
+
+/** By name, with what Envoy answers to who does not speak gRPC. */
+const grpcStatuses: ReadonlyMap<string, { readonly code: number; readonly http: number }> = new Map(
+  (
+    [
+      ['OK', 200],
+      ['CANCELLED', 499],
+      ['UNKNOWN', 500],
+      ['INVALID_ARGUMENT', 400],
+      ['DEADLINE_EXCEEDED', 504],
+      ['NOT_FOUND', 404],
+      ['ALREADY_EXISTS', 409],
+      ['PERMISSION_DENIED', 403],
+      ['RESOURCE_EXHAUSTED', 429],
+      ['FAILED_PRECONDITION', 400],
+      ['ABORTED', 409],
+      ['OUT_OF_RANGE', 400],
+      ['UNIMPLEMENTED', 501],
+      ['INTERNAL', 500],
+      ['UNAVAILABLE', 503],
+      ['DATA_LOSS', 500],
+      ['UNAUTHENTICATED', 401],
+    ] as const
+  ).map(([name, http], code) => [name, { code, http }]),
+);
 
 export function compileCors(
   { corsPolicy: cors }: HttpRouteSpec,
@@ -115,24 +176,24 @@ export function compileCors(
   };
 }
 
-export function compileHeaders(spec: HeadersSpec | undefined): {
-  readonly request: HeaderChanges;
-  readonly response: HeaderChanges;
-} {
-  return { request: changesOf(spec?.request), response: changesOf(spec?.response) };
-}
-
-function changesOf(spec: HeadersSpec['request']): HeaderChanges {
-  if (spec === undefined) return noChanges;
+export function compileHeaders(
+  spec: HeadersSpec | undefined,
+  path: string,
+  report: PartsCompiler['report'],
+): { readonly request: HeaderChanges; readonly response: HeaderChanges } {
   return {
-    remove: (spec.remove ?? []).map((name) => name.toLowerCase()),
-    set: lowered(spec.set),
-    add: lowered(spec.add),
+    request: changesOf(spec?.request, `${path}.request`, report),
+    response: changesOf(spec?.response, `${path}.response`, report),
   };
 }
 
-function lowered(
-  pairs: Readonly<Record<string, string>> | undefined,
-): (readonly [string, string])[] {
-  return Object.entries(pairs ?? {}).map(([name, value]) => [name.toLowerCase(), value] as const);
+function changesOf(
+  spec: HeadersSpec['request'],
+  path: string,
+  report: PartsCompiler['report'],
+): HeaderChanges {
+  if (spec === undefined) return noChanges;
+  const { set = {}, add = {}, remove = [] } = spec;
+  const written = { set: Object.entries(set), add: Object.entries(add), remove };
+  return readHeaderChanges(written, path, report);
 }

@@ -162,11 +162,17 @@ describe('routes', () => {
         route: [to('reviews')],
         fault: {
           delay: { fixedDelay: '2s', percentage: { value: 10 } },
-          abort: { httpStatus: 500 },
+          abort: { httpStatus: 500, percentage: { value: 100 } },
         },
       },
       'fault',
       { delay: { ms: 2000, percentage: 10 }, abort: { status: 500, percentage: 100 } },
+    ],
+    [
+      'fault of gRPC, never without a share',
+      { route: [to('reviews')], fault: { abort: { grpcStatus: 'RESOURCE_EXHAUSTED' } } },
+      'fault',
+      { abort: { status: 429, grpcStatus: 8, percentage: 0 } },
     ],
     [
       'mirror',
@@ -222,10 +228,160 @@ describe('routes', () => {
         },
       },
     );
-    expect(problems).toEqual([]);
+    expect(problems.map(({ field }) => field)).toEqual(['spec.http[0].delegate']);
     expect(
       http.map(({ matches }) => matches.map(({ path, headers }) => [path, headers.length])),
     ).toEqual([[[{ kind: 'prefix', value: '/a/b' }, 1]], [[{ kind: 'prefix', value: '/a' }, 1]]]);
+  });
+});
+
+describe('what depends on the match', () => {
+  const rewritten = (...match: object[]): unknown[] =>
+    compile({
+      hosts: ['reviews'],
+      http: [{ match, route: [to('reviews')], rewrite: { uri: '/z' } }],
+    }).http.map(({ matches, action }) => [
+      matches.length,
+      'rewrite' in action && action.rewrite.path,
+    ]);
+
+  test('a prefix is rewritten for each match by its own', () => {
+    const prefix = (matched: string) => ({ kind: 'prefix', matched, value: '/z' });
+    expect(
+      rewritten(
+        { uri: { prefix: '/a' } },
+        { uri: { prefix: '/a' }, method: { exact: 'GET' } },
+        { uri: { prefix: '/bb' } },
+        { uri: { exact: '/c' } },
+        { method: { exact: 'PUT' } },
+      ),
+    ).toEqual([
+      [2, prefix('/a')],
+      [1, prefix('/bb')],
+      [1, { kind: 'full', value: '/z' }],
+      [1, prefix('/')],
+    ]);
+    expect(rewritten()).toEqual([[0, prefix('/')]]);
+  });
+
+  test('a delegate has what its root says, where it says nothing itself', () => {
+    const { http, problems } = compile(
+      {
+        hosts: ['reviews'],
+        http: [
+          {
+            name: 'root',
+            match: [{ uri: { prefix: '/a' } }],
+            delegate: { name: 'inner' },
+            timeout: '1s',
+            rewrite: { uri: '/' },
+            headers: { request: { set: { a: 'root' } } },
+          },
+        ],
+      },
+      {
+        inner: {
+          http: [
+            { name: 'inner', route: [to('reviews')], timeout: '2s' },
+            { route: [to('far.other')] },
+          ],
+        },
+      },
+    );
+    expect(problems).toEqual([]);
+    expect(http).toMatchObject([
+      {
+        name: 'VirtualService/shop/inner/root-inner',
+        timeoutMs: 2000,
+        request: { set: [['a', 'root']] },
+        action: { rewrite: { path: { kind: 'prefix', matched: '/a', value: '/' } } },
+      },
+      { name: 'VirtualService/shop/inner/root', timeoutMs: 1000 },
+    ]);
+  });
+});
+
+describe('what cannot be understood never holds for less than was meant, and is closed', () => {
+  const closed = (http: CompiledVirtualService['http'], at = 0): unknown => {
+    const action = http[at]?.action;
+    return action?.kind === 'forward' && action.targets[0]?.target.kind;
+  };
+
+  test('of several matches the good ones go on, what the bad one may have meant is refused', () => {
+    const { http } = compile({
+      hosts: ['reviews'],
+      http: [
+        {
+          match: [
+            { uri: { prefix: '/a' }, headers: { x: { regex: '(' } } },
+            { uri: { prefix: '/b' } },
+          ],
+          route: [to('reviews')],
+        },
+      ],
+    });
+    expect(http).toHaveLength(2);
+    expect(closed(http)).toBe('service');
+    expect(http[0]?.matches).toMatchObject([{ path: { value: '/b' } }]);
+    expect(closed(http, 1)).toBe('missing');
+    expect(http[1]?.matches).toMatchObject([
+      { path: { value: '/a' }, headers: [{ name: 'x', match: { kind: 'present' } }] },
+    ]);
+  });
+
+  test.each<readonly [string, object, string]>([
+    ['a bad regex alone', { match: [{ uri: { regex: '(' } }] }, 'match[0].uri.regex'],
+    [
+      'a bad regex to rewrite',
+      { rewrite: { uriRegexRewrite: { match: '(' } } },
+      'rewrite.uriRegexRewrite.match',
+    ],
+    [
+      'two rewrites',
+      { rewrite: { uri: '/', uriRegexRewrite: { match: 'a' } } },
+      'rewrite.uriRegexRewrite',
+    ],
+    ['a space in a path', { rewrite: { uri: '/a b' } }, 'rewrite.uri'],
+    ['a line end in an authority', { rewrite: { authority: 'a\r\nb: c' } }, 'rewrite.authority'],
+    ['two things to do', { redirect: { uri: '/' } }, 'redirect'],
+    [
+      'a line end in a header',
+      { headers: { request: { set: { a: 'b\r\nc: d' } } } },
+      'headers.request.set[a]',
+    ],
+    [
+      'a framing header',
+      { headers: { response: { add: { 'Content-Length': '1' } } } },
+      'headers.response.add[Content-Length]',
+    ],
+    [
+      'the identity of the client',
+      { headers: { request: { set: { 'X-Forwarded-Client-Cert': 'me' } } } },
+      'headers.request.set[X-Forwarded-Client-Cert]',
+    ],
+    [
+      'a pseudo-header',
+      { headers: { request: { set: { ':path': '/' } } } },
+      'headers.request.set[:path]',
+    ],
+    ['a dangling delegate', { route: undefined, delegate: { name: 'nobody' } }, 'delegate'],
+    ['a delegate beside a route', { delegate: { name: 'nobody' } }, 'delegate'],
+  ])('%s', (_name, more, field) => {
+    const spec = JSON.parse(JSON.stringify({ route: [to('reviews')], ...more })) as object;
+    const { http, problems } = compile({ hosts: ['reviews'], http: [spec] });
+    expect(problems.map((one) => one.field)).toContain(`spec.http[0].${field}`);
+    expect(http.map((_one, index) => closed(http, index))).toEqual(['missing']);
+  });
+
+  test.each<readonly [string, object]>([
+    ['a bad subnet', { destinationSubnets: ['x'] }],
+    ['only other gateways', { gateways: ['g'] }],
+  ])('a connection with %s matches nothing', (_name, match) => {
+    const { tcp } = compile({
+      hosts: ['reviews'],
+      tcp: [{ match: [match], route: [to('reviews')] }, { route: [to('far.other')] }],
+    });
+    expect(tcp).toMatchObject([{ matches: [], targets: [{ target: { port: 80 } }] }]);
   });
 });
 

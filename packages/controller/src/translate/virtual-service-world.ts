@@ -1,0 +1,19 @@
+import type { Port, ServiceKey } from '@ambit/api';
+
+import type { VirtualServiceRecord } from '../kube/decode/configuration.ts';
+import type { ServiceName } from './istio-host.ts';
+
+/** What a VirtualService needs to know of the rest of the mesh. */
+export interface VirtualServiceWorld {
+  readonly clusterDomain: string;
+  readonly rootNamespace: string;
+  /** The ports of a Service; undefined when there is none. */
+  ports(service: ServiceName): readonly Port[] | undefined;
+  /** The names of the subsets that DestinationRules define for it. */
+  subsets(service: ServiceName): ReadonlySet<string>;
+  delegate(namespace: string, name: string): VirtualServiceRecord | undefined;
+  /** What is wrong with a regular expression of RE2, if anything. */
+  regexProblem(pattern: string): string | undefined;
+  /** The route of the Gateway API that is heard instead for a service, if there is one. */
+  insteadOf(service: ServiceKey): string | undefined;
+}
