@@ -7,6 +7,7 @@ import type { AccessLogFormat, ExtensionProvider, ProviderAddress } from './prov
 const address: Decoder<ProviderAddress> = object((f) => ({
   host: f.get('host', hostname),
   port: f.get('port', port),
+  ...f.optional('namespace', text),
 }));
 
 function authorizer(f: Fields) {

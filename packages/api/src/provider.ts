@@ -5,6 +5,8 @@ import type { Hostname } from './hostname.ts';
 export interface ProviderAddress {
   readonly host: Hostname;
   readonly port: Port;
+  /** Of the service, where several have one of this host; otherwise the first by namespace is asked. */
+  readonly namespace?: string;
 }
 
 interface Named {
@@ -76,6 +78,7 @@ export type ExtensionProvider =
 export type AccessLogFormat =
   | { readonly kind: 'default-text' }
   | { readonly kind: 'text'; readonly text: string }
+  /** Istio's own fields where there are none. */
   | { readonly kind: 'json'; readonly fields: readonly (readonly [name: string, value: string])[] };
 
 /** Providers that are used where no Telemetry resource says otherwise (MeshConfig.defaultProviders). */

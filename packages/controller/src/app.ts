@@ -1,6 +1,5 @@
 import type { AddressInfo } from 'node:net';
 
-import type { MeshSettings } from '@ambit/api';
 import { resourceTypes } from '@ambit/api';
 import { createMetrics } from '@ambit/core';
 
@@ -18,7 +17,7 @@ import type { ServingKeeper } from './ca/serving.ts';
 import { servingNames, startServingKeeper } from './ca/serving.ts';
 import type { ReadableCollection } from './collections/collection.ts';
 import type { MeshCollections } from './collections/mesh.ts';
-import type { Sources } from './collections/sources.ts';
+import type { MeshBasics, Sources } from './collections/sources.ts';
 import { createMeshCollections } from './collections/mesh.ts';
 import type { ControllerConfig } from './config.ts';
 import type { Deployer } from './deploy/deployer.ts';
@@ -121,7 +120,7 @@ function startCore(config: ControllerConfig, deps: ControllerDeps): Core {
   const { log } = deps;
   const nowMs = deps.nowMs ?? Date.now;
   const client = deps.client ?? createKubeClient(loadKubeConfig(config.kubeconfig));
-  const common = { client, log, ...(deps.timings === undefined ? {} : { timings: deps.timings }) };
+  const common = { client, log, rootNamespace: config.rootNamespace, ...timingsOf(deps) };
   const registry = createMetrics({ processFigures: true });
   const metrics = createControllerMetrics(registry);
   const collections = createMeshCollections(config);
@@ -160,7 +159,6 @@ function startCore(config: ControllerConfig, deps: ControllerDeps): Core {
   });
   const keeper = startAuthorityKeeper({
     ...common,
-    rootNamespace: config.rootNamespace,
     trustDomain: config.trustDomain,
     nowMs,
     onChange: (authority) => {
@@ -193,6 +191,10 @@ function startCore(config: ControllerConfig, deps: ControllerDeps): Core {
     metrics,
     closers: [],
   };
+}
+
+function timingsOf({ timings }: ControllerDeps): Pick<ControllerDeps, 'timings'> {
+  return timings === undefined ? {} : { timings };
 }
 
 function startControlPort(
@@ -251,6 +253,7 @@ function problemsOf({ collections, watches }: Core): unknown {
   ];
   return [
     ...watches.problems(),
+    ...[...collections.sources.meshConfig.entries()].flatMap(([, { problems }]) => problems),
     ...compiled.flatMap((one) => [...one.entries()].flatMap(([, value]) => value.problems)),
   ];
 }
@@ -283,16 +286,13 @@ function deploySettings(config: ControllerConfig): DeploySettings {
   };
 }
 
-function settingsOf(config: ControllerConfig, authority: Authority): MeshSettings {
+function settingsOf(config: ControllerConfig, authority: Authority): MeshBasics {
   return {
     trustDomain: config.trustDomain,
     trustDomainAliases: config.trustDomainAliases,
     roots: authority.rootsPem,
     clusterId: config.clusterId,
     rootNamespace: config.rootNamespace,
-    providers: [],
-    defaultProviders: { metrics: [], accessLogging: [], tracing: [] },
-    traceSamplingPercent: 1,
   };
 }
 

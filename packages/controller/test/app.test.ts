@@ -151,6 +151,37 @@ describe('a controller', () => {
     expect((await get('/debug/keys')).status).toBe(404);
   });
 
+  test('follows the mesh configuration and tells what of it is wrong', async () => {
+    const controller = await start();
+    await controller.whenSynced;
+    const debug = async (view: string): Promise<string> => {
+      const { port } = controller.addresses.metrics;
+      return (await fetch(`http://127.0.0.1:${port}/debug/${view}`)).text();
+    };
+    const shows = async (view: string, what: string, shown = true): Promise<void> => {
+      for (let tries = 0; (await debug(view)).includes(what) !== shown; tries += 1) {
+        if (tries > 300) throw new Error(`${what} in ${view}: ${await debug(view)}`);
+        await new Promise((resolve) => setTimeout(resolve, 10));
+      }
+    };
+    const put = (mesh: string) =>
+      fake.put(configMaps, {
+        metadata: { name: 'istio', namespace: 'istio-system' },
+        data: { mesh },
+      });
+    put('extensionProviders: [{ name: gate, envoyExtAuthzGrpc: { service: a.b, port: 9 } }]');
+    await shows('resources', 'ext-authz-grpc');
+    put('extensionProviders: [{ name: gate, envoyExtAuthzGrpc: { service: a.b, port: none } }]');
+    await shows('problems', 'envoyExtAuthzGrpc.port');
+    expect(await debug('resources')).toContain('ext-authz-grpc');
+    put('{');
+    await shows('problems', '"field": "data.mesh"');
+    expect(await debug('resources')).toContain('ext-authz-grpc');
+    fake.delete(configMaps, 'istio-system/istio');
+    await shows('resources', 'ext-authz-grpc', false);
+    expect(await debug('problems')).toBe('[]\n');
+  });
+
   test('is not ready while a kind cannot be listed, and says which', async () => {
     fake.intercept = ({ url }) =>
       url.pathname.endsWith('/peerauthentications')

@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from 'node:util';
 
-import type { Locality, MeshSettings, PolicyKey, Service, Upsert } from '@ambit/api';
+import type { Locality, PolicyKey, Service, Upsert } from '@ambit/api';
 import { policyKey, serviceKey, trafficDistributionAnnotation } from '@ambit/api';
 
 import type { EndpointSliceRecord } from '../kube/decode/endpoint-slice.ts';
@@ -11,6 +11,7 @@ import type { PeerAuthenticationRecord, PolicyRecord } from '../kube/decode/poli
 import type { ServiceRecord } from '../kube/decode/service.ts';
 import type { Endpoint } from '../translate/endpoint.ts';
 import { isEndpointOf, memberships, sliceEndpoints } from '../translate/endpoint.ts';
+import { defaultMeshConfig } from '../translate/mesh-config.ts';
 import type { CompiledPeerAuthentication } from '../translate/peer-authentication.ts';
 import { compilePeerAuthentication, resolveMtls } from '../translate/peer-authentication.ts';
 import type { CompiledPolicy } from '../translate/policy.ts';
@@ -25,7 +26,7 @@ import { compileWorkload, isWorkload, networkLabel } from '../translate/workload
 import type { Collection } from './collection.ts';
 import type { Derived, Reader } from './derived.ts';
 import { Graph } from './derived.ts';
-import type { Sources } from './sources.ts';
+import type { MeshBasics, Sources } from './sources.ts';
 import { createSources } from './sources.ts';
 import { only, sameVersion, versionOf } from './version.ts';
 import type { WaypointCollections } from './waypoints.ts';
@@ -98,7 +99,7 @@ export function createMeshCollections(cluster: ClusterFacts): MeshCollections {
     }),
   );
   const outputs = [
-    settingsStage(graph, sources),
+    settingsStage(graph, sources, `${cluster.rootNamespace}/istio`),
     policyOutputStage(graph, policies.compiled),
     authenticationOutputStage(graph, l7),
     gatewayOutputStage(graph, l7),
@@ -293,12 +294,21 @@ function endpointsOf(
   return [...byPod, ...byAddress].filter((one) => isEndpointOf(one, pod));
 }
 
-function settingsStage(graph: Graph, sources: Sources): Collection<Upsert> {
-  return graph.derive<MeshSettings, Upsert>({
+function settingsStage(graph: Graph, sources: Sources, meshConfigKey: string): Collection<Upsert> {
+  return graph.derive<MeshBasics, Upsert>({
     name: 'mesh-output',
     primary: sources.settings,
-    derive: (resource) =>
-      only('default', { type: 'mesh', name: 'default', version: versionOf(resource), resource }),
+    derive: (basics, _key, read) => {
+      const { providers, defaultProviders, traceSamplingPercent } =
+        read.get(sources.meshConfig, meshConfigKey) ?? defaultMeshConfig;
+      const resource = { ...basics, providers, defaultProviders, traceSamplingPercent };
+      return only('default', {
+        type: 'mesh',
+        name: 'default',
+        version: versionOf(resource),
+        resource,
+      });
+    },
     equal: sameVersion,
   }).output;
 }

@@ -17,6 +17,7 @@ import type { NodeRecord } from '../kube/decode/node.ts';
 import type { PodRecord } from '../kube/decode/pod.ts';
 import type { PeerAuthenticationRecord, PolicyRecord } from '../kube/decode/policy.ts';
 import type { ServiceRecord } from '../kube/decode/service.ts';
+import type { MeshConfig } from '../translate/mesh-config.ts';
 import { hasEnded } from '../translate/workload.ts';
 import { Collection } from './collection.ts';
 
@@ -38,9 +39,17 @@ export interface Sources {
   readonly tcpRoutes: Collection<TcpRouteRecord>;
   readonly tlsRoutes: Collection<TlsRouteRecord>;
   readonly referenceGrants: Collection<ReferenceGrantRecord>;
+  /** One entry at most: the ConfigMap of the root namespace. */
+  readonly meshConfig: Collection<MeshConfig>;
   /** One entry, `default`. */
-  readonly settings: Collection<MeshSettings>;
+  readonly settings: Collection<MeshBasics>;
 }
+
+/** What holds for the mesh without anybody's configuration. */
+export type MeshBasics = Omit<
+  MeshSettings,
+  'providers' | 'defaultProviders' | 'traceSamplingPercent'
+>;
 
 export function createSources(): Sources {
   return {
@@ -64,6 +73,7 @@ export function createSources(): Sources {
     referenceGrants: new Collection<ReferenceGrantRecord>('reference-grants', {
       namespace: ({ meta }) => [meta.namespace],
     }),
+    meshConfig: new Collection('mesh-config'),
     settings: new Collection('settings'),
   };
 }

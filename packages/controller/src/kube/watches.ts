@@ -17,6 +17,7 @@ import {
 } from './decode/configuration.ts';
 import { decodeEndpointSlice } from './decode/endpoint-slice.ts';
 import type { Problem } from './decode/fields.ts';
+import { createMeshConfigDecoder, meshConfigMap } from './decode/mesh-config.ts';
 import { decodeNamespace } from './decode/namespace.ts';
 import { decodeNode } from './decode/node.ts';
 import { decodePod } from './decode/pod.ts';
@@ -29,6 +30,7 @@ import { startReflector } from './reflector.ts';
 export interface WatchesOptions {
   readonly client: KubeClient;
   readonly sources: Sources;
+  readonly rootNamespace: string;
   readonly timings?: Partial<ReflectorTimings>;
   readonly log: Log;
   /** Some source has changed. */
@@ -61,20 +63,30 @@ export function startWatches(options: WatchesOptions): Watches {
   let settle: () => void = () => undefined;
   const whenSynced = new Promise<void>((resolve) => (settle = resolve));
   const watched: Watched[] = [];
+  let started = false;
   const check = (): void => {
-    if (watched.length === kinds && watched.every((one) => one.cache.synced)) settle();
+    if (started && watched.every((one) => one.cache.synced)) settle();
   };
-  const watch = <R>(kind: string, path: string, decode: Decode<R>, into: Collection<R>): void => {
+  const watch: Watch = (kind, path, decode, into, fieldSelector) => {
     const optional = path.startsWith(gatewayApi);
-    watched.push(startWatch({ kind, path, decode, into, optional }, options, problems, check));
+    const target = { kind, path, decode, into, optional, fieldSelector };
+    watched.push(startWatch(target, options, problems, check));
   };
-  const kinds = 16;
   watch('Namespace', '/api/v1/namespaces', decodeNamespace, sources.namespaces);
   watch('Node', '/api/v1/nodes', decodeNode, sources.nodes);
   watch('Pod', '/api/v1/pods', decodePod, sources.pods);
   watch('Service', '/api/v1/services', decodeService, sources.services);
   const slices = '/apis/discovery.k8s.io/v1/endpointslices';
   watch('EndpointSlice', slices, decodeEndpointSlice, sources.endpointSlices);
+  watch(
+    'ConfigMap',
+    `/api/v1/namespaces/${options.rootNamespace}/configmaps`,
+    createMeshConfigDecoder((problem) =>
+      options.log.warn({ ...problem }, 'not taken from the mesh configuration'),
+    ),
+    sources.meshConfig,
+    `metadata.name=${meshConfigMap}`,
+  );
   const security = '/apis/security.istio.io/v1';
   watch(
     'PeerAuthentication',
@@ -94,6 +106,31 @@ export function startWatches(options: WatchesOptions): Watches {
     decodeRequestAuthentication,
     sources.requestAuthentications,
   );
+  watchTraffic(watch, sources);
+  started = true;
+  return {
+    get synced() {
+      return watched.every((one) => one.cache.synced);
+    },
+    whenSynced,
+    awaited: () => watched.filter((one) => !one.cache.synced).map((one) => one.kind),
+    ages: () => new Map(watched.map((one) => [one.kind, one.reflector.ageMs()])),
+    problems: () => [...problems.values()],
+    close: async () => {
+      await Promise.all(watched.map((one) => one.reflector.close()));
+    },
+  };
+}
+
+type Watch = <R>(
+  kind: string,
+  path: string,
+  decode: Decode<R>,
+  into: Collection<R>,
+  fieldSelector?: string,
+) => void;
+
+function watchTraffic(watch: Watch, sources: Sources): void {
   const networking = '/apis/networking.istio.io/v1';
   watch(
     'VirtualService',
@@ -118,18 +155,6 @@ export function startWatches(options: WatchesOptions): Watches {
     decodeReferenceGrant,
     sources.referenceGrants,
   );
-  return {
-    get synced() {
-      return watched.every((one) => one.cache.synced);
-    },
-    whenSynced,
-    awaited: () => watched.filter((one) => !one.cache.synced).map((one) => one.kind),
-    ages: () => new Map(watched.map((one) => [one.kind, one.reflector.ageMs()])),
-    problems: () => [...problems.values()],
-    close: async () => {
-      await Promise.all(watched.map((one) => one.reflector.close()));
-    },
-  };
 }
 
 interface WatchTarget<R> {
@@ -139,12 +164,13 @@ interface WatchTarget<R> {
   readonly into: Collection<R>;
   /** Of an API that a cluster need not have. */
   readonly optional: boolean;
+  readonly fieldSelector: string | undefined;
 }
 
 const gatewayApi = '/apis/gateway.networking.k8s.io';
 
 function startWatch<R>(
-  { kind, path, decode, into, optional }: WatchTarget<R>,
+  { kind, path, decode, into, optional, fieldSelector }: WatchTarget<R>,
   options: WatchesOptions,
   problems: Map<string, Problem>,
   onSync: () => void,
@@ -172,6 +198,7 @@ function startWatch<R>(
   const reflector = startReflector({
     client: options.client,
     path,
+    ...(fieldSelector === undefined ? {} : { fieldSelector }),
     sink: {
       replace: (objects) => {
         cache.replace(objects);

@@ -145,11 +145,16 @@ export interface SchemaProblem {
 
 /** Every way in which a spec breaks its schema, the first 20 at most; an absent spec is an empty one. */
 export function schemaProblems(resource: ResourceDefinition, spec: unknown): SchemaProblem[] {
+  return problemsBelow('spec', resource.spec, spec ?? {});
+}
+
+/** The same for any value; `at` is where it stands. */
+export function problemsBelow(at: string, schema: TSchema, value: unknown): SchemaProblem[] {
   const problems = new Map<string, SchemaProblem>();
-  for (const error of Errors(resource.spec, spec ?? {})) {
+  for (const error of Errors(schema, value)) {
     // An unknown field is told twice, by its object and by itself; the second names it.
     if (error.keyword === 'additionalProperties') continue;
-    const path = `spec${fieldPath(error.instancePath)}`;
+    const path = `${at}${fieldPath(error.instancePath)}`;
     if (problems.has(path)) continue;
     problems.set(path, { field: path, message: explain(error) });
     if (problems.size >= 20) break;
