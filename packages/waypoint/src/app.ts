@@ -17,6 +17,7 @@ import {
   startControlClient,
   warmThreadpool,
 } from '@ambit/core';
+import { createMeshClient } from './client/index.ts';
 import { configDump } from './config-dump.ts';
 import type { WaypointConfig } from './config.ts';
 import type { WaypointContext } from './context.ts';
@@ -130,11 +131,13 @@ export async function startWaypoint(config: WaypointConfig, deps: WaypointDeps):
   });
   const gateway = (): Gateway | undefined =>
     state.gateway(`${config.namespace}/${config.gatewayName}`);
+  const random = deps.random ?? Math.random;
   const context: WaypointContext = {
     state,
     bindings: new Bindings(state, gateway),
     clusters,
     open,
+    client: createMeshClient({ state, clusters, open, identity, random }),
     routes: new RouteIndexes(),
     policies: new PolicyCache(state),
     tokens: createTokenVerifier(state, createJwksSource()),
@@ -143,7 +146,7 @@ export async function startWaypoint(config: WaypointConfig, deps: WaypointDeps):
     logger,
     gateway,
     identity,
-    random: deps.random ?? Math.random,
+    random,
   };
   const drain = new WaypointDrain();
   const hbone = createHboneServer<'tunnel'>({
@@ -197,6 +200,7 @@ export async function startWaypoint(config: WaypointConfig, deps: WaypointDeps):
         open: () => hbone.connections,
       });
       hbone.end(() => true, 'destroy');
+      await context.client.close();
       for (const cluster of clusters) cluster.pool.destroy();
       clusters.close();
       pool.destroy(() => true);

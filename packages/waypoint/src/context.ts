@@ -8,6 +8,7 @@ import type {
   Workload,
 } from '@ambit/api';
 import type { Logger, MeshState } from '@ambit/core';
+import type { MeshClient } from './client/index.ts';
 import type { Clusters } from './forward/clusters.ts';
 import type { OpenStream } from './forward/connections.ts';
 import type { Bindings } from './inbound/bindings.ts';
@@ -22,6 +23,7 @@ export interface WaypointContext {
   readonly state: MeshState;
   readonly clusters: Clusters;
   readonly open: OpenStream;
+  readonly client: MeshClient;
   readonly routes: RouteIndexes;
   readonly tokens: TokenVerifier;
   readonly policies: PolicyCache;
