@@ -35,6 +35,7 @@ import type { PodConnectionHandlers, PodProxy } from './inpod/pod-proxy.ts';
 import { PodProxies } from './inpod/pod-proxies.ts';
 import { createZtunnelMetrics } from './metrics.ts';
 import { dial, handleOutbound } from './outbound/connect.ts';
+import { UnreachableHops } from './outbound/unreachable.ts';
 
 export interface ZtunnelDeps {
   readonly logger: Logger;
@@ -144,7 +145,16 @@ export async function startZtunnel(config: ZtunnelConfig, deps: ZtunnelDeps): Pr
     return parsed.value;
   }
 
-  const context: ProxyContext = { config, state, certificates, pool, connections, metrics, logger };
+  const context: ProxyContext = {
+    config,
+    state,
+    certificates,
+    pool,
+    connections,
+    unreachable: new UnreachableHops(),
+    metrics,
+    logger,
+  };
   const hbone: HboneServer<PodProxy> = createHboneServer<PodProxy>({
     trustDomains: () => {
       const mesh = state.mesh();

@@ -7,6 +7,7 @@ import type { ZtunnelConfig } from './config.ts';
 import type { Connections } from './connections.ts';
 import type { PodProxy } from './inpod/pod-proxy.ts';
 import type { ZtunnelMetrics } from './metrics.ts';
+import type { UnreachableHops } from './outbound/unreachable.ts';
 
 /** What both directions share. */
 export interface ProxyContext {
@@ -15,6 +16,7 @@ export interface ProxyContext {
   readonly certificates: CertificateStore;
   readonly pool: HbonePool;
   readonly connections: Connections;
+  readonly unreachable: UnreachableHops;
   readonly metrics: ZtunnelMetrics;
   readonly logger: Logger;
 }

@@ -77,6 +77,27 @@ describe('an outbound connection', () => {
     ]);
   });
 
+  test('passes over an endpoint that does not answer while there are others, however near it is', () => {
+    const balancing = { mode: 'failover', scopes: ['node'] };
+    const state = stateOf({
+      workloads: [
+        source,
+        endpoint('near', '10.0.0.2', { node: source.node }),
+        endpoint('far', '10.0.0.3', { node: 'elsewhere' }),
+      ],
+      services: [aService({ name: 'svc', vips: ['10.96.0.1'], loadBalancing: balancing })],
+    });
+    const hopOf = (...gone: string[]): unknown =>
+      planOutbound(state, source, at('10.96.0.1:80'), first, (hop) =>
+        gone.includes(`${hop.ip}:${hop.port}`),
+      );
+    expect(hopOf()).toMatchObject({ nextHop: { ip: '10.0.0.2' } });
+    expect(hopOf('10.0.0.2:15008')).toMatchObject({ nextHop: { ip: '10.0.0.3' } });
+    expect(hopOf('10.0.0.2:15008', '10.0.0.3:15008')).toMatchObject({
+      nextHop: { ip: '10.0.0.2' },
+    });
+  });
+
   test.each([
     ['an unknown address', '203.0.113.1:443', 'unknown-destination'],
     ['a pod outside the mesh', '10.0.0.3:80', 'not-in-mesh'],

@@ -53,7 +53,7 @@ export async function handleOutbound(
     refuseUnnamed(context, socket, `pod ${pod.namespace}/${pod.name} is not known to the mesh yet`);
     return;
   }
-  const plan = planOutbound(context.state, source, original, Math.random);
+  const plan = planNow(context, source, original);
   const record = recordOf(context, proxy, source, { client, original }, plan);
   if (plan.kind === 'refuse') {
     socket.resetAndDestroy();
@@ -69,15 +69,70 @@ export async function handleOutbound(
     );
     return;
   }
+  let tried: Proceed = plan;
+  const recorded = (): ConnectionRecord =>
+    tried === plan ? record : recordOf(context, proxy, source, { client, original }, tried);
   try {
-    const upstream = await open(context, proxy, source, client, plan);
+    const upstream = await openAny(context, { proxy, source, client, original }, plan, (next) => {
+      tried = next;
+    });
     socket.setKeepAlive(true, keepAliveMs);
-    context.connections.track(record, copyBothWays(downstream, upstream));
+    context.connections.track(recorded(), copyBothWays(downstream, upstream));
     socket.resume();
   } catch (error) {
     socket.resetAndDestroy();
-    context.connections.failed(record, flagsOf(error), causeChain(error));
+    context.connections.failed(recorded(), flagsOf(error), causeChain(error));
   }
+}
+
+function planNow(context: ProxyContext, source: Workload, original: SocketAddress): OutboundPlan {
+  const nowMs = performance.now();
+  return planOutbound(context.state, source, original, Math.random, (hop) =>
+    context.unreachable.has(hop, nowMs),
+  );
+}
+
+const maxAttempts = 3;
+
+interface Caller {
+  readonly proxy: PodProxy;
+  readonly source: Workload;
+  readonly client: SocketAddress;
+  readonly original: SocketAddress;
+}
+
+/**
+ * Opens what the plan says. A tunnel that did not come about has carried nothing, so another endpoint may be tried:
+ * one that is going away must not cost a connection that came before the news of it.
+ */
+async function openAny(
+  context: ProxyContext,
+  { proxy, source, client, original }: Caller,
+  first: Proceed,
+  trying: (plan: Proceed) => void,
+): Promise<ByteStream> {
+  const deadline = performance.now() + context.config.connectTimeoutMs;
+  for (let plan = first, attempt = 1; ; attempt += 1) {
+    try {
+      return await open(context, proxy, source, client, plan);
+    } catch (error) {
+      if (plan.kind !== 'hbone' || attempt >= maxAttempts || !neverOpened(error)) throw error;
+      const nowMs = performance.now();
+      context.unreachable.note(plan.nextHop, nowMs);
+      const next = planNow(context, source, original);
+      if (next.kind !== 'hbone' || nowMs > deadline) throw error;
+      // The same hop once more only where it was an old session that broke.
+      const same = formatSocketAddress(next.nextHop) === formatSocketAddress(plan.nextHop);
+      if (same && errnoCode(error) !== 'hbone/connection-lost') throw error;
+      plan = next;
+      trying(plan);
+    }
+  }
+}
+
+/** A peer of another identity, or one that said no, is no reason to ask around. */
+function neverOpened(error: unknown): boolean {
+  return errnoCode(error)?.startsWith('hbone/') === true && !(error instanceof TunnelRefused);
 }
 
 /** Nothing redirected this connection: somebody in the pod called the listener, and dialling on would loop for ever. */

@@ -33,15 +33,23 @@ export type OutboundPlan =
       readonly destination?: Workload;
     };
 
-/** Decides where a connection of `source` to `original` goes. `random` is in [0, 1). */
+/** Endpoints that are passed over while a service has others. */
+export type Avoided = (address: SocketAddress) => boolean;
+
+/**
+ * Decides where a connection of `source` to `original` goes. `random` is in [0, 1); `avoided` is asked with the
+ * address of HBONE of an endpoint.
+ */
 export function planOutbound(
   state: MeshState,
   source: Workload,
   original: SocketAddress,
   random: () => number,
+  avoided: Avoided = () => false,
 ): OutboundPlan {
+  const question = { state, source, original, random, avoided };
   const service = state.serviceByVip(original.ip);
-  if (service !== undefined) return planService(state, source, service, original, random);
+  if (service !== undefined) return planService(question, service);
   const destination = state.workloadByAddress(original.ip);
   if (destination === undefined) {
     return { kind: 'passthrough', why: 'unknown-destination', actualDestination: original };
@@ -53,7 +61,7 @@ export function planOutbound(
       : { kind: 'passthrough', why: 'self', actualDestination: original, destination };
   }
   if (destination.waypoint !== undefined) {
-    return planWaypoint({ state, source, original, random }, destination.waypoint, { destination });
+    return planWaypoint(question, destination.waypoint, { destination });
   }
   return planWorkload(destination, original);
 }
@@ -63,6 +71,7 @@ interface Question {
   readonly source: Workload;
   readonly original: SocketAddress;
   readonly random: () => number;
+  readonly avoided: Avoided;
 }
 
 interface Named {
@@ -74,25 +83,20 @@ function refuse(why: RefusalReason, message: string, named: Named = {}): Outboun
   return { kind: 'refuse', why, message, ...named };
 }
 
-function planService(
-  state: MeshState,
-  source: Workload,
-  service: Service,
-  original: SocketAddress,
-  random: () => number,
-): OutboundPlan {
+function planService(question: Question, service: Service): OutboundPlan {
+  const { original } = question;
   if (!service.ports.some(({ port }) => port === original.port)) {
     return refuse('no-such-port', `service ${service.hostname} has no port ${original.port}`, {
       service,
     });
   }
   if (service.waypoint !== undefined) {
-    const plan = planWaypoint({ state, source, original, random }, service.waypoint, { service });
+    const plan = planWaypoint(question, service.waypoint, { service });
     // The owner may have said that reaching the service counts for more than passing its waypoint.
     const direct = plan.kind === 'refuse' && service.withoutWaypoint === 'direct';
     if (!direct) return plan;
   }
-  const chosen = chooseEndpoint(state, source, service, original, random);
+  const chosen = chooseEndpoint(question, service, original);
   if (chosen === undefined) {
     return refuse('no-healthy-endpoint', `service ${service.hostname} has no healthy endpoint`, {
       service,
@@ -145,11 +149,12 @@ function planWorkload(destination: Workload, to: SocketAddress, service?: Servic
 
 /** To the waypoint the original destination is the authority; the waypoint chooses the endpoint. */
 function planWaypoint(
-  { state, source, original, random }: Question,
+  question: Question,
   waypoint: NonNullable<Workload['waypoint']>,
   named: Named,
 ): OutboundPlan {
-  const found = findWaypoint(state, source, waypoint, random);
+  const { original } = question;
+  const found = findWaypoint(question, waypoint);
   const identity = found === undefined ? undefined : identityOf(found.workload);
   if (found === undefined || identity === undefined) {
     return refuse(
@@ -174,11 +179,10 @@ function nameOf(waypoint: NonNullable<Workload['waypoint']>): string {
 }
 
 function findWaypoint(
-  state: MeshState,
-  source: Workload,
+  question: Question,
   waypoint: NonNullable<Workload['waypoint']>,
-  random: () => number,
 ): { readonly workload: Workload; readonly address: SocketAddress } | undefined {
+  const { state } = question;
   if (waypoint.kind === 'address') {
     const workload = state.workloadByAddress(waypoint.ip);
     return workload && { workload, address: { ip: waypoint.ip, port: waypoint.port } };
@@ -186,15 +190,13 @@ function findWaypoint(
   const service = state.service(waypoint.service);
   const [vip] = service?.vips ?? [];
   if (service === undefined || vip === undefined) return undefined;
-  return chooseEndpoint(state, source, service, { ip: vip, port: waypoint.port }, random);
+  return chooseEndpoint(question, service, { ip: vip, port: waypoint.port });
 }
 
 function chooseEndpoint(
-  state: MeshState,
-  source: Workload,
+  { state, source, random, avoided }: Question,
   service: Service,
   original: SocketAddress,
-  random: () => number,
 ): { readonly workload: Workload; readonly address: SocketAddress } | undefined {
   const wantsV6 = original.ip.includes(':');
   const usable = state
@@ -205,7 +207,11 @@ function chooseEndpoint(
         workload.addresses.length > 0 &&
         targetPort(membership, original.port) !== undefined,
     );
-  const best = preferred(source, service, usable);
+  // Passed over before the ranking: the next best place is better than one that does not answer.
+  const reachable = usable.filter(
+    ({ workload }) => !workload.addresses.some((ip) => avoided({ ip, port: fixedHbonePort })),
+  );
+  const best = preferred(source, service, reachable.length > 0 ? reachable : usable);
   const chosen = best[Math.floor(random() * best.length)];
   const port = chosen && targetPort(chosen.membership, original.port);
   if (chosen === undefined || port === undefined) return undefined;
