@@ -1,4 +1,5 @@
-import { noChanges } from '@ambit/api';
+import type { HeaderChanges } from '@ambit/api';
+import { grpcMessage, grpcOfHttp, isGrpc } from '../http/grpc.ts';
 import { HeaderList } from '../http/headers.ts';
 import type { ServerExchange } from '../http/message.ts';
 import { changeHeaders } from '../route/changes.ts';
@@ -12,29 +13,39 @@ export function localReason(status: number, flags: string): string {
   return 'upstream connect error or disconnect/reset before headers';
 }
 
+export interface LocalAnswer {
+  readonly fields?: readonly (readonly [string, string])[];
+  /** Made one after the other. */
+  readonly changes?: readonly HeaderChanges[];
+  /** For who speaks gRPC; what the status maps to when absent. */
+  readonly grpcStatus?: number;
+}
+
 /** An answer of the proxy's own. */
 export function answerLocally(
   exchange: ServerExchange,
   status: number,
   body: string,
-  changes = noChanges,
-  more: readonly (readonly [string, string])[] = [],
+  { fields = [], changes = [], grpcStatus }: LocalAnswer = {},
 ): void {
-  const grpc =
-    exchange.request.headers.get('content-type')?.startsWith('application/grpc') === true;
-  const headers = HeaderList.of(more);
-  if (grpc && status >= 400) {
+  const headers = HeaderList.of(fields);
+  const change = (): void => changes.forEach((one) => void changeHeaders(headers, one));
+  if ((status >= 400 || grpcStatus !== undefined) && isGrpc(exchange.request.headers)) {
     // A gRPC client reads its status from the trailers, here sent with the head.
     headers.set('content-type', 'application/grpc');
-    headers.set('grpc-status', String(grpcOf(status)));
-    headers.set('grpc-message', encodeURIComponent(body));
-    changeHeaders(headers, changes);
+    headers.set('grpc-status', String(grpcStatus ?? grpcOfHttp(status)));
+    if (body !== '') headers.set('grpc-message', grpcMessage(body));
+    change();
     exchange.respond({ status: 200, headers }, false);
     return;
   }
   const bytes = Buffer.from(body);
   if (bytes.length > 0 && !headers.has('content-type')) headers.set('content-type', 'text/plain');
-  changeHeaders(headers, changes);
+  change();
+  send(exchange, status, headers, bytes);
+}
+
+function send(exchange: ServerExchange, status: number, headers: HeaderList, bytes: Buffer): void {
   const hasBody =
     bytes.length > 0 && exchange.request.method !== 'HEAD' && status !== 204 && status !== 304;
   if (hasBody) headers.set('content-length', String(bytes.length));
@@ -42,19 +53,4 @@ export function answerLocally(
   if (!hasBody) return;
   exchange.write(bytes);
   exchange.end();
-}
-
-function grpcOf(status: number): number {
-  switch (status) {
-    case 400:
-      return 13;
-    case 401:
-      return 16;
-    case 403:
-      return 7;
-    case 404:
-      return 12;
-    default:
-      return status === 429 || status >= 500 ? 14 : 2;
-  }
 }

@@ -3,6 +3,7 @@ import type { HttpRoute, WeightedTarget } from '@ambit/api';
 import { noChanges } from '@ambit/api';
 import { copyBothWays } from '@ambit/core';
 import type { Downstream, WaypointContext } from '../context.ts';
+import { isGrpc } from '../http/grpc.ts';
 import type { HeaderList } from '../http/headers.ts';
 import type {
   BodySink,
@@ -18,12 +19,13 @@ import type { UpstreamCluster } from './cluster.ts';
 import type { EndpointHost } from './endpoint.ts';
 import type { UpstreamProtocol } from './connections.ts';
 import { answerLocally, localReason } from './local.ts';
+import { sendCopies } from './mirror.ts';
 import { hashOf } from './balance/hash.ts';
 import type { RequestRecord } from './record.ts';
 import type { TryOutcome } from './retry.ts';
 import { defaultRetry, grpcStatusOf, reportOf, reportOfGrpc } from './retry.ts';
 import { RetryState } from './retry-state.ts';
-import { Try, lookingOn } from './try.ts';
+import { Try } from './try.ts';
 import { valueOf, vouch } from './vouch.ts';
 
 /** A body may be repeated while this much of it is all there is. */
@@ -77,10 +79,6 @@ export class Forwarding implements ExchangeEvents, BodySink {
   }
 
   start(): void {
-    const { route } = this.#plan;
-    if (route?.timeoutMs !== undefined && route.timeoutMs > 0) {
-      this.#timeout = setTimeout(() => this.#timedOut(), route.timeoutMs);
-    }
     this.#exchange.attach(this, this);
     this.#startTry();
   }
@@ -92,8 +90,9 @@ export class Forwarding implements ExchangeEvents, BodySink {
     vouch(headers, request);
     const rewrite = route?.action.kind === 'forward' ? route.action.rewrite : {};
     let authority = rewriteAuthority(request.authority, rewrite);
-    authority = changeHeaders(headers, route?.request ?? noChanges) ?? authority;
+    // As in Envoy: what the route sets stands for what a single destination sets.
     authority = changeHeaders(headers, target.request) ?? authority;
+    authority = changeHeaders(headers, route?.request ?? noChanges) ?? authority;
     return {
       method: request.method,
       scheme: request.scheme,
@@ -111,8 +110,7 @@ export class Forwarding implements ExchangeEvents, BodySink {
   #protocol(): UpstreamProtocol {
     const { cluster } = this.#plan;
     const { request } = this.#exchange;
-    const grpc = request.headers.get('content-type')?.startsWith('application/grpc') === true;
-    const asked = cluster.http2 || (request.protocol === 'HTTP/2' && grpc);
+    const asked = cluster.http2 || (request.protocol === 'HTTP/2' && isGrpc(request.headers));
     return asked && this.#head.upgrade === undefined ? 'HTTP/2' : 'HTTP/1.1';
   }
 
@@ -133,6 +131,7 @@ export class Forwarding implements ExchangeEvents, BodySink {
   // The request's body.
 
   data(chunk: Buffer): void {
+    if (this.#done) return;
     this.#record.requestBytes += chunk.length;
     const ready = this.#try?.ready === true;
     if (this.#replayable) {
@@ -147,7 +146,11 @@ export class Forwarding implements ExchangeEvents, BodySink {
   }
 
   end(trailers: HeaderList | undefined): void {
+    if (this.#done) return;
     this.#bodyEnd = { trailers };
+    // From here on, so that nobody is late for having much to say.
+    const timeoutMs = this.#plan.route?.timeoutMs ?? 0;
+    if (timeoutMs > 0) this.#timeout = setTimeout(() => this.#timedOut(), timeoutMs);
     if (this.#try?.ready === true) this.#try.sendEnd(trailers);
     this.#mirror();
   }
@@ -351,7 +354,9 @@ export class Forwarding implements ExchangeEvents, BodySink {
     if (this.#done) return;
     this.#record.fail(status, this.#record.exhausted ? `${flags},URX` : flags, details);
     const cors = this.#record.cors ?? noChanges;
-    answerLocally(this.#exchange, status, localReason(status, flags), cors);
+    answerLocally(this.#exchange, status, localReason(status, flags), {
+      changes: [this.#plan.route?.response ?? noChanges, cors],
+    });
     this.#finish();
   }
 
@@ -364,39 +369,19 @@ export class Forwarding implements ExchangeEvents, BodySink {
     this.#record.finish();
   }
 
-  /** Sends copies to who is to look on; their answers are nobody's business. */
   #mirror(): void {
-    const mirrors = this.#plan.route?.mirrors ?? [];
-    if (mirrors.length === 0 || (!this.#replayable && this.#exchange.hasBody)) return;
-    const { random, clusters } = this.#context;
-    for (const { target, percentage } of mirrors) {
-      if (target.kind !== 'service' || random() * 100 >= percentage) continue;
-      const cluster = clusters.find(target);
-      const host = cluster && hostForCopy(cluster, random);
-      if (cluster === undefined || host === undefined) continue;
-      const authority = this.#head.authority.replace(/(:\d{1,5})?$/, '-shadow$1');
-      const head = { ...this.#head, authority, headers: this.#head.headers.clone() };
-      const shadow = new Try(lookingOn, {
-        host,
-        cluster,
-        head,
-        hasBody: this.#exchange.hasBody,
-        client: this.#downstream.peer.uri,
-        protocol: 'HTTP/1.1',
-        perTryTimeoutMs: this.#plan.route?.timeoutMs ?? shadowTimeoutMs,
-        body: [...this.#replay],
-      });
-      shadow.start();
-    }
+    const { route } = this.#plan;
+    if (route === undefined || route.mirrors.length === 0) return;
+    const { hasBody } = this.#exchange;
+    if (hasBody && !this.#replayable) return;
+    sendCopies(this.#context, route.mirrors, {
+      head: this.#head,
+      hasBody,
+      body: this.#replay,
+      client: this.#downstream.peer.uri,
+      timeoutMs: route.timeoutMs,
+    });
   }
 }
 
-/** Copies never take the place of real requests. */
-function hostForCopy(cluster: UpstreamCluster, random: () => number): EndpointHost | undefined {
-  const { maxRequests } = cluster.settings.pool;
-  if (maxRequests !== undefined && cluster.requests >= maxRequests) return undefined;
-  return cluster.pick({ random, nowMs: performance.now(), hash: undefined, exclude: noneTried });
-}
-
 const noneTried: ReadonlySet<string> = new Set();
-const shadowTimeoutMs = 15_000;

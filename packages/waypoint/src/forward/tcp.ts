@@ -1,15 +1,14 @@
-import type { TcpMatch, WeightedTarget } from '@ambit/api';
-import { cidrContains } from '@ambit/api';
 import type { ByteStream } from '@ambit/core';
-import { causeChain, copyBothWays } from '@ambit/core';
+import { causeChain, copyBothWays, parseAuthority } from '@ambit/core';
 import type { Downstream, WaypointContext } from '../context.ts';
 import { keyOf } from '../inbound/plan.ts';
-import { chooseTarget } from '../inbound/serve.ts';
+import { chooseTarget } from '../route/choose.ts';
 import { judge } from '../policy/judge.ts';
-import { sourceMatches } from '../route/match.ts';
+import type { ConnectionFacts } from '../route/l4.ts';
+import { connectionTargets } from '../route/l4.ts';
 import type { UpstreamCluster } from './cluster.ts';
 
-/** Carries a connection of which only bytes are known. */
+/** Carries a connection of which only bytes are known; `sni` is set for TLS, and empty where it names nobody. */
 export async function serveTcp(
   context: WaypointContext,
   downstream: Downstream,
@@ -20,7 +19,7 @@ export async function serveTcp(
     stream.abort(new Error(message));
     tell(context, downstream, flags, message);
   };
-  const decision = judge(context, downstream, sni === undefined ? {} : { sni });
+  const decision = judge(context, downstream, sni === undefined || sni === '' ? {} : { sni });
   if (decision.verdict === 'deny') {
     refuse('DENY', decision.denial.message);
     return;
@@ -102,58 +101,26 @@ function clusterOf(
     return workload === undefined ? 'nothing to go to' : context.clusters.direct(workload, port);
   }
   const table = context.state.routes(keyOf(service));
-  const targets = targetsFor(downstream, table?.tls ?? [], table?.tcp ?? [], sni);
+  const targets = table && connectionTargets(table, factsOf(downstream, sni));
   if (targets === undefined) {
     return context.clusters.find({ service: keyOf(service), port }) ?? 'no such service';
   }
   const chosen = chooseTarget(targets, context.random);
-  if (chosen === undefined) return 'no target has a weight';
+  if (chosen === undefined) return 'no route takes it, or no target has a weight';
   if (chosen.target.kind === 'missing') return chosen.target.why;
   return context.clusters.find(chosen.target) ?? 'no such service or subset';
 }
 
-/** The targets of the first route that matches; undefined where no route speaks of such connections. */
-function targetsFor(
-  downstream: Downstream,
-  tls: readonly {
-    matches: readonly (TcpMatch & { sniHosts: readonly string[] })[];
-    targets: readonly WeightedTarget[];
-  }[],
-  tcp: readonly { matches: readonly TcpMatch[]; targets: readonly WeightedTarget[] }[],
-  sni: string | undefined,
-): readonly WeightedTarget[] | undefined {
-  if (sni !== undefined && tls.length > 0) {
-    const route = tls.find(({ matches }) =>
-      matches.some((match) => sniMatches(match.sniHosts, sni) && tcpMatches(match, downstream)),
-    );
-    return route?.targets ?? [];
-  }
-  if (tcp.length === 0) return undefined;
-  const route = tcp.find(
-    ({ matches }) => matches.length === 0 || matches.some((match) => tcpMatches(match, downstream)),
-  );
-  return route?.targets ?? [];
-}
-
-export function sniMatches(hosts: readonly string[], sni: string): boolean {
-  const name = sni.toLowerCase();
-  return (
-    hosts.length === 0 ||
-    hosts.some((host) => (host.startsWith('*') ? name.endsWith(host.slice(1)) : name === host))
-  );
-}
-
-function tcpMatches(match: TcpMatch, downstream: Downstream): boolean {
-  const { service, port, sourceWorkload, peer } = downstream;
-  const facts = {
+/** What was asked for: an address, or a service by its name. */
+function factsOf(downstream: Downstream, sni: string | undefined): ConnectionFacts {
+  const { service, port, sourceWorkload, peer, authority } = downstream;
+  const asked = parseAuthority(authority);
+  return {
     port,
     sourceNamespace: sourceWorkload?.namespace ?? peer.namespace,
     sourceLabels: sourceWorkload?.labels ?? [],
+    destinations:
+      asked.ok && asked.value.kind === 'address' ? [asked.value.ip] : (service?.vips ?? []),
+    sni,
   };
-  if (!sourceMatches(match, facts)) return false;
-  const vips = service?.vips ?? [];
-  return (
-    match.destinationSubnets.length === 0 ||
-    match.destinationSubnets.some((range) => vips.some((ip) => cidrContains(range, ip)))
-  );
 }

@@ -41,6 +41,8 @@ export interface ExchangeEvents {
 export interface ServerExchange {
   readonly request: RequestHead;
   readonly hasBody: boolean;
+  /** The client is gone: an answer would reach nobody. */
+  readonly gone: boolean;
   /** Says who listens; called once, before the first byte of the body is read. */
   attach(events: ExchangeEvents, body: BodySink): void;
   pauseBody(): void;

@@ -148,7 +148,9 @@ function wishesOf(
 ): Result<Pick<RequestHead, 'upgrade' | 'expectContinue'>, HttpError> {
   const expect = headers.get('expect')?.toLowerCase();
   if (expect !== undefined && expect !== '100-continue') return bad('an unknown Expect', 417);
-  const upgrade = options.has('upgrade') ? headers.get('upgrade')?.toLowerCase() : undefined;
+  const wanted = options.has('upgrade') ? headers.get('upgrade')?.toLowerCase() : undefined;
+  // Clients offer HTTP/2 this way with any request and are content with HTTP/1.1.
+  const upgrade = wanted === 'h2c' ? undefined : wanted;
   if (upgrade !== undefined && framing.kind !== 'none') return bad('an upgrade with a body');
   return ok({ upgrade: old ? undefined : upgrade, expectContinue: expect !== undefined && !old });
 }

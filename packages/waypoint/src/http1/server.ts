@@ -279,6 +279,10 @@ class Exchange implements ServerExchange {
     else if (waited.length > 0) this.#connection.resume();
   }
 
+  get gone(): boolean {
+    return this.#over;
+  }
+
   /** What comes before anybody listens waits, and the client with it. */
   bodyData(chunk: Buffer): void {
     if (this.#body !== undefined) {

@@ -69,7 +69,7 @@ export class Http2ClientConnection implements ClientConnection {
       },
       { endStream: !hasBody, waitForTrailers: hasBody },
     );
-    return new Exchange(stream, events, () => {
+    return new Exchange(stream, head.method === 'HEAD', events, () => {
       this.#active -= 1;
       if (!this.closed) this.#options.onFree(this);
     });
@@ -92,7 +92,12 @@ class Exchange implements ClientExchange {
   #received: HeaderList | undefined;
   #ended = false;
 
-  constructor(stream: ClientHttp2Stream, events: ResponseEvents, over: () => void) {
+  constructor(
+    stream: ClientHttp2Stream,
+    isHead: boolean,
+    events: ResponseEvents,
+    over: () => void,
+  ) {
     this.#stream = stream;
     this.#events = events;
     stream.on('headers', (headers, _flags, raw?: readonly string[]) => {
@@ -101,11 +106,16 @@ class Exchange implements ClientExchange {
         this.#told((one) => one.informational({ status, headers: fieldsOf(raw ?? []) }));
     });
     stream.on('response', (headers, flags, raw?: readonly string[]) => {
-      const hasBody = (flags & constants.NGHTTP2_FLAG_END_STREAM) === 0;
+      const status = Number(headers[':status']);
+      const bodiless = isHead || status === 204 || status === 304;
+      const hasBody = !bodiless && (flags & constants.NGHTTP2_FLAG_END_STREAM) === 0;
       if (!hasBody) this.#ended = true;
-      this.#told((one) =>
-        one.response({ status: Number(headers[':status']), headers: fieldsOf(raw ?? []) }, hasBody),
-      );
+      this.#told((one) => one.response({ status, headers: fieldsOf(raw ?? []) }, hasBody));
+      if (!hasBody) {
+        // The end of the stream may come by itself, without a byte.
+        stream.resume();
+        return;
+      }
       // Only now: over a stream of JavaScript the bytes would be here before the word of their head.
       stream.on('data', (chunk: Buffer) => this.#events?.data(chunk));
     });

@@ -110,6 +110,7 @@ function headOf(raw: readonly string[]): RequestHead {
   const authority = authorityOf(pseudo.get(':authority'), headers.get('host'));
   const path = pseudo.get(':path') ?? '';
   if (!pathForm.test(path)) throw malformed('no good :path');
+  const expectContinue = headers.get('expect')?.toLowerCase() === '100-continue';
   headers.delete('host');
   headers.delete('expect');
   return {
@@ -120,7 +121,7 @@ function headOf(raw: readonly string[]): RequestHead {
     headers,
     protocol: 'HTTP/2',
     upgrade: undefined,
-    expectContinue: false,
+    expectContinue,
   };
 }
 
@@ -171,6 +172,14 @@ class Exchange implements ServerExchange {
     });
     stream.on('data', (chunk: Buffer) => body.data(chunk));
     stream.on('end', () => body.end(trailers));
+    // Only now is the body wanted: whoever was refused never sent it.
+    if (this.request.expectContinue && this.hasBody && !stream.destroyed) {
+      stream.additionalHeaders({ ':status': 100 });
+    }
+  }
+
+  get gone(): boolean {
+    return this.#over || this.#stream.destroyed;
   }
 
   pauseBody(): void {

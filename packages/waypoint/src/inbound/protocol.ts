@@ -1,4 +1,5 @@
 import type { ByteSink, ByteStream } from '@ambit/core';
+import { serverNameOf } from './sni.ts';
 
 export type Protocol = 'http1' | 'http2' | 'tls' | 'tcp';
 
@@ -11,10 +12,13 @@ const http2Words: ReadonlySet<string> = new Set([
   'kubernetes.io/h2c',
 ]);
 const tcpWords: ReadonlySet<string> = new Set(['tcp', 'mongo', 'mysql', 'redis', 'udp']);
-const tlsWords: ReadonlySet<string> = new Set(['tls', 'https']);
+const tlsWords: ReadonlySet<string> = new Set(['tls', 'https', 'kubernetes.io/wss']);
+/** Of SMTP, DNS, MySQL and MongoDB: as in Istio, nobody waits there for a client that waits for its server. */
+const serverFirstPorts: ReadonlySet<number> = new Set([25, 53, 3306, 27017]);
 
-/** What a port says of itself: `appProtocol` first, then the part of its name before a dash. */
+/** What a port says of itself: `appProtocol` first, then the part of its name before a dash, then its number. */
 export function declaredProtocol(port: {
+  readonly port?: number;
   readonly name: string;
   readonly appProtocol: string;
 }): 'http' | 'http2' | 'tls' | 'tcp' | undefined {
@@ -23,7 +27,7 @@ export function declaredProtocol(port: {
   if (http1Words.has(known)) return 'http';
   if (http2Words.has(known)) return 'http2';
   if (tlsWords.has(known)) return 'tls';
-  return tcpWords.has(known) ? 'tcp' : undefined;
+  return tcpWords.has(known) || serverFirstPorts.has(port.port ?? 0) ? 'tcp' : undefined;
 }
 
 const preface = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n');
@@ -70,7 +74,7 @@ class Peeked implements ByteStream {
 
   look(timeoutMs: number): Promise<Sniffed> {
     return new Promise((resolve) => {
-      const timer = setTimeout(() => this.#settle?.('tcp'), timeoutMs);
+      const timer = setTimeout(() => this.#settle?.(protocolOf(this.#bytes) ?? 'tcp'), timeoutMs);
       this.#settle = (protocol) => {
         this.#settle = undefined;
         clearTimeout(timer);
@@ -101,6 +105,8 @@ class Peeked implements ByteStream {
     }
     this.#bytes = this.#bytes.length === 0 ? chunk : Buffer.concat([this.#bytes, chunk]);
     const protocol = protocolOf(this.#bytes);
+    // Routes and policies of TLS are by name, so all of the hello is waited for.
+    if (protocol === 'tls' && serverNameOf(this.#bytes) === 'more') return;
     if (protocol !== undefined) this.#settle?.(protocol);
   }
 

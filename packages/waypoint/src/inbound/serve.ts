@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import type { CorsPolicy, HeaderChanges, HttpRoute, Target, WeightedTarget } from '@ambit/api';
+import type { CorsPolicy, HeaderChanges, HttpRoute } from '@ambit/api';
 import { noChanges } from '@ambit/api';
 import type { Downstream, WaypointContext } from '../context.ts';
 import type { UpstreamCluster } from '../forward/cluster.ts';
@@ -12,7 +12,8 @@ import { normalizePath } from '../http/path.ts';
 import { factsOf, judge, remoteIpOf } from '../policy/judge.ts';
 import type { TokenOutcome } from '../policy/tokens.ts';
 import { locationOf } from '../route/changes.ts';
-import { stringMatches } from '../route/match.ts';
+import { chooseTarget } from '../route/choose.ts';
+import { judgeCors } from '../route/cors.ts';
 import { keyOf } from './plan.ts';
 
 /** Serves one request: normalises, judges, routes, and answers or carries it on. */
@@ -25,9 +26,13 @@ export function serveRequest(
   introduce(context, downstream, request);
   if (!request.headers.has('x-request-id')) request.headers.append('x-request-id', randomUUID());
   const record = new RequestRecord(context, downstream, request);
-  const refuse = (status: number, flags: string, details: string, body: string, more?: Fields) => {
+  const refuse: Refuse = (status, flags, details, body, { fields, changes, grpcStatus } = {}) => {
     record.fail(status, flags, details);
-    answerLocally(exchange, status, body, record.cors ?? noChanges, more);
+    answerLocally(exchange, status, body, {
+      changes: [changes ?? noChanges, record.cors ?? noChanges],
+      ...(fields === undefined ? {} : { fields }),
+      ...(grpcStatus === undefined ? {} : { grpcStatus }),
+    });
     record.finish();
   };
   const path = normalizePath(request.path);
@@ -36,14 +41,19 @@ export function serveRequest(
     refuse(400, 'DPE', 'path_normalization_failed', path.error);
     return;
   }
+  if (request.upgrade !== undefined && request.upgrade !== 'websocket') {
+    refuse(403, '-', 'upgrade_failed', '');
+    return;
+  }
   // What is judged below is what is forwarded: there is only this one path from here on.
   request.path = path.value;
   const { targets, gateway } = downstream;
   const judged = (token: TokenOutcome): void => {
     if (token.kind === 'invalid') {
-      refuse(401, '-', 'jwt_authn_access_denied', token.message, [
-        ['www-authenticate', `Bearer realm="http://${request.authority}/", error="invalid_token"`],
-      ]);
+      const challenge = `Bearer realm="http://${request.authority}/", error="invalid_token"`;
+      refuse(401, '-', 'jwt_authn_access_denied', token.message, {
+        fields: [['www-authenticate', challenge]],
+      });
       return;
     }
     const facts = factsOf(request, token.kind === 'valid' ? token.token : undefined);
@@ -68,8 +78,14 @@ export function serveRequest(
   });
 }
 
-type Fields = readonly (readonly [string, string])[];
-type Refuse = (status: number, flags: string, details: string, body: string, more?: Fields) => void;
+interface More {
+  readonly fields?: readonly (readonly [string, string])[];
+  /** Of the route. */
+  readonly changes?: HeaderChanges;
+  /** For who speaks gRPC, where it is not what the status maps to. */
+  readonly grpcStatus?: number;
+}
+type Refuse = (status: number, flags: string, details: string, body: string, more?: More) => void;
 
 function route(
   context: WaypointContext,
@@ -100,14 +116,12 @@ function route(
     return;
   }
   record.route = found.name;
+  const serving: Serving = { context, downstream, exchange, record, refuse };
   const origin = exchange.request.headers.get('origin');
   if (found.cors !== undefined && origin !== undefined) {
-    const answered = serveCors(found.cors, origin, exchange, record);
-    if (answered) return;
+    if (answersCors(serving, found.cors, origin)) return;
   }
-  withFault(context, found, record, refuse, () =>
-    act({ context, downstream, exchange, record, refuse }, found),
-  );
+  withFault(serving, found, () => act(serving, found));
 }
 
 const unchanged = { request: noChanges, response: noChanges };
@@ -158,13 +172,17 @@ function act({ context, downstream, exchange, record, refuse }: Serving, found: 
     case 'redirect': {
       const location = locationOf(action.redirect, { ...request, port: downstream.port });
       record.details = 'direct_response';
-      refuse(action.redirect.status, '-', 'direct_response', '', [['location', location]]);
+      refuse(action.redirect.status, '-', 'direct_response', '', {
+        fields: [['location', location]],
+        changes: found.response,
+      });
       return;
     }
     case 'respond':
-      refuse(action.status, '-', 'direct_response', action.body, [
-        ['content-type', action.contentType],
-      ]);
+      refuse(action.status, '-', 'direct_response', action.body, {
+        fields: action.body === '' ? [] : [['content-type', action.contentType]],
+        changes: found.response,
+      });
       return;
     case 'forward': {
       const target = chooseTarget(action.targets, context.random);
@@ -172,7 +190,8 @@ function act({ context, downstream, exchange, record, refuse }: Serving, found: 
         const why =
           target?.target.kind === 'missing' ? target.target.why : 'no target has a weight';
         context.logger.debug({ route: found.name, why }, 'request to a missing backend');
-        refuse(500, 'NC', 'cluster_not_found', '');
+        // To gRPC a backend that is not there is one that is not available (GRPCRoute).
+        refuse(500, 'NC', 'cluster_not_found', '', { changes: found.response, grpcStatus: 14 });
         return;
       }
       const cluster = context.clusters.find(target.target);
@@ -192,40 +211,23 @@ function act({ context, downstream, exchange, record, refuse }: Serving, found: 
   }
 }
 
-export function chooseTarget<T extends { readonly weight: number; readonly target: Target }>(
-  targets: readonly T[],
-  random: () => number,
-): T | undefined {
-  const [only] = targets;
-  if (targets.length === 1) return only !== undefined && only.weight > 0 ? only : undefined;
-  const sum = targets.reduce((total, { weight }) => total + weight, 0);
-  let at = random() * sum;
-  for (const target of targets) {
-    at -= target.weight;
-    if (at < 0) return target;
-  }
-  return undefined;
-}
-
-export type { WeightedTarget };
-
 /** Delays and refuses on purpose, where the route asks for it. */
 function withFault(
-  { random }: WaypointContext,
-  { fault }: HttpRoute,
-  record: RequestRecord,
-  refuse: Refuse,
+  { context: { random }, exchange, record, refuse }: Serving,
+  { fault, response }: HttpRoute,
   go: () => void,
 ): void {
   const { delay, abort } = fault;
   const then = (): void => {
-    if (abort !== undefined && random() * 100 < abort.percentage) {
-      refuse(
-        abort.status,
-        record.flags === 'DI' ? 'DI,FI' : 'FI',
-        'fault_filter_abort',
-        'fault filter abort',
-      );
+    if (exchange.gone) {
+      record.fail(0, 'DI,DC', 'downstream_remote_disconnect');
+      record.finish();
+    } else if (abort !== undefined && random() * 100 < abort.percentage) {
+      const flags = record.flags === 'DI' ? 'DI,FI' : 'FI';
+      refuse(abort.status, flags, 'fault_filter_abort', 'fault filter abort', {
+        changes: response,
+        ...(abort.grpcStatus === undefined ? {} : { grpcStatus: abort.grpcStatus }),
+      });
     } else go();
   };
   if (delay === undefined || random() * 100 >= delay.percentage) {
@@ -237,49 +239,14 @@ function withFault(
 }
 
 /** True when the request was a preflight that has been answered; otherwise the answer's fields are noted. */
-function serveCors(
-  cors: CorsPolicy,
-  origin: string,
-  exchange: ServerExchange,
-  record: RequestRecord,
-): boolean {
-  const { request } = exchange;
-  const allowed = cors.allowOrigins.some(
-    (one) => (one.kind === 'exact' && one.value === '*') || stringMatches(one, origin),
-  );
-  const preflight =
-    request.method === 'OPTIONS' && request.headers.has('access-control-request-method');
-  if (!allowed) {
-    if (!preflight || cors.forwardUnmatchedPreflights) return false;
-    record.fail(200, '-', 'cors_response');
-    answerLocally(exchange, 200, '');
-    record.finish();
-    return true;
-  }
-  const set: (readonly [string, string])[] = [['access-control-allow-origin', origin]];
-  if (cors.allowCredentials) set.push(['access-control-allow-credentials', 'true']);
-  if (!preflight) {
-    if (cors.exposeHeaders.length > 0) {
-      set.push(['access-control-expose-headers', cors.exposeHeaders.join(',')]);
-    }
-    record.cors = changes(set);
+function answersCors({ exchange, record }: Serving, cors: CorsPolicy, origin: string): boolean {
+  const outcome = judgeCors(cors, origin, exchange.request);
+  if (outcome.kind === 'go') {
+    record.cors = outcome.changes;
     return false;
   }
-  if (cors.allowMethods.length > 0) {
-    set.push(['access-control-allow-methods', cors.allowMethods.join(',')]);
-  }
-  if (cors.allowHeaders.length > 0) {
-    set.push(['access-control-allow-headers', cors.allowHeaders.join(',')]);
-  }
-  if (cors.maxAgeSeconds !== undefined) {
-    set.push(['access-control-max-age', String(cors.maxAgeSeconds)]);
-  }
   record.fail(200, '-', 'cors_response');
-  answerLocally(exchange, 200, '', changes(set));
+  answerLocally(exchange, 200, '', { changes: [outcome.changes] });
   record.finish();
   return true;
-}
-
-function changes(set: HeaderChanges['set']): HeaderChanges {
-  return { remove: [], set, add: [] };
 }

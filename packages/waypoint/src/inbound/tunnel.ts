@@ -107,7 +107,10 @@ async function protocolFor(
   const sniffed = await sniff(stream, sniffTimeoutMs);
   if (protocol === undefined || protocol === 'tls') return sniffed;
   const isHttp: readonly Protocol[] = ['http1', 'http2'];
-  return isHttp.includes(sniffed.protocol) ? sniffed : { ...sniffed, protocol: 'http1' };
+  if (isHttp.includes(sniffed.protocol)) return sniffed;
+  // Whoever says nothing yet will speak what the port says.
+  const quiet = protocol === 'http2' && sniffed.bytes.length === 0;
+  return { ...sniffed, protocol: quiet ? 'http2' : 'http1' };
 }
 
 function serve(
@@ -144,11 +147,17 @@ function serve(
     case 'tcp': {
       const carried = { ...opaque };
       open.add(carried);
-      void serveTcp(context, downstream, stream, serverNameOf(bytes)).finally(() =>
+      void serveTcp(context, downstream, stream, sniOf(protocol, bytes)).finally(() =>
         open.remove(carried),
       );
     }
   }
+}
+
+function sniOf(protocol: 'tls' | 'tcp', bytes: Buffer): string | undefined {
+  if (protocol === 'tcp') return undefined;
+  const read = serverNameOf(bytes);
+  return read === 'more' ? '' : (read.name ?? '');
 }
 
 function addressOf(

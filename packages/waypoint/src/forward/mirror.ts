@@ -1,0 +1,60 @@
+import type { Mirror } from '@ambit/api';
+import type { WaypointContext } from '../context.ts';
+import { isGrpc } from '../http/grpc.ts';
+import type { RequestHead } from '../http/message.ts';
+import type { UpstreamCluster } from './cluster.ts';
+import type { EndpointHost } from './endpoint.ts';
+import { Try, lookingOn } from './try.ts';
+
+/** A whole request, of which copies are to be sent. */
+export interface Mirrored {
+  readonly head: RequestHead;
+  readonly hasBody: boolean;
+  readonly body: readonly Buffer[];
+  readonly client: string;
+  readonly timeoutMs: number | undefined;
+}
+
+const shadowTimeoutMs = 15_000;
+
+/** Sends copies to who is to look on; their answers are nobody's business. */
+export function sendCopies(
+  { random, clusters }: Pick<WaypointContext, 'random' | 'clusters'>,
+  mirrors: readonly Mirror[],
+  request: Mirrored,
+): void {
+  for (const { target, percentage } of mirrors) {
+    if (target.kind !== 'service' || random() * 100 >= percentage) continue;
+    const cluster = clusters.find(target);
+    const host = cluster && hostForCopy(cluster, random);
+    if (cluster !== undefined && host !== undefined) sendCopy(request, cluster, host);
+  }
+}
+
+function sendCopy(
+  { head, hasBody, body, client, timeoutMs }: Mirrored,
+  cluster: UpstreamCluster,
+  host: EndpointHost,
+): void {
+  const authority = head.authority.replace(/(:\d{1,5})?$/, '-shadow$1');
+  const copy = new Try(lookingOn, {
+    host,
+    cluster,
+    head: { ...head, authority, headers: head.headers.clone() },
+    hasBody,
+    client,
+    protocol: cluster.http2 || isGrpc(head.headers) ? 'HTTP/2' : 'HTTP/1.1',
+    perTryTimeoutMs: timeoutMs ?? shadowTimeoutMs,
+    body: [...body],
+  });
+  copy.start();
+}
+
+/** Copies never take the place of real requests. */
+function hostForCopy(cluster: UpstreamCluster, random: () => number): EndpointHost | undefined {
+  const { maxRequests } = cluster.settings.pool;
+  if (maxRequests !== undefined && cluster.requests >= maxRequests) return undefined;
+  return cluster.pick({ random, nowMs: performance.now(), hash: undefined, exclude: noneTried });
+}
+
+const noneTried: ReadonlySet<string> = new Set();
