@@ -11,6 +11,8 @@ export type HashKey =
       readonly path: string;
       /** 0 for a cookie of the browser's session; absent: no cookie is made. */
       readonly ttlSeconds?: number;
+      /** Further attributes of a cookie that is made; no value where it is empty. */
+      readonly attributes?: readonly (readonly [name: string, value: string])[];
     }
   | { readonly kind: 'source-ip' };
 

@@ -223,7 +223,13 @@ const hashKey: Decoder<HashKey> = object((f): HashKey => {
   if (kind === 'source-ip') return { kind };
   const name = f.get('name', text);
   if (kind !== 'cookie') return { kind, name };
-  return { kind, name, path: f.get('path', text), ...f.optional('ttlSeconds', number) };
+  return {
+    kind,
+    name,
+    path: f.get('path', text),
+    ...f.optional('ttlSeconds', number),
+    ...f.optional('attributes', labels),
+  };
 });
 
 const balancing: Decoder<Balancing> = object((f): Balancing => {

@@ -135,18 +135,6 @@ const refusedSettings: readonly (readonly [string, string])[] = [
     'connectionPool.tcp.tcpKeepalive',
     'connections to workloads are HBONE sessions with pings of their own; remove it',
   ],
-  ['loadBalancer.consistentHash.httpCookie.attributes', 'is not there yet; remove it'],
-  ['loadBalancer.localityLbSetting.distribute', 'is not there yet; use failover'],
-  [
-    'loadBalancer.localityLbSetting.failover',
-    'is not there yet; nearer localities come first anyhow',
-  ],
-  [
-    'loadBalancer.localityLbSetting.failoverPriority',
-    'is not there yet; nearer localities come first anyhow',
-  ],
-  ['loadBalancer.warmupDurationSecs', 'is not there yet; remove it'],
-  ['loadBalancer.warmup', 'is not there yet; remove it'],
   ['connectionPool.http.useClientProtocol', 'is not there yet; name the protocol by the port'],
   ['connectionPool.http.h2UpgradePolicy', 'is not there yet; name the protocol by the port'],
   ['connectionPool.http.maxConcurrentStreams', 'is for HTTP/2 and not there yet; remove it'],

@@ -1,8 +1,5 @@
 import type {
-  Balancing,
   Cluster,
-  HashKey,
-  OutlierDetection,
   PoolLimits,
   ServiceKey,
   Subset,
@@ -18,6 +15,8 @@ import { objectKey } from '../kube/decode/fields.ts';
 import type { SettingsSpec, TrafficPolicySpec } from '../resources/destination-rule.ts';
 import { durationMs } from './duration.ts';
 import { hostnameOf, serviceOfHost } from './istio-host.ts';
+import { compileLoadBalancer } from './load-balancer.ts';
+import { compileOutlierDetection } from './outlier-detection.ts';
 
 export interface CompiledDestinationRule {
   readonly key: string;
@@ -140,71 +139,20 @@ function compileSettings(
   path: string,
   report: Report,
 ): TrafficSettings {
-  const outlier = spec.outlierDetection && compileOutlier(spec.outlierDetection, path, report);
+  const outlier =
+    spec.outlierDetection && compileOutlierDetection(spec.outlierDetection, path, report);
   const tls = spec.tls && compileTls(spec.tls, path, report);
-  const enabled = spec.loadBalancer?.localityLbSetting?.enabled;
+  const { warmup, ...inherited } = base;
+  const balancer = spec.loadBalancer && compileLoadBalancer(spec.loadBalancer, path, report);
   return {
-    ...base,
-    balancing: compileBalancing(spec.loadBalancer, path, report) ?? base.balancing,
-    locality: enabled === undefined ? base.locality : { ...base.locality, enabled },
+    ...inherited,
+    ...(balancer ?? (warmup === undefined ? {} : { warmup })),
     pool:
       spec.connectionPool === undefined
         ? base.pool
         : compilePool(spec.connectionPool, path, report),
     ...(outlier === undefined ? {} : { outlier }),
     ...(tls === undefined ? {} : { tls }),
-  };
-}
-
-function compileBalancing(
-  spec: SettingsSpec['loadBalancer'],
-  path: string,
-  report: Report,
-): Balancing | undefined {
-  if (spec === undefined) return undefined;
-  if (spec.consistentHash !== undefined) {
-    const { ringHash, maglev, minimumRingSize } = spec.consistentHash;
-    const key = compileHashKey(spec.consistentHash, `${path}.loadBalancer.consistentHash`, report);
-    if (key === undefined) return undefined;
-    if (maglev !== undefined) return { kind: 'maglev', key, tableSize: maglev.tableSize ?? 65_537 };
-    const size = ringHash?.minimumRingSize ?? minimumRingSize ?? 1024;
-    return { kind: 'ring-hash', key, minimumRingSize: size };
-  }
-  switch (spec.simple) {
-    case 'ROUND_ROBIN':
-      return { kind: 'round-robin' };
-    case 'RANDOM':
-      return { kind: 'random' };
-    case 'PASSTHROUGH':
-      return { kind: 'passthrough' };
-    case 'LEAST_CONN':
-    case 'LEAST_REQUEST':
-      return { kind: 'least-request' };
-    default:
-      return undefined;
-  }
-}
-
-function compileHashKey(
-  spec: NonNullable<NonNullable<SettingsSpec['loadBalancer']>['consistentHash']>,
-  path: string,
-  report: Report,
-): HashKey | undefined {
-  if (spec.httpHeaderName !== undefined) return { kind: 'header', name: spec.httpHeaderName };
-  if (spec.httpQueryParameterName !== undefined)
-    return { kind: 'query', name: spec.httpQueryParameterName };
-  if (spec.useSourceIp === true) return { kind: 'source-ip' };
-  const { httpCookie } = spec;
-  if (httpCookie?.name === undefined) {
-    report(path, 'needs one of httpHeaderName, httpCookie, useSourceIp and httpQueryParameterName');
-    return undefined;
-  }
-  const ttl = httpCookie.ttl === undefined ? undefined : durationMs(httpCookie.ttl);
-  return {
-    kind: 'cookie',
-    name: httpCookie.name,
-    path: httpCookie.path ?? '/',
-    ...(ttl === undefined ? {} : { ttlSeconds: ttl / 1000 }),
   };
 }
 
@@ -233,24 +181,6 @@ function compilePool(
       ms(http?.idleTimeout, 'http.idleTimeout') ??
       ms(tcp?.idleTimeout, 'tcp.idleTimeout') ??
       defaultPool.idleTimeoutMs,
-  };
-}
-
-function compileOutlier(
-  spec: NonNullable<SettingsSpec['outlierDetection']>,
-  path: string,
-  report: Report,
-): OutlierDetection {
-  const at = `${path}.outlierDetection`;
-  return {
-    consecutive5xx: spec.consecutive5xxErrors ?? 5,
-    consecutiveGatewayErrors: spec.consecutiveGatewayErrors ?? 0,
-    consecutiveLocalOrigin: spec.consecutiveLocalOriginFailures ?? 5,
-    splitExternalLocalOrigin: spec.splitExternalLocalOriginErrors ?? false,
-    intervalMs: lengthOf(spec.interval, `${at}.interval`, report) ?? 10_000,
-    baseEjectionMs: lengthOf(spec.baseEjectionTime, `${at}.baseEjectionTime`, report) ?? 30_000,
-    maxEjectionPercent: spec.maxEjectionPercent ?? 10,
-    minHealthPercent: spec.minHealthPercent ?? 0,
   };
 }
 

@@ -81,7 +81,7 @@ function retryPolicy(
     backoffMs,
     // Envoy's ratio, which users of the field know.
     maxBackoffMs: backoffMs * 10,
-    remoteLocalities: true,
+    remoteLocalities: false,
     ignorePreviousHosts: true,
     // Whoever lists statuses says that requests which got them are to be repeated, of whatever method.
     evenIfNotIdempotent: statuses.length > 0,

@@ -543,7 +543,7 @@ describe('timeouts and retries', () => {
     statuses: [],
     backoffMs: 25,
     maxBackoffMs: 250,
-    remoteLocalities: true,
+    remoteLocalities: false,
     ignorePreviousHosts: true,
     evenIfNotIdempotent: false,
   };

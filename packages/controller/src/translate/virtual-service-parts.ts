@@ -18,7 +18,8 @@ export interface PartsCompiler {
 }
 
 /** Istio's own, for a policy that does not say. */
-const defaultRetryOn = 'connect-failure,refused-stream,unavailable,cancelled,503';
+const defaultRetryOn =
+  'connect-failure,refused-stream,reset-before-request,unavailable,cancelled,503';
 
 export function compileDuration(
   text: string | undefined,

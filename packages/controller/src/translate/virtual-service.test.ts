@@ -561,7 +561,6 @@ describe('DestinationRule', () => {
       },
     });
     expect(problems.map(({ field }) => field).sort()).toEqual([
-      'spec.trafficPolicy.loadBalancer.warmup',
       'spec.trafficPolicy.proxyProtocol',
       'spec.workloadSelector',
     ]);

@@ -26,7 +26,8 @@ import type { TryOutcome } from './retry.ts';
 import { defaultRetry, grpcStatusOf, reportOf, reportOfGrpc } from './retry.ts';
 import { RetryState } from './retry-state.ts';
 import { Try } from './try.ts';
-import { valueOf, vouch } from './vouch.ts';
+import { vouch } from './vouch.ts';
+import { setCookie, valueOf } from './hash-key.ts';
 
 /** A body may be repeated while this much of it is all there is. */
 const maxReplayBytes = 64 * 1024;
@@ -121,9 +122,7 @@ export class Forwarding implements ExchangeEvents, BodySink {
     if (value !== undefined) return hashOf(value);
     if (balancing.key.kind !== 'cookie' || balancing.key.ttlSeconds === undefined) return undefined;
     const made = randomUUID();
-    const { name, path, ttlSeconds } = balancing.key;
-    const age = ttlSeconds > 0 ? `; Max-Age=${ttlSeconds}` : '';
-    this.#cookie = `${name}=${made}; Path=${path}${age}; HttpOnly`;
+    this.#cookie = setCookie(balancing.key, made);
     return hashOf(made);
   }
   #cookie: string | undefined;

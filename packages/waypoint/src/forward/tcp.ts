@@ -7,6 +7,7 @@ import { judge } from '../policy/judge.ts';
 import type { ConnectionFacts } from '../route/l4.ts';
 import { connectionTargets } from '../route/l4.ts';
 import type { UpstreamCluster } from './cluster.ts';
+import { hashOfSource } from './hash-key.ts';
 
 /** Carries a connection of which only bytes are known; `sni` is set for TLS, and empty where it names nobody. */
 export async function serveTcp(
@@ -32,7 +33,7 @@ export async function serveTcp(
   const host = cluster.pick({
     random: context.random,
     nowMs: performance.now(),
-    hash: undefined,
+    hash: hashOfSource(cluster.settings, downstream.source.ip),
     exclude: new Set(),
   });
   if (host === undefined) {
@@ -41,6 +42,7 @@ export async function serveTcp(
   }
   const { maxConnections } = cluster.settings.pool;
   if (maxConnections !== undefined && cluster.requests >= maxConnections) {
+    cluster.observer.overflowed(cluster.name, 'connections');
     refuse('UO', 'as many connections as allowed');
     return;
   }
@@ -48,6 +50,7 @@ export async function serveTcp(
   cluster.requests += 1;
   try {
     const upstream = await context.open(host, downstream.peer.uri, cluster);
+    cluster.report(host, 'success', performance.now());
     const copy = copyBothWays(stream, upstream);
     const figures = context.metrics.tcp({
       source: downstream.sourceWorkload,

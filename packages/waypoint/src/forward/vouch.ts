@@ -1,4 +1,3 @@
-import type { HashKey } from '@ambit/api';
 import type { Downstream, WaypointContext } from '../context.ts';
 import type { HeaderList } from '../http/headers.ts';
 import type { RequestHead } from '../http/message.ts';
@@ -32,26 +31,4 @@ export function vouch(headers: HeaderList, request: RequestHead): void {
   const trace = continueTrace((name) => request.headers.get(name), tracing);
   for (const name of traceHeaderNames) headers.delete(name);
   for (const [name, value] of traceHeaders(trace)) headers.set(name, value);
-}
-
-/** What requests that belong together share; undefined where this one has nothing of the kind. */
-export function valueOf(key: HashKey, request: RequestHead, sourceIp: string): string | undefined {
-  switch (key.kind) {
-    case 'header':
-      return request.headers.get(key.name.toLowerCase());
-    case 'source-ip':
-      return sourceIp;
-    case 'query': {
-      const at = request.path.indexOf('?');
-      return new URLSearchParams(at < 0 ? '' : request.path.slice(at)).get(key.name) ?? undefined;
-    }
-    case 'cookie':
-      return request.headers
-        .all('cookie')
-        .flatMap((line) => line.split(';'))
-        .map((pair) => pair.trim().split('='))
-        .find(([name]) => name === key.name)
-        ?.slice(1)
-        .join('=');
-  }
 }
