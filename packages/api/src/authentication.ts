@@ -6,6 +6,7 @@ export type TokenLocation =
   | { readonly kind: 'query' | 'cookie'; readonly name: string };
 
 export interface JwtRule {
+  /** Empty: any issuer whose tokens the keys verify. */
   readonly issuer: string;
   /** Empty: any audience. */
   readonly audiences: readonly string[];
@@ -16,6 +17,8 @@ export interface JwtRule {
     | { readonly kind: 'none'; readonly why: string };
   readonly from: readonly TokenLocation[];
   readonly forwardOriginalToken: boolean;
+  /** Claims whose text is a list of words, for example `scope`. */
+  readonly spaceDelimitedClaims: readonly string[];
   readonly outputPayloadToHeader?: string;
   readonly outputClaimsToHeaders: readonly {
     readonly header: string;
@@ -29,4 +32,6 @@ export interface RequestAuthentication {
   readonly namespace: string;
   readonly targets: readonly PolicyTarget[];
   readonly rules: readonly JwtRule[];
+  /** It could not be read, so that nobody knows what it would have demanded: every request is refused. */
+  readonly broken: boolean;
 }

@@ -402,6 +402,7 @@ const jwtRule: Decoder<JwtRule> = object((f) => ({
   keys: f.get('keys', keys),
   from: f.get('from', list(tokenLocation)),
   forwardOriginalToken: f.get('forwardOriginalToken', boolean),
+  spaceDelimitedClaims: f.get('spaceDelimitedClaims', list(text)),
   ...f.optional('outputPayloadToHeader', text),
   outputClaimsToHeaders: f.get(
     'outputClaimsToHeaders',
@@ -414,6 +415,7 @@ export const decodeAuthentication: Decoder<RequestAuthentication> = object((f) =
   namespace: f.get('namespace', text),
   targets: f.get('targets', list(policyTarget)),
   rules: f.get('rules', list(jwtRule)),
+  broken: f.get('broken', boolean),
 }));
 
 export const decodeGateway: Decoder<Gateway> = object((f) => ({

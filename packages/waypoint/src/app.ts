@@ -34,6 +34,7 @@ import { createClusterObserver } from './observe/cluster-observer.ts';
 import { createWaypointMetrics } from './observe/metrics.ts';
 import { PolicyCache } from './policy/cache.ts';
 import { createJwksSource } from './policy/jwks.ts';
+import { keyServers } from './policy/key-servers.ts';
 import { createTokenVerifier } from './policy/tokens.ts';
 import { RouteIndexes } from './route/indexes.ts';
 
@@ -132,6 +133,13 @@ export async function startWaypoint(config: WaypointConfig, deps: WaypointDeps):
   const gateway = (): Gateway | undefined =>
     state.gateway(`${config.namespace}/${config.gatewayName}`);
   const random = deps.random ?? Math.random;
+  const jwks = createJwksSource({
+    ...keyServers({ state, clusters, open, identity, random }),
+    onFailure: (uri, error) => {
+      metrics.rejected('jwks-fetch');
+      logger.warn({ uri, error }, 'keys for tokens not fetched; the last good ones hold');
+    },
+  });
   const context: WaypointContext = {
     state,
     bindings: new Bindings(state, gateway),
@@ -140,7 +148,7 @@ export async function startWaypoint(config: WaypointConfig, deps: WaypointDeps):
     client: createMeshClient({ state, clusters, open, identity, random }),
     routes: new RouteIndexes(),
     policies: new PolicyCache(state),
-    tokens: createTokenVerifier(state, createJwksSource()),
+    tokens: createTokenVerifier(state, jwks),
     metrics,
     access: createAccessLog(config.logFormat, deps.access),
     logger,

@@ -46,8 +46,5 @@ export const requestAuthenticationResource: ResourceDefinition = {
   versions: ['v1', 'v1beta1'],
   spec: requestAuthenticationSpec,
   columns: [],
-  refused: new Map([
-    ['jwtRules[].jwks_uri', 'is an old spelling; use jwksUri'],
-    ['jwtRules[].spaceDelimitedClaims', 'is not there yet; remove it'],
-  ]),
+  refused: new Map([['jwtRules[].jwks_uri', 'is an old spelling; use jwksUri']]),
 };

@@ -4,19 +4,18 @@ import type {
   Match,
   PolicyAction,
   PolicyScope,
-  PolicyTarget,
   Rule,
 } from '@ambit/api';
 import { dryRunAnnotation } from '@ambit/api';
 
 import type { Problem } from '../kube/decode/fields.ts';
-import { field, list, objectKey, text, textMap } from '../kube/decode/fields.ts';
+import { field, objectKey, textMap } from '../kube/decode/fields.ts';
 import type { PolicyRecord } from '../kube/decode/policy.ts';
 import type { AuthorizationPolicySpec, RuleSpec } from '../resources/authorization-policy.ts';
 import { compileCondition } from './condition.ts';
 import type { Compilation } from './match.ts';
 import { compileOperation, compileSource } from './match.ts';
-import { compileTargets } from './targets.ts';
+import { compileTargets, readableTargets } from './targets.ts';
 import type { ClusterFacts } from './workload.ts';
 
 /** A policy ready to be pushed, and whom it selects. */
@@ -136,19 +135,6 @@ function closedPolicy(
     problems,
     requestFields: [],
   };
-}
-
-/** The targets of a broken policy; none where they are broken themselves, and then it holds for the namespace. */
-function readableTargets(raw: unknown, namespace: string, cluster: PolicyCluster): PolicyTarget[] {
-  const one = field(raw, 'targetRef');
-  const written = [...(one === undefined ? [] : [one]), ...list(field(raw, 'targetRefs'))];
-  const targetRefs = written.map((ref) => ({
-    group: text(field(ref, 'group')),
-    kind: text(field(ref, 'kind')),
-    name: text(field(ref, 'name')),
-  }));
-  const targets = compileTargets({ targetRefs }, namespace, cluster, () => undefined);
-  return targets.length === written.length ? targets : [];
 }
 
 function compileRules(spec: AuthorizationPolicySpec, compilation: Compilation): Rule[] {

@@ -5,7 +5,7 @@ import type { Problem } from '../kube/decode/fields.ts';
 import { objectKey } from '../kube/decode/fields.ts';
 import type { JwtRuleSpec } from '../resources/request-authentication.ts';
 import { durationMs } from './duration.ts';
-import { compileTargets } from './targets.ts';
+import { compileTargets, readableTargets } from './targets.ts';
 import type { ClusterFacts } from './workload.ts';
 
 export interface CompiledRequestAuthentication {
@@ -24,10 +24,16 @@ export function compileRequestAuthentication(
   const { meta } = record;
   const problems: Problem[] = [...record.problems];
   const object = `RequestAuthentication ${objectKey(meta)}`;
-  const report = (field: string, message: string): void => {
+  const report: Report = (field, message) => {
     problems.push({ object, field, message });
   };
-  if (!record.spec.ok) return { authentication: undefined, problems };
+  if (!record.spec.ok) {
+    // What it would have demanded is not known: whoever it is for refuses until it can be read.
+    const targets = readableTargets(record.spec.error, meta.namespace, cluster);
+    const { name, namespace } = meta;
+    const authentication = { name, namespace, targets, rules: [], broken: true };
+    return { authentication: targets.length === 0 ? undefined : authentication, problems };
+  }
   const spec = record.spec.value;
   if (spec.targetRef === undefined && (spec.targetRefs ?? []).length === 0) {
     report(
@@ -44,50 +50,93 @@ export function compileRequestAuthentication(
       rules: (spec.jwtRules ?? []).map((rule, index) =>
         compileRule(rule, `spec.jwtRules[${index}]`, report),
       ),
+      broken: false,
     },
     problems,
   };
 }
 
-function compileRule(
-  rule: JwtRuleSpec,
-  path: string,
-  report: (field: string, message: string) => void,
-): JwtRule {
-  if (rule.issuer === undefined || rule.issuer === '')
-    report(`${path}.issuer`, 'must not be empty');
+type Report = (field: string, message: string) => void;
+
+function compileRule(rule: JwtRuleSpec, path: string, report: Report): JwtRule {
+  const { issuer = '', jwksUri = '', audiences = [], forwardOriginalToken = false } = rule;
+  if (issuer === '' && jwksUri === '') {
+    report(`${path}.issuer`, 'must not be empty where there is no jwksUri either');
+  }
   const timeoutMs = rule.timeout === undefined ? defaultFetchMs : durationMs(rule.timeout);
   if (timeoutMs === undefined) report(`${path}.timeout`, 'is no length of time such as 5s');
-  const from: TokenLocation[] = [
-    ...(rule.fromHeaders ?? []).map(({ name = '', prefix = '' }): TokenLocation => ({
-      kind: 'header',
-      name: name.toLowerCase(),
-      prefix,
-    })),
-    ...(rule.fromParams ?? []).map((name): TokenLocation => ({ kind: 'query', name })),
-    ...(rule.fromCookies ?? []).map((name): TokenLocation => ({ kind: 'cookie', name })),
-  ];
   return {
-    issuer: rule.issuer ?? '',
-    audiences: rule.audiences ?? [],
+    issuer,
+    audiences,
     keys: keysOf(rule, timeoutMs ?? defaultFetchMs, path, report),
-    from,
-    forwardOriginalToken: rule.forwardOriginalToken ?? false,
-    ...(rule.outputPayloadToHeader === undefined
-      ? {}
-      : { outputPayloadToHeader: rule.outputPayloadToHeader.toLowerCase() }),
-    outputClaimsToHeaders: (rule.outputClaimToHeaders ?? []).map(({ header = '', claim = '' }) => ({
-      header: header.toLowerCase(),
-      claim: claim.split('.'),
-    })),
+    from: locationsOf(rule, path, report),
+    forwardOriginalToken,
+    // As Istio has it: these two always, and what the rule adds.
+    spaceDelimitedClaims: [
+      ...new Set(['scope', 'permission', ...(rule.spaceDelimitedClaims ?? [])]),
+    ],
+    ...outputsOf(rule, path, report),
   };
+}
+
+function locationsOf(rule: JwtRuleSpec, path: string, report: Report): TokenLocation[] {
+  const { fromHeaders = [], fromParams = [], fromCookies = [] } = rule;
+  return [
+    ...fromHeaders.flatMap(({ name, prefix = '' }, index): TokenLocation[] => {
+      const header = headerName(name, `${path}.fromHeaders[${index}].name`, report);
+      return header === undefined ? [] : [{ kind: 'header', name: header, prefix }];
+    }),
+    ...fromParams.map((name): TokenLocation => ({ kind: 'query', name })),
+    ...fromCookies.map((name): TokenLocation => ({ kind: 'cookie', name })),
+  ];
+}
+
+function outputsOf(
+  rule: JwtRuleSpec,
+  path: string,
+  report: Report,
+): Pick<JwtRule, 'outputPayloadToHeader' | 'outputClaimsToHeaders'> {
+  const payload =
+    rule.outputPayloadToHeader === undefined
+      ? undefined
+      : outputName(rule.outputPayloadToHeader, `${path}.outputPayloadToHeader`, report);
+  return {
+    ...(payload === undefined ? {} : { outputPayloadToHeader: payload }),
+    outputClaimsToHeaders: (rule.outputClaimToHeaders ?? []).flatMap(
+      ({ header, claim = '' }, index) => {
+        const at = `${path}.outputClaimToHeaders[${index}]`;
+        if (claim === '') report(`${at}.claim`, 'must not be empty');
+        const name = outputName(header, `${at}.header`, report);
+        return name === undefined || claim === ''
+          ? []
+          : [{ header: name, claim: claim.split('.') }];
+      },
+    ),
+  };
+}
+
+function headerName(name: string | undefined, path: string, report: Report): string | undefined {
+  if (name !== undefined && /^[A-Za-z0-9_-]{1,256}$/.test(name)) return name.toLowerCase();
+  report(path, 'is no name of a header: letters, digits, - and _ only');
+  return undefined;
+}
+
+/** Names that frame or route a message, or that only the proxy may write. */
+const notForOutput =
+  /^(?:host|content-length|transfer-encoding|connection|upgrade|te|trailer|expect|keep-alive|x-forwarded-.*|x-envoy-.*|x-ambit-.*)$/;
+
+function outputName(name: string | undefined, path: string, report: Report): string | undefined {
+  const header = headerName(name, path, report);
+  if (header === undefined || !notForOutput.test(header.replaceAll('_', '-'))) return header;
+  report(path, `${header} cannot carry a claim: it frames the message or is the proxy's own`);
+  return undefined;
 }
 
 function keysOf(
   rule: JwtRuleSpec,
   timeoutMs: number,
   path: string,
-  report: (field: string, message: string) => void,
+  report: Report,
 ): JwtRule['keys'] {
   if (rule.jwks !== undefined && rule.jwks !== '') {
     try {

@@ -1,6 +1,7 @@
 import type { PolicyTarget } from '@ambit/api';
 import { serviceKey } from '@ambit/api';
 
+import { field, list, text } from '../kube/decode/fields.ts';
 import type { ClusterFacts } from './workload.ts';
 import { hostnameOf } from './istio-host.ts';
 
@@ -51,6 +52,23 @@ export function compileTargets(
     );
     return [];
   });
+}
+
+/** The targets of a resource that breaks its schema; none where they are broken themselves. */
+export function readableTargets(
+  raw: unknown,
+  namespace: string,
+  cluster: Pick<ClusterFacts, 'rootNamespace' | 'clusterDomain'>,
+): PolicyTarget[] {
+  const one = field(raw, 'targetRef');
+  const written = [...(one === undefined ? [] : [one]), ...list(field(raw, 'targetRefs'))];
+  const targetRefs = written.map((ref) => ({
+    group: text(field(ref, 'group')),
+    kind: text(field(ref, 'kind')),
+    name: text(field(ref, 'name')),
+  }));
+  const targets = compileTargets({ targetRefs }, namespace, cluster, () => undefined);
+  return targets.length === written.length ? targets : [];
 }
 
 const gatewayGroup = 'gateway.networking.k8s.io';

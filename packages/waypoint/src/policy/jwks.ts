@@ -1,47 +1,29 @@
-import { lookup as dnsLookup } from 'node:dns/promises';
-import type { LookupFunction } from 'node:net';
-import type { Cidr, IpAddress, JwtRule, Result } from '@ambit/api';
-import { cidrContains, err, familyOf, ok, parseCidr, parseIp } from '@ambit/api';
+import type { JwtRule, Result } from '@ambit/api';
+import { err, ok } from '@ambit/api';
 import { causeChain } from '@ambit/core';
 import type { JWK } from 'jose';
-import { Agent, request } from 'undici';
+import type { GuardOptions } from './guarded-fetch.ts';
+import { guardedFetch } from './guarded-fetch.ts';
 
 export interface JwksSource {
   /** The keys with which tokens of a rule are verified; an error where none can be had. */
   keys(rule: JwtRule): Promise<Result<readonly JWK[], string>>;
+  /** Keys fetched anew, for a token that none of the known ones fits; undefined where it is too early for that. */
+  renewed(rule: JwtRule): Promise<readonly JWK[] | undefined>;
   close(): void;
 }
 
-export interface JwksOptions {
-  /** Ranges that may be asked although they are closed by default. */
-  readonly allowed?: readonly Cidr[];
+export interface JwksOptions extends GuardOptions {
   readonly nowMs?: () => number;
+  readonly onFailure?: (uri: string, error: string) => void;
 }
 
-/** Nobody's keys live there; whoever can write a jwksUri must not reach them through the proxy. */
-const closed: readonly Cidr[] = [
-  '0.0.0.0/8',
-  '100.64.0.0/10',
-  '127.0.0.0/8',
-  '169.254.0.0/16',
-  '224.0.0.0/4',
-  '240.0.0.0/4',
-  '::/128',
-  '::1/128',
-  'fe80::/10',
-  'fc00::/7',
-  'ff00::/8',
-].map((text) => {
-  const range = parseCidr(text);
-  if (!range.ok) throw new TypeError(range.error.message);
-  return range.value;
-});
-
-const maxBytes = 1024 * 1024;
 const maxTimeoutMs = 5_000;
 const refreshMs = 20 * 60_000;
 /** After a failure, and of keys that once were good: as Istio does. */
 const againMs = 5_000;
+/** Any client can send a token with a key id that nobody has. */
+const renewAgainMs = 30_000;
 const staleMs = 7 * 24 * 3_600_000;
 const maxSources = 1000;
 
@@ -58,14 +40,16 @@ export function createJwksSource(options: JwksOptions = {}): JwksSource {
 }
 
 class Source implements JwksSource {
-  readonly #allowed: readonly Cidr[];
+  readonly #guard: GuardOptions;
+  readonly #onFailure: (uri: string, error: string) => void;
   readonly #now: () => number;
   readonly #inline = new Map<string, Result<readonly JWK[], string>>();
   readonly #remote = new Map<string, Remote>();
   #closed = false;
 
-  constructor({ allowed = [], nowMs = Date.now }: JwksOptions) {
-    this.#allowed = allowed;
+  constructor({ nowMs = Date.now, onFailure = () => undefined, ...guard }: JwksOptions) {
+    this.#guard = guard;
+    this.#onFailure = onFailure;
     this.#now = nowMs;
   }
 
@@ -88,6 +72,17 @@ class Source implements JwksSource {
     }
   }
 
+  async renewed({ keys }: JwtRule): Promise<readonly JWK[] | undefined> {
+    const remote = keys.kind === 'remote' ? this.#remote.get(keys.uri) : undefined;
+    if (keys.kind !== 'remote' || remote === undefined || this.#closed) return undefined;
+    const before = remote.keys;
+    if (remote.fetching === undefined && this.#now() - remote.triedAtMs >= renewAgainMs) {
+      remote.fetching = this.#fetch(keys.uri, keys.timeoutMs, remote);
+    }
+    await remote.fetching;
+    return remote.keys === before ? undefined : remote.keys;
+  }
+
   close(): void {
     this.#closed = true;
     this.#remote.clear();
@@ -96,7 +91,7 @@ class Source implements JwksSource {
   async #fromRemote(uri: string, timeoutMs: number): Promise<Result<readonly JWK[], string>> {
     let remote = this.#remote.get(uri);
     if (remote === undefined) {
-      if (this.#remote.size >= maxSources) return err('too many sources of keys');
+      if (this.#remote.size >= maxSources) this.#forgetOldest();
       remote = {
         keys: undefined,
         error: '',
@@ -115,70 +110,33 @@ class Source implements JwksSource {
     return ok(remote.keys);
   }
 
+  /** Rules come and go; the source that was asked longest ago is the likeliest to be gone. */
+  #forgetOldest(): void {
+    let oldest: string | undefined;
+    for (const [uri, { triedAtMs }] of this.#remote) {
+      if (oldest === undefined || triedAtMs < (this.#remote.get(oldest)?.triedAtMs ?? 0))
+        oldest = uri;
+    }
+    if (oldest !== undefined) this.#remote.delete(oldest);
+  }
+
   async #fetch(uri: string, timeoutMs: number, remote: Remote): Promise<void> {
     remote.triedAtMs = this.#now();
     try {
-      const text = await this.#get(new URL(uri), Math.min(maxTimeoutMs, timeoutMs));
-      const parsed = parseKeys(text);
+      const limitMs = Math.min(maxTimeoutMs, timeoutMs);
+      const parsed = parseKeys(await guardedFetch(new URL(uri), limitMs, this.#guard));
       if (parsed.ok) {
         remote.keys = parsed.value;
         remote.fetchedAtMs = this.#now();
-      } else remote.error = parsed.error;
+      } else remote.error = `keys of no use from ${uri}: ${parsed.error}`;
+      if (!parsed.ok) this.#onFailure(uri, remote.error);
     } catch (error) {
       remote.error = `keys not fetched from ${uri}: ${causeChain(error)}`;
+      this.#onFailure(uri, remote.error);
     } finally {
       remote.fetching = undefined;
     }
   }
-
-  async #get(url: URL, timeoutMs: number): Promise<string> {
-    const address = await this.#resolve(url.hostname.replace(/^\[|\]$/g, ''));
-    // Pinned: the name is not asked again, so it cannot answer differently the second time.
-    const lookup: LookupFunction = (_host, options, done) => {
-      const family = familyOf(address) === 'IPv6' ? 6 : 4;
-      if (options.all === true) done(null, [{ address, family }]);
-      else done(null, address, family);
-    };
-    const agent = new Agent({ connect: { lookup, timeout: timeoutMs }, maxResponseSize: maxBytes });
-    try {
-      const answer = await request(url, {
-        dispatcher: agent,
-        headersTimeout: timeoutMs,
-        bodyTimeout: timeoutMs,
-        signal: AbortSignal.timeout(timeoutMs),
-        headers: { accept: 'application/json' },
-      });
-      if (answer.statusCode !== 200) {
-        await answer.body.dump();
-        throw new Error(`HTTP ${answer.statusCode}; redirects are not followed`);
-      }
-      return await answer.body.text();
-    } finally {
-      void agent.close().catch(() => undefined);
-    }
-  }
-
-  async #resolve(host: string): Promise<IpAddress> {
-    const literal = parseIp(host);
-    const found = literal.ok ? [literal.value] : await addressesOf(host);
-    const [first] = found;
-    if (first === undefined) throw new Error(`${host} has no address`);
-    for (const ip of found) {
-      const isClosed =
-        closed.some((range) => cidrContains(range, ip)) &&
-        !this.#allowed.some((range) => cidrContains(range, ip));
-      if (isClosed) throw new Error(`${host} is at ${ip}, which may not be asked`);
-    }
-    return first;
-  }
-}
-
-async function addressesOf(host: string): Promise<IpAddress[]> {
-  const found = await dnsLookup(host, { all: true });
-  return found.flatMap(({ address }) => {
-    const ip = parseIp(address);
-    return ip.ok ? [ip.value] : [];
-  });
 }
 
 function parseKeys(text: string): Result<readonly JWK[], string> {

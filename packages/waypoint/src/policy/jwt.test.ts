@@ -1,8 +1,8 @@
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import type { JwtRule } from '@ambit/api';
-import { parseCidr } from '@ambit/api';
+import type { IpAddress, JwtRule } from '@ambit/api';
+import { parseCidr, parseIp } from '@ambit/api';
 import type { JWTPayload } from 'jose';
 import { SignJWT, exportJWK, generateKeyPair } from 'jose';
 import { HeaderList } from '../http/headers.ts';
@@ -39,6 +39,7 @@ beforeAll(async () => {
     keys: { kind: 'inline', jwks: JSON.stringify({ keys }) },
     from: [],
     forwardOriginalToken: false,
+    spaceDelimitedClaims: ['scope', 'permission'],
     outputClaimsToHeaders: [],
   };
 });
@@ -78,6 +79,12 @@ async function judged(token: string, changes: Partial<JwtRule> = {}): Promise<st
   return outcome.value[0]?.token.principal ?? 'none';
 }
 
+function parsed(text: string): IpAddress {
+  const ip = parseIp(text);
+  if (!ip.ok) throw new TypeError(text);
+  return ip.value;
+}
+
 const part = (value: unknown): string => Buffer.from(JSON.stringify(value)).toString('base64url');
 
 describe('good tokens', () => {
@@ -90,6 +97,30 @@ describe('good tokens', () => {
   test('one audience of several is enough', async () => {
     expect(await judged(await sign({ aud: ['a', 'b'] }), { audiences: ['b', 'c'] })).toBe(
       `${issuer}/me`,
+    );
+  });
+  test('words of a claim count one by one', async () => {
+    const outcome = await verifyTokens(
+      [{ ...rule, spaceDelimitedClaims: ['scope', 'roles'] }],
+      request([
+        [
+          'authorization',
+          `Bearer ${await sign({ scope: 'read  write', roles: 'dev', name: 'a b' })}`,
+        ],
+      ]),
+      jwks,
+      now * 1000,
+    );
+    expect(outcome.ok && outcome.value[0]?.token.claims).toMatchObject({
+      scope: ['read', 'write'],
+      roles: ['dev'],
+      name: 'a b',
+    });
+    expect(outcome.ok && outcome.value[0]?.claims).toMatchObject({ scope: 'read  write' });
+  });
+  test('any issuer where the rule names none', async () => {
+    expect(await judged(await sign({ iss: 'https://tenant-7.test' }), { issuer: '' })).toBe(
+      'https://tenant-7.test/me',
     );
   });
   test('a minute of skew', async () => {
@@ -318,6 +349,73 @@ describe('keys from elsewhere', () => {
     expect(source.asked.length).toBe(1);
     fetched.close();
     await source.close();
+  });
+
+  test('are asked for anew for a key id that nobody has, and not again within half a minute', async () => {
+    const { keys } = rule;
+    let body = '{"keys":[{"kty":"RSA","n":"AQAB","e":"AQAB","kid":"old"}]}';
+    const source = await served(() => ({ status: 200, body }));
+    let clock = now * 1000;
+    const fetched = createJwksSource({ allowed, nowMs: () => clock });
+    const token = await sign({});
+    const ask = async (): Promise<boolean> => {
+      const head = request([['authorization', `Bearer ${token}`]]);
+      return (await verifyTokens([remote(source.uri)], head, fetched, now * 1000)).ok;
+    };
+    expect(await ask()).toBe(false);
+    body = keys.kind === 'inline' ? keys.jwks : '';
+    expect(await ask()).toBe(false);
+    expect(source.asked.length).toBe(1);
+    clock += 30_000;
+    expect(await ask()).toBe(true);
+    expect(source.asked.length).toBe(2);
+    fetched.close();
+    await source.close();
+  });
+
+  test('a name is asked once: what it answers afterwards is not heard', async () => {
+    const { keys } = rule;
+    const source = await served(() => ({
+      status: 200,
+      body: keys.kind === 'inline' ? keys.jwks : '',
+    }));
+    const answers = ['127.0.0.1', '169.254.169.254', '127.0.0.1'];
+    let asked = 0;
+    const fetched = createJwksSource({
+      allowed,
+      resolve: () => Promise.resolve([parsed(answers[asked++] ?? '127.0.0.1')]),
+    });
+    const uri = source.uri.replace('127.0.0.1', 'keys.test');
+    expect((await fetched.keys(remote(uri))).ok).toBe(true);
+    expect(asked).toBe(1);
+    const second = await fetched.keys(remote(`${uri}?2`));
+    expect(second.ok ? '' : second.error).toContain('169.254.169.254, which may not be asked');
+    expect(source.asked.length).toBe(1);
+    fetched.close();
+    await source.close();
+  });
+
+  test('one closed address of several closes the name; a name that does not answer is given up', async () => {
+    const failures: string[] = [];
+    const fetched = createJwksSource({
+      resolve: (name) =>
+        name === 'slow.test'
+          ? new Promise(() => undefined)
+          : Promise.resolve(['203.0.113.1', '127.0.0.1'].map(parsed)),
+      onFailure: (uri) => failures.push(uri),
+      isOfMesh: (ip) => ip === '10.96.0.10',
+    });
+    const error = async (uri: string): Promise<string> => {
+      const outcome = await fetched.keys(remote(uri));
+      return outcome.ok ? '' : outcome.error;
+    };
+    expect(await error('http://both.test/')).toContain('127.0.0.1, which may not be asked');
+    expect(await error('http://10.96.0.10/')).toContain('name its Service');
+    const started = performance.now();
+    expect(await error('http://slow.test/')).toContain('timeout');
+    expect(performance.now() - started).toBeLessThan(3_000);
+    expect(failures).toEqual(['http://both.test/', 'http://10.96.0.10/', 'http://slow.test/']);
+    fetched.close();
   });
 
   test.each([

@@ -11,11 +11,14 @@ export interface GoodToken {
   readonly rule: JwtRule;
   readonly token: VerifiedToken;
   readonly location: TokenLocation;
+  /** As the issuer wrote them. */
+  readonly claims: JWTPayload;
   /** The middle part of the token as it came. */
   readonly payload: string;
 }
 
 const maxTokenChars = 16 * 1024;
+const compactForm = /^[A-Za-z0-9_-]+\.([A-Za-z0-9_-]+)\.[A-Za-z0-9_-]+$/;
 const skewSeconds = 60;
 const algorithms: ReadonlyMap<string, readonly string[]> = new Map([
   ['RSA', ['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512']],
@@ -83,29 +86,55 @@ async function verifyToken(
   nowMs: number,
 ): Promise<Result<Omit<GoodToken, 'location'>, string>> {
   if (text.length > maxTokenChars) return err('Jwt is too long');
-  const parts = text.split('.');
-  const [, payload = ''] = parts;
-  if (parts.length !== 3) return err('Jwt is not in the form of Header.Payload.Signature');
+  const payload = compactForm.exec(text)?.[1];
+  if (payload === undefined) return err('Jwt is not in the form of Header.Payload.Signature');
   const issuer = issuerOf(payload);
-  const rule = rules.find((one) => one.issuer === issuer);
+  if (issuer === undefined) return err('Jwt is no JSON with an issuer');
+  const rule = rules.find((one) => one.issuer === issuer) ?? rules.find((one) => one.issuer === '');
   if (rule === undefined) return err('Jwt issuer is not configured');
-  const keys = await jwks.keys(rule);
-  if (!keys.ok) return err(`Jwks cannot be had: ${keys.error}`);
-  const claims = await signedClaims(text, keys.value, rule, nowMs);
+  const claims = await claimsBy(text, rule, jwks, nowMs);
   if (!claims.ok) return claims;
   const { aud, azp, sub } = claims.value;
   const audiences = typeof aud === 'string' ? [aud] : Array.isArray(aud) ? aud.map(String) : [];
   return ok({
     rule,
     payload,
+    claims: claims.value,
     token: {
-      principal: `${rule.issuer}/${typeof sub === 'string' ? sub : ''}`,
+      principal: `${issuer}/${typeof sub === 'string' ? sub : ''}`,
       audiences,
       presenter: typeof azp === 'string' ? azp : undefined,
-      claims: claims.value,
+      claims: inWords(claims.value, rule.spaceDelimitedClaims),
     },
   });
 }
+
+/** Claims such as `scope` are one text of several words; policies ask for one of them. */
+function inWords(claims: JWTPayload, delimited: readonly string[]): JWTPayload {
+  const words = delimited.flatMap((name) => {
+    const value = Object.hasOwn(claims, name) ? claims[name] : undefined;
+    return typeof value === 'string' ? [[name, value.split(' ').filter((one) => one !== '')]] : [];
+  });
+  if (words.length === 0) return claims;
+  return { ...claims, ...(Object.fromEntries(words) as Record<string, string[]>) };
+}
+
+async function claimsBy(
+  text: string,
+  rule: JwtRule,
+  jwks: JwksSource,
+  nowMs: number,
+): Promise<Result<JWTPayload, string>> {
+  const keys = await jwks.keys(rule);
+  if (!keys.ok) return err(`Jwks cannot be had: ${keys.error}`);
+  const claims = await signedClaims(text, keys.value, rule, nowMs);
+  if (claims.ok || claims.error !== noKey) return claims;
+  // The issuer may sign with a new key already.
+  const renewed = await jwks.renewed(rule);
+  return renewed === undefined ? claims : signedClaims(text, renewed, rule, nowMs);
+}
+
+const noKey = 'Jwks does not have a key to match';
 
 /** Read before anything is verified, and only to find the rule: what it claims is proved by that rule's keys. */
 function issuerOf(payload: string): string | undefined {
@@ -139,12 +168,12 @@ async function signedClaims(
       (key.use === undefined || key.use === 'sig') &&
       (kid === undefined || key.kid === undefined || key.kid === kid),
   );
-  let last = 'Jwks does not have a key to match';
+  let last = noKey;
   for (const key of candidates) {
     try {
-      const { payload } = await jwtVerify(text, await importJWK(key, alg), {
+      const { payload } = await jwtVerify(text, await imported(key, alg), {
         algorithms: [alg],
-        issuer: rule.issuer,
+        ...(rule.issuer === '' ? {} : { issuer: rule.issuer }),
         clockTolerance: skewSeconds,
         currentDate: new Date(nowMs),
         ...(rule.audiences.length === 0 ? {} : { audience: [...rule.audiences] }),
@@ -155,6 +184,23 @@ async function signedClaims(
     }
   }
   return err(last);
+}
+
+const importedKeys = new WeakMap<JWK, Map<string, ReturnType<typeof importJWK>>>();
+
+/** A key is made ready once for each algorithm, not for each token. */
+function imported(key: JWK, alg: string): ReturnType<typeof importJWK> {
+  let known = importedKeys.get(key);
+  if (known === undefined) {
+    known = new Map();
+    importedKeys.set(key, known);
+  }
+  let made = known.get(alg);
+  if (made === undefined) {
+    made = importJWK(key, alg);
+    known.set(alg, made);
+  }
+  return made;
 }
 
 function explain(error: unknown): string {

@@ -28,7 +28,7 @@ export function createTokenVerifier(
       const rules: JwtRule[] = [];
       for (const one of found) {
         // What it would have demanded is not known.
-        if (one === 'undecodable')
+        if (one === 'undecodable' || one.broken)
           return { kind: 'invalid', message: 'RequestAuthentication cannot be read' };
         rules.push(...one.rules);
       }
@@ -48,12 +48,12 @@ export function createTokenVerifier(
   };
 }
 
-function handOn({ rule, token, location, payload }: GoodToken, request: RequestHead): void {
+function handOn({ rule, claims, location, payload }: GoodToken, request: RequestHead): void {
   if (!rule.forwardOriginalToken) takeAway(location, request);
   if (rule.outputPayloadToHeader !== undefined)
     request.headers.set(rule.outputPayloadToHeader, payload);
   for (const { header, claim } of rule.outputClaimsToHeaders) {
-    let value: unknown = token.claims;
+    let value: unknown = claims;
     for (const name of claim) {
       value =
         typeof value === 'object' && value !== null && Object.hasOwn(value, name)

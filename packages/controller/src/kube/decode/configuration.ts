@@ -35,7 +35,8 @@ import { field, objectKey } from './fields.ts';
  */
 export interface ConfigurationRecord<S> {
   readonly meta: Metadata;
-  readonly spec: Result<S, undefined>;
+  /** Where it breaks the schema, as it was written. */
+  readonly spec: Result<S, unknown>;
   readonly problems: readonly Problem[];
   /** `status` as it stands. */
   readonly status: unknown;
@@ -74,7 +75,7 @@ export function decoder<S>(resource: ResourceDefinition): Decode<ConfigurationRe
     return ok({
       meta,
       // The schema was just checked; this is the edge where the type is given.
-      spec: broken.length === 0 ? ok(raw as S) : err(undefined),
+      spec: broken.length === 0 ? ok(raw as S) : err(raw),
       problems: told.map((one) => ({ object: name, ...one })),
       status: field(object, 'status'),
     });
