@@ -17,7 +17,7 @@ import type {
   Rule,
   StringPattern,
 } from './policy.ts';
-import type { LoadBalancing, Service } from './service.ts';
+import type { LoadBalancing, Service, ServiceEntryFacts } from './service.ts';
 import type { WaypointRef } from './waypoint.ts';
 import type {
   Locality,
@@ -87,6 +87,7 @@ export const decodeWorkload: Decoder<Workload> = object((f) => ({
   serviceAccount: f.get('serviceAccount', text),
   trustDomain: f.get('trustDomain', trustDomain),
   addresses: f.get('addresses', list(ip)),
+  ...f.optional('hostname', hostname),
   hostNetwork: f.get('hostNetwork', boolean),
   node: f.get('node', text),
   network: f.get('network', text),
@@ -116,6 +117,13 @@ const loadBalancing: Decoder<LoadBalancing> = object((f): LoadBalancing => {
   return { mode, scopes: f.get('scopes', list(scope)) };
 });
 
+const serviceEntry: Decoder<ServiceEntryFacts> = object((f) => ({
+  name: f.get('name', text),
+  location: f.get('location', oneOf('external', 'internal')),
+  resolution: f.get('resolution', oneOf('none', 'static', 'dns', 'dns-round-robin')),
+  subjectAltNames: f.get('subjectAltNames', list(text)),
+}));
+
 export const decodeService: Decoder<Service> = object((f) => ({
   name: f.get('name', text),
   namespace: f.get('namespace', text),
@@ -136,6 +144,8 @@ export const decodeService: Decoder<Service> = object((f) => ({
   publishNotReady: f.get('publishNotReady', boolean),
   ...f.optional('waypoint', waypoint),
   withoutWaypoint: f.get('withoutWaypoint', oneOf('refuse', 'direct')),
+  ...f.optional('entry', serviceEntry),
+  ...f.optional('visibleTo', list(text)),
 }));
 
 const pattern: Decoder<StringPattern> = object((f): StringPattern => {
@@ -199,6 +209,11 @@ export const policyTarget: Decoder<PolicyTarget> = union<PolicyTarget>('kind', {
   service: object((f) => ({ kind: 'service', service: f.get('service', branded<ServiceKey>()) })),
   gateway: object((f) => ({
     kind: 'gateway',
+    namespace: f.get('namespace', text),
+    name: f.get('name', text),
+  })),
+  'service-entry': object((f) => ({
+    kind: 'service-entry',
     namespace: f.get('namespace', text),
     name: f.get('name', text),
   })),

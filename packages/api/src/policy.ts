@@ -11,6 +11,7 @@ export type PolicyAction = 'ALLOW' | 'DENY' | 'AUDIT' | 'CUSTOM';
 export type PolicyTarget =
   | { readonly kind: 'service'; readonly service: ServiceKey }
   | { readonly kind: 'gateway'; readonly namespace: string; readonly name: string }
+  | { readonly kind: 'service-entry'; readonly namespace: string; readonly name: string }
   | { readonly kind: 'gateway-class'; readonly name: string };
 
 /**

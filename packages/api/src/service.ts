@@ -19,6 +19,19 @@ export type LoadBalancing =
   | { readonly mode: 'any' }
   | { readonly mode: 'failover' | 'strict'; readonly scopes: readonly LocalityScope[] };
 
+/** How the endpoints of a ServiceEntry's host are found. `none`: whoever the client asked for. */
+export type Resolution = 'none' | 'static' | 'dns' | 'dns-round-robin';
+
+/** What a host of a ServiceEntry has beside what every service has. */
+export interface ServiceEntryFacts {
+  /** Name of the ServiceEntry; its namespace is the service's. */
+  readonly name: string;
+  readonly location: 'external' | 'internal';
+  readonly resolution: Resolution;
+  /** Names of which the endpoints' certificates must bear one; any where there are none. */
+  readonly subjectAltNames: readonly string[];
+}
+
 /** A virtual destination. Its endpoints are the workloads that name it in `services`. */
 export interface Service {
   readonly name: string;
@@ -34,4 +47,7 @@ export interface Service {
   readonly waypoint?: WaypointRef;
   /** Go past a waypoint that is missing or not ready, because the owner said so by annotation. */
   readonly withoutWaypoint: 'refuse' | 'direct';
+  readonly entry?: ServiceEntryFacts;
+  /** The namespaces whose clients it is for; everybody's when absent. */
+  readonly visibleTo?: readonly string[];
 }

@@ -1,6 +1,6 @@
 import type { IpAddress, Port } from './address.ts';
 import type { Brand } from './brand.ts';
-import type { ServiceKey } from './hostname.ts';
+import type { Hostname, ServiceKey } from './hostname.ts';
 import type { SpiffeId, TrustDomain } from './identity.ts';
 import type { LabelPairs } from './route.ts';
 import type { PolicyKey } from './policy.ts';
@@ -46,6 +46,8 @@ export interface Workload {
   readonly trustDomain: TrustDomain;
   /** Empty until the pod has an address; several with dual stack. */
   readonly addresses: readonly IpAddress[];
+  /** Instead of addresses: the name by which whoever calls it finds them. */
+  readonly hostname?: Hostname;
   /** A hostNetwork pod: shares its address with its node and is never captured. */
   readonly hostNetwork: boolean;
   readonly node: string;
@@ -71,6 +73,25 @@ export interface Workload {
   readonly waypointRequiredBy?: string;
 }
 
+/** An endpoint that is written in a ServiceEntry. */
+export function serviceEntryEndpointUid(
+  clusterId: string,
+  namespace: string,
+  name: string,
+  address: string,
+): WorkloadUid {
+  return `${clusterId}/networking.istio.io/ServiceEntry/${namespace}/${name}/${address}` as WorkloadUid;
+}
+
+export function workloadEntryUid(clusterId: string, namespace: string, name: string): WorkloadUid {
+  return `${clusterId}/networking.istio.io/WorkloadEntry/${namespace}/${name}` as WorkloadUid;
+}
+
 export function podUid(clusterId: string, namespace: string, name: string): WorkloadUid {
   return `${clusterId}//Pod/${namespace}/${name}` as WorkloadUid;
+}
+
+/** False for what a ServiceEntry or a WorkloadEntry speaks of. */
+export function isPod({ uid }: Pick<Workload, 'uid'>): boolean {
+  return !uid.includes('/networking.istio.io/');
 }

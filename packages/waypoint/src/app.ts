@@ -1,8 +1,8 @@
 import type { Server } from 'node:net';
 import { connect, createServer } from 'node:net';
-import type { Gateway, IpAddress, SpiffeIdentity } from '@ambit/api';
+import type { Gateway, Hostname, IpAddress, SpiffeIdentity } from '@ambit/api';
 import { makeSpiffeIdentity, podUid } from '@ambit/api';
-import type { AdminServers, Logger, Metrics, WorkloadCertificate } from '@ambit/core';
+import type { AdminServers, Logger, MeshState, Metrics, WorkloadCertificate } from '@ambit/core';
 import {
   MeshError,
   createCertificateRequest,
@@ -23,6 +23,7 @@ import type { WaypointConfig } from './config.ts';
 import type { WaypointContext } from './context.ts';
 import { Clusters } from './forward/clusters.ts';
 import { ConnectionPool } from './forward/connections.ts';
+import { createNames } from './forward/names.ts';
 import { createOpenStream } from './forward/open.ts';
 import { defaultHttp1Limits } from './http1/limits.ts';
 import { Bindings } from './inbound/bindings.ts';
@@ -124,9 +125,14 @@ export async function startWaypoint(config: WaypointConfig, deps: WaypointDeps):
   }
   const open = createOpenStream({ pool, identity, sourceIp: noAddress });
   const uid = podUid(config.clusterId, config.namespace, config.instance);
+  const names = createNames({
+    isNeeded: (hostname) => isEndpointName(state, hostname),
+    onChange: () => clusters.namesChanged(),
+  });
   const clusters = new Clusters({
     state,
     own: () => state.workload(uid),
+    addressesOf: (hostname) => names.addressesOf(hostname),
     pool: (cluster) => new ConnectionPool(cluster, open, defaultHttp1Limits),
     observer: createClusterObserver(registry, logger.child({ scope: 'clusters' })),
   });
@@ -144,6 +150,7 @@ export async function startWaypoint(config: WaypointConfig, deps: WaypointDeps):
     state,
     bindings: new Bindings(state, gateway),
     clusters,
+    names,
     open,
     client: createMeshClient({ state, clusters, open, identity, random }),
     routes: new RouteIndexes(),
@@ -212,6 +219,7 @@ export async function startWaypoint(config: WaypointConfig, deps: WaypointDeps):
       for (const cluster of clusters) cluster.pool.destroy();
       clusters.close();
       pool.destroy(() => true);
+      context.names.close();
       context.bindings.close();
       context.tokens.close();
       certificates.close();
@@ -220,6 +228,11 @@ export async function startWaypoint(config: WaypointConfig, deps: WaypointDeps):
       stopped();
     },
   };
+}
+
+function isEndpointName(state: MeshState, hostname: Hostname): boolean {
+  for (const workload of state.workloads()) if (workload.hostname === hostname) return true;
+  return false;
 }
 
 function ownIdentity({ trustDomain, namespace, serviceAccount }: WaypointConfig): SpiffeIdentity {

@@ -11,6 +11,7 @@ import type { Logger, MeshState } from '@ambit/core';
 import type { MeshClient } from './client/index.ts';
 import type { Clusters } from './forward/clusters.ts';
 import type { OpenStream } from './forward/connections.ts';
+import type { Names } from './forward/names.ts';
 import type { Bindings } from './inbound/bindings.ts';
 import type { AccessLog } from './observe/access.ts';
 import type { WaypointMetrics } from './observe/metrics.ts';
@@ -22,6 +23,7 @@ import type { RouteIndexes } from './route/indexes.ts';
 export interface WaypointContext {
   readonly state: MeshState;
   readonly clusters: Clusters;
+  readonly names: Names;
   readonly open: OpenStream;
   readonly client: MeshClient;
   readonly routes: RouteIndexes;

@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from 'node:util';
 
 import type { Service, ServiceKey } from '@ambit/api';
-import { waypointClass } from '@ambit/api';
+import { serviceKey, waypointClass } from '@ambit/api';
 
 import type { ConfigurationRecord } from '../kube/decode/configuration.ts';
 import type { Metadata, Problem } from '../kube/decode/fields.ts';
@@ -10,6 +10,7 @@ import type {
   AnyGatewayRoute,
   CompiledGatewayRoute,
   GatewayRouteKind,
+  ParentOutcome,
   RouteWorld,
 } from '../translate/gateway-route.ts';
 import { compileGatewayRoute } from '../translate/gateway-route.ts';
@@ -19,6 +20,7 @@ import { compileService } from '../translate/service.ts';
 import type { ClusterFacts } from '../translate/workload.ts';
 import type { Collection } from './collection.ts';
 import type { Derived, Graph, Reader } from './derived.ts';
+import type { EntryCollections } from './service-entries.ts';
 import type { Sources } from './sources.ts';
 import { only } from './version.ts';
 
@@ -39,6 +41,7 @@ interface Parts {
   readonly sources: Sources;
   readonly cluster: ClusterFacts;
   readonly noted: Noted;
+  readonly entries: EntryCollections;
 }
 
 /** The routes of the Gateway API, each with the services it is attached to. */
@@ -53,7 +56,7 @@ export function gatewayRouteStages(parts: Parts): GatewayRoutes {
 }
 
 function stage<S>(
-  { graph, sources, cluster, noted }: Parts,
+  { graph, sources, cluster, noted, entries }: Parts,
   kind: GatewayRouteKind,
   primary: Collection<ConfigurationRecord<S>>,
 ): Collection<GatewayRoute> {
@@ -64,14 +67,14 @@ function stage<S>(
       primary,
       indexes: {
         service: ({ compiled }) => [
-          ...new Set((compiled?.parents ?? []).flatMap(({ service }) => service ?? [])),
+          ...new Set((compiled?.parents ?? []).flatMap(servicesOfParent)),
         ],
       },
       derive: (record, key, read) => {
         const { meta, spec, problems } = record;
         if (!spec.ok) return only(key, { kind, meta, compiled: undefined, problems });
         const route = { kind, meta, spec: spec.value } as unknown as AnyGatewayRoute;
-        const compiled = compileGatewayRoute(route, worldOf(read, sources, cluster));
+        const compiled = compileGatewayRoute(route, worldOf(read, sources, cluster, entries));
         return only(key, { kind, meta, compiled, problems: [...problems, ...compiled.problems] });
       },
       equal: isDeepStrictEqual,
@@ -79,7 +82,12 @@ function stage<S>(
   );
 }
 
-function worldOf(read: Reader, sources: Sources, cluster: ClusterFacts): RouteWorld {
+function worldOf(
+  read: Reader,
+  sources: Sources,
+  cluster: ClusterFacts,
+  entries: EntryCollections,
+): RouteWorld {
   return {
     clusterDomain: cluster.clusterDomain,
     regexProblem,
@@ -88,6 +96,14 @@ function worldOf(read: Reader, sources: Sources, cluster: ClusterFacts): RouteWo
       return gateway?.spec.ok === true && gateway.spec.value.gatewayClassName === waypointClass;
     },
     service: (namespace, name) => serviceOf(read, sources, cluster, `${namespace}/${name}`),
+    entry: (namespace, name) => entries.servicesOf(read, namespace, name),
+    entryHost: (host, namespace) => {
+      const found = entries.byHost(read, host, namespace);
+      return (
+        found?.hostname &&
+        entries.serviceByKey(read, serviceKey(found.namespace, found.hostname))?.service
+      );
+    },
     granted: (from, to) =>
       read.find(sources.referenceGrants, 'namespace', to.namespace).some(({ spec }) => {
         if (!spec.ok) return false;
@@ -132,10 +148,14 @@ export function attachedTo(
         compiled === undefined
           ? []
           : compiled.parents
-              .filter((parent) => parent.service === service)
+              .filter((parent) => servicesOfParent(parent).some((one) => one === service))
               .map((parent) => ({ compiled, meta, parent })),
       ),
   );
+}
+
+function servicesOfParent({ service, otherServices = [] }: ParentOutcome): readonly ServiceKey[] {
+  return service === undefined ? [] : [service, ...otherServices];
 }
 
 export function routeName({ compiled, meta }: AttachedRoute): string {

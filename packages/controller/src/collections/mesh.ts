@@ -1,9 +1,10 @@
 import { isDeepStrictEqual } from 'node:util';
 
-import type { Locality, PolicyKey, Service, Upsert } from '@ambit/api';
+import type { Locality, PolicyKey, Service, ServiceMembership, Upsert } from '@ambit/api';
 import { policyKey, serviceKey, trafficDistributionAnnotation } from '@ambit/api';
 
 import type { EndpointSliceRecord } from '../kube/decode/endpoint-slice.ts';
+import type { Metadata } from '../kube/decode/fields.ts';
 import type { NamespaceRecord } from '../kube/decode/namespace.ts';
 import type { NodeRecord } from '../kube/decode/node.ts';
 import type { PodRecord } from '../kube/decode/pod.ts';
@@ -26,6 +27,7 @@ import { compileWorkload, isWorkload, networkLabel } from '../translate/workload
 import type { Collection } from './collection.ts';
 import type { Derived, Reader } from './derived.ts';
 import { Graph } from './derived.ts';
+import { entryWorkloadStages } from './entry-workloads.ts';
 import type { MeshBasics, Sources } from './sources.ts';
 import { createSources } from './sources.ts';
 import { only, sameVersion, versionOf } from './version.ts';
@@ -61,6 +63,16 @@ export function createMeshCollections(cluster: ClusterFacts): MeshCollections {
   const policies = policyStages(graph, sources, cluster, noted);
   const l7 = waypointStages({ graph, sources, cluster, policies: policies.compiled, noted });
   const { services, endpoints } = serviceStages(graph, sources, cluster, { base, noted, l7 });
+  const rulesFor = (read: Reader, meta: Metadata, of: readonly ServiceMembership[]) => ({
+    network: read.get(base.networks, cluster.rootNamespace) ?? '',
+    mtls: resolveMtls(applicable(read, policies.peer, meta, cluster), meta),
+    policies: selecting(read, policies.selectors, meta),
+    waypoint: l7.forWorkload(
+      read,
+      { meta },
+      of.map(({ service }) => service),
+    ),
+  });
   const workloads = noted(
     'workloads',
     graph.derive<PodRecord, Upsert>({
@@ -68,23 +80,15 @@ export function createMeshCollections(cluster: ClusterFacts): MeshCollections {
       primary: sources.pods,
       derive: (pod, key, read) => {
         if (!isWorkload(pod)) return new Map<string, Upsert>();
-        const of = memberships(endpointsOf(read, endpoints, pod));
+        const { entries } = l7;
+        const named = [endpoints, entries.endpoints].flatMap((one) => endpointsOf(read, one, pod));
+        const of = withSelecting(memberships(named), entries.selecting(read, pod.meta), pod);
         const resource = compileWorkload(
           {
             pod,
             locality: pod.node === '' ? undefined : read.get(base.localities, pod.node),
-            network: read.get(base.networks, cluster.rootNamespace) ?? '',
-            mtls: resolveMtls(applicable(read, policies.peer, pod, cluster), {
-              namespace: pod.meta.namespace,
-              labels: pod.meta.labels,
-            }),
-            policies: selecting(read, policies.selectors, pod),
             services: of,
-            waypoint: l7.forWorkload(
-              read,
-              pod,
-              of.map(({ service }) => service),
-            ),
+            ...rulesFor(read, pod.meta, of),
           },
           cluster,
         );
@@ -104,8 +108,10 @@ export function createMeshCollections(cluster: ClusterFacts): MeshCollections {
     authenticationOutputStage(graph, l7),
     gatewayOutputStage(graph, l7),
     serviceOutputStage(graph, services),
+    l7.entries.services,
     ...l7.outputs,
     workloads,
+    ...entryWorkloadStages({ graph, sources, cluster, entries: l7.entries, rulesFor }),
   ];
   const programmed = programmedStage(graph, l7, endpoints);
   return {
@@ -262,24 +268,24 @@ function serviceStages(
 function applicable(
   read: Reader,
   peer: Collection<CompiledPeerAuthentication>,
-  pod: PodRecord,
+  meta: Metadata,
   cluster: ClusterFacts,
 ): readonly CompiledPeerAuthentication[] {
-  const own = read.find(peer, 'namespace', pod.meta.namespace);
-  if (pod.meta.namespace === cluster.rootNamespace) return own;
+  const own = read.find(peer, 'namespace', meta.namespace);
+  if (meta.namespace === cluster.rootNamespace) return own;
   return [...read.find(peer, 'namespace', cluster.rootNamespace), ...own];
 }
 
 function selecting(
   read: Reader,
   selectors: Collection<PolicySelector>,
-  pod: PodRecord,
+  meta: Metadata,
 ): readonly PolicyKey[] {
   return [
     ...read.find(selectors, 'namespace', everywhere),
-    ...read.find(selectors, 'namespace', pod.meta.namespace),
+    ...read.find(selectors, 'namespace', meta.namespace),
   ]
-    .filter((one) => selects(one.labels, pod.meta.labels))
+    .filter((one) => selects(one.labels, meta.labels))
     .map((one) => one.key)
     .sort();
 }
@@ -292,6 +298,19 @@ function endpointsOf(
   const byPod = read.find(endpoints, 'pod', `${pod.meta.namespace}/${pod.meta.name}`);
   const byAddress = pod.addresses.flatMap((ip) => read.find(endpoints, 'address', ip));
   return [...byPod, ...byAddress].filter((one) => isEndpointOf(one, pod));
+}
+
+/** A pod whose labels a ServiceEntry selects is an endpoint while it is ready. */
+function withSelecting(
+  named: readonly ServiceMembership[],
+  selecting: readonly ServiceMembership[],
+  pod: PodRecord,
+): readonly ServiceMembership[] {
+  if (selecting.length === 0) return named;
+  const ready = pod.ready && !pod.meta.deleting;
+  const known = new Set(named.map(({ service }) => service));
+  const more = selecting.filter(({ service }) => !known.has(service));
+  return [...named, ...more.map((one) => ({ ...one, ready }))];
 }
 
 function settingsStage(graph: Graph, sources: Sources, meshConfigKey: string): Collection<Upsert> {

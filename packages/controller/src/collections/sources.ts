@@ -7,9 +7,11 @@ import type {
   HttpRouteRecord,
   ReferenceGrantRecord,
   RequestAuthenticationRecord,
+  ServiceEntryRecord,
   TcpRouteRecord,
   TlsRouteRecord,
   VirtualServiceRecord,
+  WorkloadEntryRecord,
 } from '../kube/decode/configuration.ts';
 import type { EndpointSliceRecord } from '../kube/decode/endpoint-slice.ts';
 import type { NamespaceRecord } from '../kube/decode/namespace.ts';
@@ -34,6 +36,8 @@ export interface Sources {
   readonly gateways: Collection<GatewayRecord>;
   readonly virtualServices: Collection<VirtualServiceRecord>;
   readonly destinationRules: Collection<DestinationRuleRecord>;
+  readonly serviceEntries: Collection<ServiceEntryRecord>;
+  readonly workloadEntries: Collection<WorkloadEntryRecord>;
   readonly httpRoutes: Collection<HttpRouteRecord>;
   readonly grpcRoutes: Collection<GrpcRouteRecord>;
   readonly tcpRoutes: Collection<TcpRouteRecord>;
@@ -55,9 +59,12 @@ export function createSources(): Sources {
   return {
     pods: new Collection<PodRecord>('pods', {
       account: (pod) => (hasEnded(pod) ? [] : [accountOnNode(pod)]),
+      address: (pod) => (hasEnded(pod) ? [] : pod.addresses),
     }),
     namespaces: new Collection('namespaces'),
-    services: new Collection('services'),
+    services: new Collection<ServiceRecord>('services', {
+      address: ({ clusterIps }) => clusterIps,
+    }),
     endpointSlices: new Collection('endpoint-slices'),
     nodes: new Collection('nodes'),
     peerAuthentications: new Collection('peer-authentications'),
@@ -66,6 +73,8 @@ export function createSources(): Sources {
     gateways: new Collection('gateways'),
     virtualServices: new Collection('virtual-services'),
     destinationRules: new Collection('destination-rules'),
+    serviceEntries: new Collection('service-entries'),
+    workloadEntries: new Collection<WorkloadEntryRecord>('workload-entries'),
     httpRoutes: new Collection('http-routes'),
     grpcRoutes: new Collection('grpc-routes'),
     tcpRoutes: new Collection('tcp-routes'),

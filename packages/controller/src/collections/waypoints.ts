@@ -1,14 +1,6 @@
 import { isDeepStrictEqual } from 'node:util';
 
-import type {
-  Cluster,
-  RouteTable,
-  Service,
-  ServiceKey,
-  SpiffeId,
-  Upsert,
-  Workload,
-} from '@ambit/api';
+import type { Service, ServiceKey, SpiffeId, Upsert, Workload } from '@ambit/api';
 import {
   bypassWaypointAnnotation,
   serviceKey,
@@ -22,19 +14,20 @@ import type {
   RequestAuthenticationRecord,
   VirtualServiceRecord,
 } from '../kube/decode/configuration.ts';
+import type { Metadata } from '../kube/decode/fields.ts';
 import type { NamespaceRecord } from '../kube/decode/namespace.ts';
 import type { PodRecord } from '../kube/decode/pod.ts';
 import type { ServiceRecord } from '../kube/decode/service.ts';
 import type { CompiledDestinationRule } from '../translate/destination-rule.ts';
-import { compileDestinationRule, mergeDestinationRules } from '../translate/destination-rule.ts';
-import { hostnameOf } from '../translate/istio-host.ts';
+import { compileDestinationRule } from '../translate/destination-rule.ts';
+import type { HostResolver } from '../translate/istio-host.ts';
+import { hostnameOf, serviceOfHost } from '../translate/istio-host.ts';
 import type { CompiledPolicy } from '../translate/policy.ts';
 import { regexProblem } from '../translate/regex.ts';
 import type { CompiledRequestAuthentication } from '../translate/request-authentication.ts';
 import { compileRequestAuthentication } from '../translate/request-authentication.ts';
-import { isOwn, routeTableOf } from '../translate/route-table.ts';
+import { isOwn } from '../translate/route-table.ts';
 import { targetName } from '../translate/targets.ts';
-import { mergeVirtualServices } from '../translate/virtual-service-merge.ts';
 import type { CompiledVirtualService, VirtualServiceWorld } from '../translate/virtual-service.ts';
 import { compileVirtualService } from '../translate/virtual-service.ts';
 import type { Binding, BindingWorld, CompiledWaypoint } from '../translate/waypoint.ts';
@@ -43,9 +36,13 @@ import type { ClusterFacts } from '../translate/workload.ts';
 import type { Collection } from './collection.ts';
 import type { Derived, Graph, Reader } from './derived.ts';
 import type { GatewayRoutes } from './gateway-routes.ts';
-import { attachedTo, gatewayRouteStages, routeName, serviceOf } from './gateway-routes.ts';
+import { attachedTo, gatewayRouteStages, routeName } from './gateway-routes.ts';
+import type { EntryCollections } from './service-entries.ts';
+import { entryStages } from './service-entries.ts';
+import type { RulesOf } from './route-outputs.ts';
+import { clusterOutputs, routeOutputs } from './route-outputs.ts';
 import type { Sources } from './sources.ts';
-import { only, sameVersion, versionOf } from './version.ts';
+import { only } from './version.ts';
 
 /** How the collections of waypoints hang together with the others. */
 export interface WaypointCollections {
@@ -56,11 +53,12 @@ export interface WaypointCollections {
   readonly virtualServices: Collection<CompiledVirtualService>;
   readonly destinationRules: Collection<CompiledDestinationRule>;
   readonly gatewayRoutes: GatewayRoutes;
+  readonly entries: EntryCollections;
   readonly outputs: readonly Collection<Upsert>[];
-  /** What the pod's own waypoint and those of its services mean for it. */
+  /** What a workload's own waypoint and those of its services mean for it. */
   forWorkload(
     read: Reader,
-    pod: PodRecord,
+    workload: Pick<PodRecord, 'meta'>,
     services: readonly ServiceKey[],
   ): Pick<Workload, 'waypoint' | 'waypointIdentities' | 'waypointRequiredBy'>;
   forService(read: Reader, record: ServiceRecord): Pick<Service, 'waypoint' | 'withoutWaypoint'>;
@@ -79,25 +77,33 @@ interface Parts {
 export function waypointStages(parts: Parts): WaypointCollections {
   const base = baseStages(parts);
   const bindings = bindingStage(parts, base);
-  const routing = routingStages(parts);
+  const withoutWaypoint = (read: Reader, meta: Metadata): Service['withoutWaypoint'] => {
+    const annotation =
+      meta.annotations.get(withoutWaypointAnnotation) ??
+      read.get(base.namespaceMetas, meta.namespace)?.annotations.get(withoutWaypointAnnotation);
+    return annotation === 'direct' ? 'direct' : 'refuse';
+  };
+  const entries = entryStages({
+    ...parts,
+    binding: (read, meta, what) =>
+      bindingOf({ meta, what }, worldOf(read, base, parts.cluster, meta.namespace)),
+    withoutWaypoint,
+  });
+  const routing = routingStages(parts, entries);
   return {
     ...base,
     bindings,
+    entries,
     ...routing,
-    forService: (read, record) => {
-      const binding = read.get(bindings, `${record.meta.namespace}/${record.meta.name}`);
-      const annotation =
-        record.meta.annotations.get(withoutWaypointAnnotation) ??
-        read
-          .get(base.namespaceMetas, record.meta.namespace)
-          ?.annotations.get(withoutWaypointAnnotation);
+    forService: (read, { meta }) => {
+      const binding = read.get(bindings, `${meta.namespace}/${meta.name}`);
       return {
         ...(binding === undefined || binding.kind === 'none' ? {} : { waypoint: binding.ref }),
-        withoutWaypoint: annotation === 'direct' ? 'direct' : 'refuse',
+        withoutWaypoint: withoutWaypoint(read, meta),
       };
     },
     forWorkload: (read, pod, services) =>
-      workloadBinding(parts, base, bindings, { read, pod, services }),
+      workloadBinding(parts, { ...base, bindings, entries }, { read, pod, services }),
   };
 }
 
@@ -164,14 +170,13 @@ function bindingStage({ graph, sources, cluster, noted }: Parts, base: Base): Co
 
 interface Asked {
   readonly read: Reader;
-  readonly pod: PodRecord;
+  readonly pod: Pick<PodRecord, 'meta'>;
   readonly services: readonly ServiceKey[];
 }
 
 function workloadBinding(
   { cluster, policies }: Parts,
-  base: Base,
-  bindings: Collection<Binding>,
+  base: Base & Pick<WaypointCollections, 'bindings' | 'entries'>,
   { read, pod, services }: Asked,
 ): Pick<Workload, 'waypoint' | 'waypointIdentities' | 'waypointRequiredBy'> {
   const own = bindingOf(
@@ -180,17 +185,14 @@ function workloadBinding(
   );
   const identities = new Set<SpiffeId>();
   let requiredBy: string | undefined;
-  const through = (binding: Binding | undefined, service: ServiceKey | undefined): void => {
+  const through = (binding: Binding | undefined, service?: ServiceKey, entry?: string): void => {
     const bound = binding !== undefined && binding.kind !== 'none';
     const waypoint = bound ? read.get(base.waypoints, binding.gateway) : undefined;
     if (binding?.kind === 'bound' && waypoint !== undefined)
       identities.add(waypoint.gateway.identity);
     // What is attached to a Service holds for it whether or not somebody is there to enforce it.
-    const targets = [
-      ...(bound ? [`class ${waypointClass}`, `gateway ${binding.gateway}`] : []),
-      ...(service === undefined ? [] : [`service ${service}`]),
-    ];
-    for (const target of targets) {
+    const gateway = bound ? binding.gateway : undefined;
+    for (const target of targetsOf(gateway, service, entry)) {
       const policy = read.find(policies, 'target', target).find(isEnforced);
       const [authentication] = read.find(base.authentications, 'target', target);
       requiredBy ??=
@@ -200,10 +202,14 @@ function workloadBinding(
         `RequestAuthentication ${authentication.authentication.namespace}/${authentication.authentication.name}`;
     }
   };
-  through(own, undefined);
+  through(own);
   for (const service of services) {
     const [namespace = '', hostname = ''] = service.split('/');
-    through(read.get(bindings, `${namespace}/${hostname.split('.')[0] ?? ''}`), service);
+    // Whoever names a pod of others as an endpoint does not get to speak for its clients.
+    if (namespace !== pod.meta.namespace) continue;
+    const of = base.entries.serviceByKey(read, service)?.entry;
+    if (of !== undefined) through(of.binding, service, of.entry.key);
+    else through(read.get(base.bindings, `${namespace}/${hostname.split('.')[0] ?? ''}`), service);
   }
   const annotations = read.get(base.namespaceMetas, pod.meta.namespace)?.annotations;
   const bypass =
@@ -216,27 +222,31 @@ function workloadBinding(
   };
 }
 
+function targetsOf(gateway?: string, service?: ServiceKey, entry?: string): readonly string[] {
+  return [
+    ...(gateway === undefined ? [] : [`class ${waypointClass}`, `gateway ${gateway}`]),
+    ...(service === undefined ? [] : [`service ${service}`]),
+    ...(entry === undefined ? [] : [`entry ${entry}`]),
+  ];
+}
+
 /** A policy that only rehearses or tells closes nothing. */
 function isEnforced({ policy }: CompiledPolicy): boolean {
   return policy !== undefined && !policy.dryRun && policy.action !== 'AUDIT';
 }
 
-type RulesOf = (
-  read: Reader,
-  service: ServiceKey,
-  namespace: string,
-) => readonly CompiledDestinationRule[];
-
-function routingStages(parts: Parts) {
+function routingStages(parts: Parts, entries: EntryCollections) {
   const { graph, sources, cluster, noted } = parts;
-  const gatewayRoutes = gatewayRouteStages({ graph, sources, cluster, noted });
+  const gatewayRoutes = gatewayRouteStages({ graph, sources, cluster, noted, entries });
+  const hostResolver = resolverOf(parts, entries);
   const destinationRules = noted(
     'destination-rules',
     graph.derive<DestinationRuleRecord, CompiledDestinationRule>({
       name: 'destination-rules',
       primary: sources.destinationRules,
       indexes: { service: ({ service }) => (service === undefined ? [] : [service]) },
-      derive: (record, key) => only(key, compileDestinationRule(record, cluster.clusterDomain)),
+      derive: (record, key, read) =>
+        only(key, compileDestinationRule(record, cluster.clusterDomain, hostResolver(read))),
       equal: isDeepStrictEqual,
     }),
   );
@@ -246,25 +256,50 @@ function routingStages(parts: Parts) {
     const own = all.filter((rule) => rule.namespace === namespace);
     return own.length > 0 ? own : all.filter((rule) => rule.namespace === cluster.rootNamespace);
   };
-  const virtualServices = virtualServiceStage(parts, rulesOf, gatewayRoutes);
+  const virtualServices = virtualServiceStage(parts, { rulesOf, gatewayRoutes, entries });
   const outputs = [
-    routeOutput(parts, virtualServices, gatewayRoutes),
-    clusterOutput(parts, rulesOf),
+    ...routeOutputs(parts, { virtualServices, gatewayRoutes, entries }),
+    ...clusterOutputs(parts, rulesOf, entries),
   ];
   return { destinationRules, virtualServices, gatewayRoutes, outputs };
 }
 
+interface VirtualServiceParts {
+  readonly rulesOf: RulesOf;
+  readonly gatewayRoutes: GatewayRoutes;
+  readonly entries: EntryCollections;
+}
+
+/** A Service of the cluster comes first: nobody takes its name. */
+function resolverOf(
+  { sources, cluster }: Parts,
+  entries: EntryCollections,
+): (read: Reader) => HostResolver {
+  return (read) => (host, namespace) => {
+    const service = serviceOfHost(host, namespace, cluster.clusterDomain);
+    const exists =
+      service !== undefined &&
+      read.get(sources.services, `${service.namespace}/${service.name}`) !== undefined;
+    return exists ? service : (entries.byHost(read, host, namespace) ?? service);
+  };
+}
+
 function virtualServiceStage(
-  { graph, sources, cluster, noted }: Parts,
-  rulesOf: RulesOf,
-  gatewayRoutes: GatewayRoutes,
+  parts: Parts,
+  { rulesOf, gatewayRoutes, entries }: VirtualServiceParts,
 ): Collection<CompiledVirtualService> {
+  const { graph, sources, cluster, noted } = parts;
   const { clusterDomain } = cluster;
+  const hostResolver = resolverOf(parts, entries);
   const worldOfRoutes = (read: Reader): VirtualServiceWorld => ({
     clusterDomain,
     rootNamespace: cluster.rootNamespace,
-    ports: ({ namespace, name }) =>
-      read.get(sources.services, `${namespace}/${name}`)?.ports.map(({ port }) => port),
+    host: hostResolver(read),
+    ports: ({ namespace, name, hostname }) =>
+      (hostname === undefined
+        ? read.get(sources.services, `${namespace}/${name}`)
+        : entries.serviceByKey(read, serviceKey(namespace, hostname))?.service
+      )?.ports.map(({ port }) => port),
     subsets: (service) => {
       const of = serviceKey(service.namespace, hostnameOf(service, clusterDomain));
       const rules = rulesOf(read, of, service.namespace);
@@ -294,48 +329,6 @@ function virtualServiceStage(
       equal: isDeepStrictEqual,
     }),
   );
-}
-
-function routeOutput(
-  { graph, sources, cluster }: Parts,
-  virtualServices: Collection<CompiledVirtualService>,
-  gatewayRoutes: GatewayRoutes,
-): Collection<Upsert> {
-  return graph.derive<ServiceRecord, Upsert>({
-    name: 'route-output',
-    primary: sources.services,
-    derive: ({ meta, ports }, key, read) => {
-      const service = serviceKey(meta.namespace, hostnameOf(meta, cluster.clusterDomain));
-      const own = serviceOf(read, sources, cluster, key);
-      const virtual = mergeVirtualServices(
-        { service, namespace: meta.namespace, ports: ports.map(({ port }) => port) },
-        cluster.rootNamespace,
-        read.find(virtualServices, 'service', service),
-      );
-      const resource: RouteTable | undefined =
-        own && routeTableOf(own, attachedTo(read, gatewayRoutes, service), virtual);
-      return resource === undefined
-        ? new Map<string, Upsert>()
-        : only(key, { type: 'route', name: service, version: versionOf(resource), resource });
-    },
-    equal: sameVersion,
-  }).output;
-}
-
-function clusterOutput({ graph, sources, cluster }: Parts, rulesOf: RulesOf): Collection<Upsert> {
-  return graph.derive<ServiceRecord, Upsert>({
-    name: 'cluster-output',
-    primary: sources.services,
-    derive: ({ meta }, key, read) => {
-      const service = serviceKey(meta.namespace, hostnameOf(meta, cluster.clusterDomain));
-      const rules = rulesOf(read, service, meta.namespace);
-      const resource: Cluster | undefined = mergeDestinationRules(service, rules);
-      return resource === undefined
-        ? new Map<string, Upsert>()
-        : only(key, { type: 'cluster', name: service, version: versionOf(resource), resource });
-    },
-    equal: sameVersion,
-  }).output;
 }
 
 function delegateOf(record: VirtualServiceRecord): CompiledVirtualService {

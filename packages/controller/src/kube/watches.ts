@@ -13,7 +13,9 @@ import {
   decodeTcpRoute,
   decodeTlsRoute,
   decodeRequestAuthentication,
+  decodeServiceEntry,
   decodeVirtualService,
+  decodeWorkloadEntry,
 } from './decode/configuration.ts';
 import { decodeEndpointSlice } from './decode/endpoint-slice.ts';
 import type { Problem } from './decode/fields.ts';
@@ -143,6 +145,13 @@ function watchTraffic(watch: Watch, sources: Sources): void {
     `${networking}/destinationrules`,
     decodeDestinationRule,
     sources.destinationRules,
+  );
+  watch('ServiceEntry', `${networking}/serviceentries`, decodeServiceEntry, sources.serviceEntries);
+  watch(
+    'WorkloadEntry',
+    `${networking}/workloadentries`,
+    decodeWorkloadEntry,
+    sources.workloadEntries,
   );
   watch('Gateway', `${gatewayApi}/v1/gateways`, decodeGateway, sources.gateways);
   watch('HTTPRoute', `${gatewayApi}/v1/httproutes`, decodeHttpRoute, sources.httpRoutes);

@@ -36,9 +36,14 @@ export class SnapshotState {
       const before = names.get(key);
       if (value === undefined) names.delete(key);
       else names.set(key, value);
-      if (before !== undefined && before.name !== value?.name) this.#put(before, undefined);
+      if (before !== undefined && before.name !== value?.name) this.#drop(before);
       if (value !== undefined) this.#put(value, value);
     });
+  }
+
+  /** Of two makers of one name the one that stopped may be heard last: what the other made stays. */
+  #drop(before: Upsert): void {
+    if (this.resource(before.type, before.name) === before) this.#put(before, undefined);
   }
 
   #put({ type, name }: Pick<Upsert, 'type' | 'name'>, value: Upsert | undefined): void {

@@ -25,6 +25,8 @@ describe('the definitions of custom resources', () => {
       'requestauthentications.security.istio.io ra v1*,v1beta1',
       'virtualservices.networking.istio.io vs v1*,v1beta1,v1alpha3',
       'destinationrules.networking.istio.io dr v1*,v1beta1,v1alpha3',
+      'serviceentries.networking.istio.io se v1*,v1beta1,v1alpha3',
+      'workloadentries.networking.istio.io we v1*,v1beta1,v1alpha3',
       'gateways.gateway.networking.k8s.io gtw v1*,v1beta1',
       'gatewayclasses.gateway.networking.k8s.io gc v1*,v1beta1',
       'httproutes.gateway.networking.k8s.io  v1*,v1beta1',

@@ -12,6 +12,7 @@ import {
 import { gatewayClassResource, gatewayResource } from './gateway.ts';
 import { peerAuthenticationResource } from './peer-authentication.ts';
 import { requestAuthenticationResource } from './request-authentication.ts';
+import { serviceEntryResource, workloadEntryResource } from './service-entry.ts';
 import { virtualServiceResource } from './virtual-service.ts';
 
 /** Every custom resource that the controller reads. */
@@ -21,6 +22,8 @@ export const resources: readonly ResourceDefinition[] = [
   requestAuthenticationResource,
   virtualServiceResource,
   destinationRuleResource,
+  serviceEntryResource,
+  workloadEntryResource,
   gatewayResource,
   gatewayClassResource,
   httpRouteResource,

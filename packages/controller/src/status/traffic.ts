@@ -10,9 +10,10 @@ import type { ResourceDefinition } from '../resources/crd.ts';
 import { destinationRuleResource } from '../resources/destination-rule.ts';
 import { requestAuthenticationResource } from '../resources/request-authentication.ts';
 import { virtualServiceResource } from '../resources/virtual-service.ts';
-import type { Binding } from '../translate/waypoint.ts';
+import { boundConditions } from './bound.ts';
 import type { Wanted } from './conditions.ts';
 import { setConditions } from './conditions.ts';
+import { startEntryStatus } from './entries.ts';
 import { patchStatus } from './patch.ts';
 
 export interface TrafficStatusOptions {
@@ -35,6 +36,7 @@ export function startTrafficStatus(options: TrafficStatusOptions): { close(): Pr
       l7.authentications,
     ),
     followServices(options),
+    startEntryStatus(options),
     ...Object.values(l7.gatewayRoutes).map((routes) => followRoutes(options, routes)),
   ];
   return {
@@ -99,18 +101,14 @@ function followServices({ client, collections, nowMs, log }: TrafficStatusOption
       const record = services.get(key);
       const binding = bindings.get(key);
       if (record === undefined || binding === undefined) return;
-      const wanted = bound(binding);
-      // A Service that never asked for a waypoint need not be told that it has none.
-      if (wanted === undefined && !hasBoundCondition(record.conditions)) return;
-      const told = wanted ?? unbound;
       const { meta } = record;
       const status = { conditions: record.conditions };
-      const conditions = setConditions(status, [told], meta.generation, nowMs());
+      const wanted = boundConditions(binding, status);
+      const conditions = setConditions(status, wanted, meta.generation, nowMs());
       if (conditions === undefined) return;
       const path = `/api/v1/namespaces/${meta.namespace}/services/${meta.name}`;
       await patchStatus(client, { path, meta: meta, status: { conditions } });
-      if (told.status === 'False' && wanted !== undefined)
-        log.warn({ object: `Service ${key}` }, told.message);
+      if (binding.kind === 'broken') log.warn({ object: `Service ${key}` }, binding.message);
     },
     onError: (key, error) => {
       log.warn({ err: error, object: `Service ${key}` }, 'status not written');
@@ -173,34 +171,3 @@ function followRoutes(
 }
 
 const controllerName = 'ambit.dev/mesh-controller';
-
-const boundType = 'istio.io/WaypointBound';
-const unbound: Wanted = {
-  type: boundType,
-  status: 'False',
-  reason: 'NotRequested',
-  message: 'no waypoint is asked for',
-};
-
-function bound(binding: Binding): Wanted | undefined {
-  switch (binding.kind) {
-    case 'none':
-      return undefined;
-    case 'bound':
-      return {
-        type: boundType,
-        status: 'True',
-        reason: 'WaypointAccepted',
-        message: `Successfully attached to waypoint ${binding.gateway}`,
-      };
-    case 'broken':
-      return { type: boundType, status: 'False', reason: binding.reason, message: binding.message };
-  }
-}
-
-function hasBoundCondition(conditions: unknown): boolean {
-  return (
-    Array.isArray(conditions) &&
-    conditions.some((one: unknown) => (one as { type?: unknown } | null)?.type === boundType)
-  );
-}

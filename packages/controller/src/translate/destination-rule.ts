@@ -14,6 +14,7 @@ import type { Problem } from '../kube/decode/fields.ts';
 import { objectKey } from '../kube/decode/fields.ts';
 import type { SettingsSpec, TrafficPolicySpec } from '../resources/destination-rule.ts';
 import { durationMs } from './duration.ts';
+import type { HostResolver } from './istio-host.ts';
 import { hostnameOf, serviceOfHost } from './istio-host.ts';
 import { compileLoadBalancer } from './load-balancer.ts';
 import { compileOutlierDetection } from './outlier-detection.ts';
@@ -33,6 +34,7 @@ export interface CompiledDestinationRule {
 export function compileDestinationRule(
   record: DestinationRuleRecord,
   clusterDomain: string,
+  resolve: HostResolver = (host, namespace) => serviceOfHost(host, namespace, clusterDomain),
 ): CompiledDestinationRule {
   const { meta } = record;
   const problems: Problem[] = [...record.problems];
@@ -47,9 +49,12 @@ export function compileDestinationRule(
   if (!record.spec.ok)
     return { ...common, service: undefined, policy: defaultTraffic, subsets: [] };
   const { host = '', trafficPolicy, subsets = [] } = record.spec.value;
-  const service = serviceOfHost(host, meta.namespace, clusterDomain);
+  const service = resolve(host, meta.namespace);
   if (service === undefined)
-    report('spec.host', `${JSON.stringify(host)} is no Service of this cluster`);
+    report(
+      'spec.host',
+      `${JSON.stringify(host)} is no Service of this cluster and no host of a ServiceEntry`,
+    );
   const policy = compilePolicy(trafficPolicy, defaultTraffic, 'spec.trafficPolicy', report);
   return {
     ...common,

@@ -1,4 +1,4 @@
-import type { HeaderChanges, Mirror, Port, Target, WeightedTarget } from '@ambit/api';
+import type { HeaderChanges, Mirror, Port, Service, Target, WeightedTarget } from '@ambit/api';
 import { noChanges, serviceKey } from '@ambit/api';
 
 import type {
@@ -57,6 +57,12 @@ export function compileTarget(
   const { world } = compilation;
   const group = ref.group ?? '';
   const kind = ref.kind ?? 'Service';
+  if (group === 'networking.istio.io' && kind === 'Hostname') {
+    const host = world.entryHost?.(ref.name, compilation.namespace);
+    if (host === undefined)
+      return missing('BackendNotFound', 'name', `${ref.name} is no host of a ServiceEntry`);
+    return toPort(host, `host ${ref.name}`, ref.port, missing);
+  }
   if (group !== '' || kind !== 'Service') {
     const shown = group === '' ? kind : `${kind}.${group}`;
     return missing('InvalidKind', 'kind', `${shown} is no kind of backend; refer to a Service`);
@@ -73,14 +79,21 @@ export function compileTarget(
   if (service === undefined) {
     return missing('BackendNotFound', 'name', `there is no Service ${key}`);
   }
-  if (ref.port === undefined) {
-    return missing('BackendNotFound', 'port', `must be set to a port of Service ${key}`);
-  }
-  const port = service.ports.find((one) => one.port === ref.port);
-  if (port === undefined) {
-    return missing('BackendNotFound', 'port', `Service ${key} has no TCP port ${ref.port}`);
-  }
-  return serviceTarget(service, port.port);
+  return toPort(service, `Service ${key}`, ref.port, missing);
+}
+
+function toPort(
+  service: Service,
+  name: string,
+  wanted: number | undefined,
+  missing: (reason: UnresolvedReason, field: string, why: string) => Target,
+): Target {
+  if (wanted === undefined)
+    return missing('BackendNotFound', 'port', `must be set to a port of ${name}`);
+  const port = service.ports.find((one) => one.port === wanted);
+  return port === undefined
+    ? missing('BackendNotFound', 'port', `${name} has no TCP port ${wanted}`)
+    : serviceTarget(service, port.port);
 }
 
 export function serviceTarget(

@@ -19,6 +19,10 @@ export interface RouteWorld {
   isWaypoint(namespace: string, name: string): boolean;
   /** A core Service with its ports; undefined when there is none. */
   service(namespace: string, name: string): Service | undefined;
+  /** The hosts of a ServiceEntry; none when there is no such entry. */
+  entry?(namespace: string, name: string): readonly Service[];
+  /** The host of a ServiceEntry that routes of `namespace` mean. */
+  entryHost?(host: string, namespace: string): Service | undefined;
   /** Whether a ReferenceGrant allows the reference. */
   granted(from: ReferenceEnd, to: ReferenceEnd & { readonly name: string }): boolean;
   /** Why an expression is no RE2; undefined for one that is. */

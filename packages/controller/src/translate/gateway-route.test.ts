@@ -703,7 +703,11 @@ describe('parents', () => {
     ['no such port', { port: 81 }, 'NoMatchingParent'],
     ['no such name', { sectionName: 'x' }, 'NoMatchingParent'],
     ['a port of another name', { sectionName: 'http', port: 8080 }, 'NoMatchingParent'],
-    ['a ServiceEntry', { group: 'networking.istio.io', kind: 'ServiceEntry' }, 'UnsupportedValue'],
+    [
+      'a ServiceEntry that is not there',
+      { group: 'networking.istio.io', kind: 'ServiceEntry' },
+      'NoMatchingParent',
+    ],
   ])('%s', (_name, more, reason) => {
     const { parents } = compile({ parentRefs: [{ ...parent, ...more }], rules });
     expect(parents).toHaveLength(1);

@@ -1,4 +1,12 @@
-import type { HttpRoute, Port, ServiceKey, TcpMatch, TcpRoute, TlsRoute } from '@ambit/api';
+import type {
+  HttpRoute,
+  Port,
+  Service,
+  ServiceKey,
+  TcpMatch,
+  TcpRoute,
+  TlsRoute,
+} from '@ambit/api';
 import { noChanges, serviceKey } from '@ambit/api';
 
 import type { Metadata, Problem } from '../kube/decode/fields.ts';
@@ -46,6 +54,8 @@ export interface ParentOutcome {
   readonly resolvedRefs: ParentCondition;
   /** Undefined when the route could not be attached. */
   readonly service?: ServiceKey;
+  /** The other hosts of a ServiceEntry that has several. */
+  readonly otherServices?: readonly ServiceKey[];
   /** Every port of the service when absent. */
   readonly port?: Port;
   /** Set for a consumer route: it holds for clients of this namespace only. */
@@ -166,12 +176,9 @@ function parentOutcome(parent: ParentRefSpec, compilation: Compilation): ParentO
       'a waypoint takes routes by the services that it serves; refer to the Service instead',
     );
   }
-  if (parent.kind !== 'Service') {
-    return refused('UnsupportedValue', 'a ServiceEntry cannot be a parent yet; use a Service');
-  }
-  const key = `${namespace}/${parent.name}`;
-  const service = world.service(namespace, parent.name);
-  if (service === undefined) return refused('NoMatchingParent', `there is no Service ${key}`);
+  const { key, services } = named(parent, namespace, world);
+  const [service, ...others] = services;
+  if (service === undefined) return refused('NoMatchingParent', `there is no ${key}`);
   const ports = service.ports.filter(
     (one) =>
       (parent.port === undefined || one.port === parent.port) &&
@@ -180,20 +187,45 @@ function parentOutcome(parent: ParentRefSpec, compilation: Compilation): ParentO
   const [port] = ports;
   const isOnePort = parent.port !== undefined || parent.sectionName !== undefined;
   if (isOnePort && port === undefined) {
-    const wanted = [
-      ...(parent.sectionName === undefined ? [] : [`named ${parent.sectionName}`]),
-      ...(parent.port === undefined ? [] : [`with number ${parent.port}`]),
-    ];
-    return refused('NoMatchingParent', `Service ${key} has no TCP port ${wanted.join(' and ')}`);
+    return refused('NoMatchingParent', `${key} has no TCP port ${wantedPort(parent)}`);
   }
   return {
     parent,
     accepted,
     resolvedRefs,
     service: serviceKey(service.namespace, service.hostname),
+    ...(others.length === 0 ? {} : { otherServices: others.map(keyOf) }),
     ...(isOnePort && port !== undefined ? { port: port.port } : {}),
     ...(namespace === compilation.namespace ? {} : { consumerNamespace: compilation.namespace }),
   };
+}
+
+function wantedPort({ sectionName, port }: ParentRefSpec): string {
+  return [
+    ...(sectionName === undefined ? [] : [`named ${sectionName}`]),
+    ...(port === undefined ? [] : [`with number ${port}`]),
+  ].join(' and ');
+}
+
+/** The services that a parent stands for: a ServiceEntry for those of all its hosts. */
+function named(
+  { kind, name }: ParentRefSpec,
+  namespace: string,
+  world: RouteWorld,
+): { readonly key: string; readonly services: readonly Service[] } {
+  if (kind === 'ServiceEntry') {
+    const services = world.entry?.(namespace, name) ?? [];
+    return { key: `ServiceEntry ${namespace}/${name} that holds a host`, services };
+  }
+  const service = world.service(namespace, name);
+  return {
+    key: `Service ${namespace}/${name}`,
+    services: service === undefined ? [] : [service],
+  };
+}
+
+function keyOf(service: Service): ServiceKey {
+  return serviceKey(service.namespace, service.hostname);
 }
 
 /** A rule of HTTPRoute or GRPCRoute: they differ in how they match. */

@@ -1,10 +1,12 @@
 import type { Hostname } from '@ambit/api';
 import { parseHostname } from '@ambit/api';
 
-/** A core Service as Istio's resources name it. */
+/** A service as Istio's resources name it: a core Service, or a host of a ServiceEntry. */
 export interface ServiceName {
   readonly namespace: string;
   readonly name: string;
+  /** Set for a host of a ServiceEntry. */
+  readonly hostname?: Hostname;
 }
 
 /**
@@ -25,6 +27,23 @@ export function serviceOfHost(
   return { namespace: own, name };
 }
 
-export function hostnameOf({ name, namespace }: ServiceName, clusterDomain: string): Hostname {
-  return `${name}.${namespace}.svc.${clusterDomain}` as Hostname;
+export function hostnameOf(
+  { name, namespace, hostname }: ServiceName,
+  clusterDomain: string,
+): Hostname {
+  return hostname ?? (`${name}.${namespace}.svc.${clusterDomain}` as Hostname);
+}
+
+/** Finds what a host means to a resource of `namespace`. */
+export type HostResolver = (host: string, namespace: string) => ServiceName | undefined;
+
+/** Without a resolver only Services of the cluster are meant. */
+export function meant(
+  host: string,
+  namespace: string,
+  world: { readonly clusterDomain: string; readonly host?: HostResolver },
+): ServiceName | undefined {
+  return world.host === undefined
+    ? serviceOfHost(host, namespace, world.clusterDomain)
+    : world.host(host, namespace);
 }

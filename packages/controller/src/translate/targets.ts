@@ -33,22 +33,18 @@ export function compileTargets(
       report(`${path}.name`, 'must not be empty');
       return [];
     }
-    if (kind === 'Service' && (group === '' || group === 'core')) {
-      const hostname = hostnameOf({ name, namespace }, cluster.clusterDomain);
-      return [{ kind: 'service', service: serviceKey(namespace, hostname) }];
-    }
-    if (group === gatewayGroup && kind === 'Gateway') return [{ kind: 'gateway', namespace, name }];
-    if (group === gatewayGroup && kind === 'GatewayClass') {
-      if (namespace === cluster.rootNamespace) return [{ kind: 'gateway-class', name }];
+    const target = targetOf({ group, kind, name }, namespace, cluster);
+    if (target?.kind === 'gateway-class' && namespace !== cluster.rootNamespace) {
       report(
         path,
         `a GatewayClass may be named in the root namespace ${cluster.rootNamespace} only`,
       );
       return [];
     }
+    if (target !== undefined) return [target];
     report(
       `${path}.kind`,
-      `${kind} of group ${JSON.stringify(group)} cannot be a target: use Service, Gateway or GatewayClass`,
+      `${kind} of group ${JSON.stringify(group)} cannot be a target: use Service, ServiceEntry, Gateway or GatewayClass`,
     );
     return [];
   });
@@ -71,6 +67,27 @@ export function readableTargets(
   return targets.length === written.length ? targets : [];
 }
 
+function targetOf(
+  { group, kind, name }: { group: string; kind: string; name: string },
+  namespace: string,
+  { clusterDomain }: Pick<ClusterFacts, 'clusterDomain'>,
+): PolicyTarget | undefined {
+  switch (`${group === 'core' ? '' : group}/${kind}`) {
+    case '/Service': {
+      const service = serviceKey(namespace, hostnameOf({ name, namespace }, clusterDomain));
+      return { kind: 'service', service };
+    }
+    case 'networking.istio.io/ServiceEntry':
+      return { kind: 'service-entry', namespace, name };
+    case `${gatewayGroup}/Gateway`:
+      return { kind: 'gateway', namespace, name };
+    case `${gatewayGroup}/GatewayClass`:
+      return { kind: 'gateway-class', name };
+    default:
+      return undefined;
+  }
+}
+
 const gatewayGroup = 'gateway.networking.k8s.io';
 
 /** A target as one text, for an index. */
@@ -80,6 +97,8 @@ export function targetName(target: PolicyTarget): string {
       return `service ${target.service}`;
     case 'gateway':
       return `gateway ${target.namespace}/${target.name}`;
+    case 'service-entry':
+      return `entry ${target.namespace}/${target.name}`;
     case 'gateway-class':
       return `class ${target.name}`;
   }

@@ -2,7 +2,7 @@ import type { HttpAction, Port, Redirect, Rewrite, Target, WeightedTarget } from
 import { noChanges, parsePort, serviceKey } from '@ambit/api';
 
 import type { DestinationSpec, HttpRouteSpec } from '../resources/virtual-service.ts';
-import { hostnameOf, serviceOfHost } from './istio-host.ts';
+import { hostnameOf, meant } from './istio-host.ts';
 import { authorityProblem, uriProblem } from './target-text.ts';
 import { compileHeaders } from './virtual-service-parts.ts';
 import type { VirtualServiceWorld } from './virtual-service-world.ts';
@@ -193,10 +193,10 @@ export function compileTarget(
   consequence: string,
 ): Target {
   const host = destination?.host ?? '';
-  const service = serviceOfHost(host, namespace, world.clusterDomain);
+  const service = meant(host, namespace, world);
   const ports = service && world.ports(service);
   if (service === undefined || ports === undefined) {
-    const why = `${JSON.stringify(host)} is no Service of this cluster`;
+    const why = `${JSON.stringify(host)} is no Service of this cluster and no host of a ServiceEntry`;
     report(`${path}.host`, `${why}; ${consequence}`);
     return { kind: 'missing', why };
   }

@@ -1,12 +1,14 @@
 import type { Port, ServiceKey } from '@ambit/api';
 
 import type { VirtualServiceRecord } from '../kube/decode/configuration.ts';
-import type { ServiceName } from './istio-host.ts';
+import type { HostResolver, ServiceName } from './istio-host.ts';
 
 /** What a VirtualService needs to know of the rest of the mesh. */
 export interface VirtualServiceWorld {
   readonly clusterDomain: string;
   readonly rootNamespace: string;
+  /** The service that a host means; of the cluster's alone where absent. */
+  readonly host?: HostResolver;
   /** The ports of a Service; undefined when there is none. */
   ports(service: ServiceName): readonly Port[] | undefined;
   /** The names of the subsets that DestinationRules define for it. */

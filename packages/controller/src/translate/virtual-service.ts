@@ -6,7 +6,7 @@ import type { Problem } from '../kube/decode/fields.ts';
 import { objectKey } from '../kube/decode/fields.ts';
 import type { VirtualServiceSpec } from '../resources/virtual-service.ts';
 import { exportedToOf } from './export-to.ts';
-import { hostnameOf, serviceOfHost } from './istio-host.ts';
+import { hostnameOf, meant } from './istio-host.ts';
 import { compileHttp } from './virtual-service-http.ts';
 import { compileTcp, compileTls } from './virtual-service-l4.ts';
 import { forMesh } from './virtual-service-match.ts';
@@ -79,9 +79,12 @@ function servicesOf(
 ): ServiceKey[] {
   const services: ServiceKey[] = [];
   for (const [index, host] of (spec.hosts ?? []).entries()) {
-    const service = serviceOfHost(host, namespace, world.clusterDomain);
+    const service = meant(host, namespace, world);
     if (service === undefined || world.ports(service) === undefined) {
-      report(`spec.hosts[${index}]`, `${JSON.stringify(host)} is no Service of this cluster`);
+      report(
+        `spec.hosts[${index}]`,
+        `${JSON.stringify(host)} is no Service of this cluster and no host of a ServiceEntry`,
+      );
       continue;
     }
     const key = serviceKey(service.namespace, hostnameOf(service, world.clusterDomain));

@@ -18,7 +18,7 @@ import type {
   Workload,
   WorkloadUid,
 } from '@ambit/api';
-import { resourceTypes } from '@ambit/api';
+import { isPod, resourceTypes } from '@ambit/api';
 import type { ApplicablePolicies } from '../policy/authorize.ts';
 import { MultiIndex } from './multi-index.ts';
 import type { Endpoint, MeshState, StateChanges, Undecodable } from './state.ts';
@@ -82,27 +82,30 @@ class MeshStore implements MeshState, MeshStateUpdater {
   }
 
   workloadByAddress(ip: IpAddress): Workload | undefined {
+    let entry: Workload | undefined;
     let onHost: Workload | undefined;
     // The newest first: while an address is being handed on, two pods can claim it.
     for (const uid of this.#byAddress.newestFirst(ip)) {
       const workload = this.#workloads.get(uid);
       if (workload === undefined) continue;
-      if (!workload.hostNetwork) return workload;
-      onHost ??= workload;
+      // Whoever writes an address down does not take it from the pod that has it.
+      if (!isPod(workload)) entry ??= workload;
+      else if (!workload.hostNetwork) return workload;
+      else onHost ??= workload;
     }
-    return onHost;
+    return onHost ?? entry;
   }
 
   service(key: ServiceKey): Service | undefined {
     return this.#services.get(key);
   }
 
-  serviceByVip(ip: IpAddress): Service | undefined {
-    return this.#first(this.#byVip.newestFirst(ip));
+  serviceByVip(ip: IpAddress, namespace?: string): Service | undefined {
+    return this.#meant(this.#byVip.newestFirst(ip), namespace);
   }
 
-  serviceByHostname(hostname: Hostname): Service | undefined {
-    return this.#first(this.#byHostname.newestFirst(hostname));
+  serviceByHostname(hostname: Hostname, namespace?: string): Service | undefined {
+    return this.#meant(this.#byHostname.newestFirst(hostname), namespace);
   }
 
   endpointsOf(service: ServiceKey): readonly Endpoint[] {
@@ -399,12 +402,20 @@ class MeshStore implements MeshState, MeshStateUpdater {
     }
   }
 
-  #first(keys: Iterable<ServiceKey>): Service | undefined {
+  /** A Service of the cluster, then an entry of the client's own namespace, then one that is shown to it. */
+  #meant(keys: readonly ServiceKey[], namespace: string | undefined): Service | undefined {
+    let shown: Service | undefined;
+    let own: Service | undefined;
     for (const key of keys) {
       const service = this.#services.get(key);
-      if (service !== undefined) return service;
+      if (service === undefined) continue;
+      if (service.entry === undefined) return service;
+      const { visibleTo } = service;
+      if (visibleTo !== undefined && !visibleTo.includes(namespace ?? '')) continue;
+      if (service.namespace === namespace) own ??= service;
+      shown ??= service;
     }
-    return undefined;
+    return own ?? shown;
   }
 }
 
@@ -416,6 +427,7 @@ function namespaceOf(target: PolicyTarget): readonly string[] {
     case 'service':
       return [target.service.slice(0, target.service.indexOf('/'))];
     case 'gateway':
+    case 'service-entry':
       return [target.namespace];
     case 'gateway-class':
       return [];
@@ -428,6 +440,8 @@ function targetKey(target: PolicyTarget): string {
       return `service ${target.service}`;
     case 'gateway':
       return `gateway ${target.namespace}/${target.name}`;
+    case 'service-entry':
+      return `entry ${target.namespace}/${target.name}`;
     case 'gateway-class':
       return `class ${target.name}`;
   }

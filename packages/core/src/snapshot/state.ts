@@ -42,8 +42,9 @@ export interface MeshState {
   /** The workload that has this address to itself; a pod on its host's network is found last. */
   workloadByAddress(ip: IpAddress): Workload | undefined;
   service(key: ServiceKey): Service | undefined;
-  serviceByVip(ip: IpAddress): Service | undefined;
-  serviceByHostname(hostname: Hostname): Service | undefined;
+  /** The service that a client of `namespace` means; without one, the service that everybody means. */
+  serviceByVip(ip: IpAddress, namespace?: string): Service | undefined;
+  serviceByHostname(hostname: Hostname, namespace?: string): Service | undefined;
   endpointsOf(service: ServiceKey): readonly Endpoint[];
   policiesFor(workload: Workload): ApplicablePolicies;
   /** The policies that a waypoint in `namespace` enforces for requests to these targets. */

@@ -1,4 +1,4 @@
-import type { Port, Workload } from '@ambit/api';
+import type { Hostname, IpAddress, Port, Workload } from '@ambit/api';
 import { defaultTraffic } from '@ambit/api';
 import type { MeshState } from '@ambit/core';
 import { declaredProtocol } from '../inbound/protocol.ts';
@@ -15,6 +15,8 @@ export interface ClusterDeps {
   readonly own: () => Workload | undefined;
   readonly pool: (cluster: UpstreamCluster) => ConnectionPool;
   readonly observer: ClusterObserver;
+  /** The addresses of an endpoint that is known by its name. */
+  readonly addressesOf?: (hostname: Hostname) => readonly IpAddress[];
 }
 
 const maxIdleDirect = 1024;
@@ -49,7 +51,7 @@ export class Clusters {
       name: `inbound-vip|${key.port}|http${key.subset === undefined ? '' : `/${key.subset}`}|${host}`,
       settings,
       distribution: state.service(key.service)?.loadBalancing ?? anywhere,
-      list: () => listEndpoints(state, key),
+      list: () => listEndpoints(state, key, this.#deps),
     });
     cluster.http2 = this.#isHttp2(key);
     this.#clusters.set(id, { key, cluster });
@@ -80,6 +82,11 @@ export class Clusters {
       this.#direct.set(id, cluster);
     }
     return cluster;
+  }
+
+  /** Names stand for other addresses than before. */
+  namesChanged(): void {
+    for (const { cluster } of this.#clusters.values()) cluster.invalidate();
   }
 
   *[Symbol.iterator](): IterableIterator<UpstreamCluster> {

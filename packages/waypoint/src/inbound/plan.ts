@@ -9,18 +9,24 @@ export type InboundPlan =
   | { readonly kind: 'workload'; readonly workload: Workload; readonly port: Port }
   | { readonly kind: 'deny'; readonly status: 400 | 404 | 503; readonly message: string };
 
-/** Judges a CONNECT: only what is bound to this very waypoint is served, and only on a port that it has. */
+/**
+ * Judges a CONNECT of a client of namespace `client`: only what is bound to this very waypoint is served, and only on a
+ * port that it has.
+ */
 export function planInbound(
   state: MeshState,
   serves: (what: Service | Workload) => boolean,
   text: string,
+  client: string,
 ): InboundPlan {
   const authority = parseAuthority(text);
   if (!authority.ok) return deny(400, authority.error.message);
   const to = authority.value;
   if (meshPorts.has(to.port)) return deny(400, `port ${to.port} belongs to the mesh`);
   const service =
-    to.kind === 'address' ? state.serviceByVip(to.ip) : state.serviceByHostname(to.hostname);
+    to.kind === 'address'
+      ? state.serviceByVip(to.ip, client)
+      : state.serviceByHostname(to.hostname, client);
   if (service !== undefined) return planService(service, serves(service), to.port);
   const workload = to.kind === 'address' ? state.workloadByAddress(to.ip) : undefined;
   if (workload === undefined) return deny(404, `${text} is nothing that this waypoint serves`);

@@ -1,5 +1,5 @@
 import type { TunnelRequest } from '@ambit/core';
-import type { SocketAddress } from '@ambit/api';
+import type { Service, SocketAddress } from '@ambit/api';
 import { parseIp, parsePort } from '@ambit/api';
 import type { Downstream, WaypointContext } from '../context.ts';
 import { serveTcp } from '../forward/tcp.ts';
@@ -10,7 +10,7 @@ import { serveHttp2 } from '../http2/server.ts';
 import { declaredProtocol, sniff } from './protocol.ts';
 import type { Protocol, Sniffed } from './protocol.ts';
 import type { InboundPlan } from './plan.ts';
-import { planInbound } from './plan.ts';
+import { keyOf, planInbound } from './plan.ts';
 import { serveRequest } from './serve.ts';
 import { serverNameOf } from './sni.ts';
 
@@ -52,7 +52,12 @@ export async function serveTunnel(
     return;
   }
   const look = (): InboundPlan =>
-    planInbound(context.state, (what) => context.bindings.serves(what), request.authority);
+    planInbound(
+      context.state,
+      (what) => context.bindings.serves(what),
+      request.authority,
+      request.peer.namespace,
+    );
   let plan = look();
   const deadline = performance.now() + waitMs;
   while (plan.kind === 'deny' && plan.status === 404) {
@@ -77,6 +82,7 @@ export async function serveTunnel(
     return;
   }
   const service = plan.kind === 'service' ? plan.service : undefined;
+  if (!(await namesOf(context, service, request))) return;
   const downstream: Downstream = {
     targets: targetsOf({ gateway, service }),
     peer: request.peer,
@@ -94,6 +100,20 @@ export async function serveTunnel(
   void protocolFor(downstream, stream).then((sniffed) =>
     serve(context, downstream, sniffed, limits, open),
   );
+}
+
+/** The first client of a name waits for it to be looked up; false when it did not want to. */
+async function namesOf(
+  { state, names }: WaypointContext,
+  service: Service | undefined,
+  request: TunnelRequest,
+): Promise<boolean> {
+  if (service?.entry === undefined) return true;
+  const endpoints = state.endpointsOf(keyOf(service));
+  const hostnames = endpoints.flatMap(({ workload }) => workload.hostname ?? []);
+  if (hostnames.every((hostname) => names.addressesOf(hostname).length > 0)) return true;
+  await Promise.all(hostnames.map((hostname) => names.settled(hostname, waitMs)));
+  return !request.isClosed();
 }
 
 async function protocolFor(

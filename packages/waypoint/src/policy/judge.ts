@@ -16,6 +16,15 @@ export function targetsOf({
     { kind: 'gateway-class', name: gateway.className },
     { kind: 'gateway', namespace: gateway.namespace, name: gateway.name },
     ...(service === undefined ? [] : [{ kind: 'service', service: keyOf(service) } as const]),
+    ...(service?.entry === undefined
+      ? []
+      : [
+          {
+            kind: 'service-entry',
+            namespace: service.namespace,
+            name: service.entry.name,
+          } as const,
+        ]),
   ];
 }
 

@@ -1,5 +1,5 @@
 import type { Service, ServiceMembership, SocketAddress, SpiffeId, Workload } from '@ambit/api';
-import { hbonePort, makeSpiffeIdentity, meshPorts, parsePort } from '@ambit/api';
+import { hbonePort, isPod, makeSpiffeIdentity, meshPorts, parsePort } from '@ambit/api';
 import type { Authority, Endpoint, MeshState } from '@ambit/core';
 
 export type PassthroughReason = 'unknown-destination' | 'not-in-mesh' | 'mtls-disabled' | 'self';
@@ -48,10 +48,13 @@ export function planOutbound(
   avoided: Avoided = () => false,
 ): OutboundPlan {
   const question = { state, source, original, random, avoided };
-  const service = state.serviceByVip(original.ip);
+  const service = state.serviceByVip(original.ip, source.namespace);
   if (service !== undefined) return planService(question, service);
   const destination = state.workloadByAddress(original.ip);
-  if (destination === undefined) {
+  // What somebody wrote down of an address holds for the clients of that namespace.
+  const isForeign =
+    destination !== undefined && !isPod(destination) && destination.namespace !== source.namespace;
+  if (destination === undefined || isForeign) {
     return { kind: 'passthrough', why: 'unknown-destination', actualDestination: original };
   }
   // A pod that calls itself never leaves its namespace; the mesh's own ports are no way around that.
@@ -95,6 +98,9 @@ function planService(question: Question, service: Service): OutboundPlan {
     // The owner may have said that reaching the service counts for more than passing its waypoint.
     const direct = plan.kind === 'refuse' && service.withoutWaypoint === 'direct';
     if (!direct) return plan;
+  }
+  if (service.entry?.resolution === 'none') {
+    return { kind: 'passthrough', why: 'not-in-mesh', actualDestination: original, service };
   }
   const chosen = chooseEndpoint(question, service, original);
   if (chosen === undefined) {

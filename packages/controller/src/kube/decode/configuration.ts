@@ -23,6 +23,8 @@ import type { ResourceDefinition } from '../../resources/crd.ts';
 import { refusedFields, schemaProblems } from '../../resources/crd.ts';
 import type { RequestAuthenticationSpec } from '../../resources/request-authentication.ts';
 import { requestAuthenticationResource } from '../../resources/request-authentication.ts';
+import type { ServiceEntrySpec, WorkloadEntrySpec } from '../../resources/service-entry.ts';
+import { serviceEntryResource, workloadEntryResource } from '../../resources/service-entry.ts';
 import type { VirtualServiceSpec } from '../../resources/virtual-service.ts';
 import { virtualServiceResource } from '../../resources/virtual-service.ts';
 import type { Decode } from '../cache.ts';
@@ -47,6 +49,11 @@ export type DestinationRuleRecord = ConfigurationRecord<DestinationRuleSpec>;
 export type RequestAuthenticationRecord = ConfigurationRecord<RequestAuthenticationSpec>;
 export type GatewayRecord = ConfigurationRecord<GatewaySpec>;
 
+export type ServiceEntryRecord = ConfigurationRecord<ServiceEntrySpec>;
+export type WorkloadEntryRecord = ConfigurationRecord<WorkloadEntrySpec>;
+
+export const decodeServiceEntry: Decode<ServiceEntryRecord> = decoder(serviceEntryResource);
+export const decodeWorkloadEntry: Decode<WorkloadEntryRecord> = decoder(workloadEntryResource);
 export const decodeVirtualService: Decode<VirtualServiceRecord> = decoder(virtualServiceResource);
 export const decodeDestinationRule: Decode<DestinationRuleRecord> =
   decoder(destinationRuleResource);

@@ -15,6 +15,8 @@ export interface PodRecord {
   readonly hostNetwork: boolean;
   readonly phase: PodPhase;
   readonly addresses: readonly IpAddress[];
+  /** Its condition says that it takes traffic. */
+  readonly ready: boolean;
   /** The controlling owner. */
   readonly owner: { readonly kind: string; readonly name: string } | undefined;
 }
@@ -39,6 +41,9 @@ export const decodePod: Decode<PodRecord> = (object, meta) => {
     hostNetwork: field(spec, 'hostNetwork') === true,
     phase: phases.has(phase) ? (phase as PodPhase) : 'Unknown',
     addresses: podAddresses(status),
+    ready: list(field(status, 'conditions')).some(
+      (one) => text(field(one, 'type')) === 'Ready' && text(field(one, 'status')) === 'True',
+    ),
     owner: controllingOwner(object),
   });
 };

@@ -1,0 +1,283 @@
+import { isDeepStrictEqual } from 'node:util';
+
+import type {
+  Hostname,
+  IpAddress,
+  Service,
+  ServiceKey,
+  ServiceMembership,
+  Upsert,
+} from '@ambit/api';
+import { parseHostname, serviceKey } from '@ambit/api';
+
+import type { ServiceEntryRecord, WorkloadEntryRecord } from '../kube/decode/configuration.ts';
+import type { Metadata } from '../kube/decode/fields.ts';
+import { objectKey } from '../kube/decode/fields.ts';
+import type { Endpoint } from '../translate/endpoint.ts';
+import type { ClaimWorld, ResolvedEntry } from '../translate/entry-claims.ts';
+import { resolveEntry } from '../translate/entry-claims.ts';
+import type { CompiledWorkloadEntry, EntryEndpoint } from '../translate/entry-endpoint.ts';
+import { compileWorkloadEntry } from '../translate/entry-endpoint.ts';
+import type { ServiceName } from '../translate/istio-host.ts';
+import { serviceOfHost } from '../translate/istio-host.ts';
+import { selects } from '../translate/selector.ts';
+import type { CompiledServiceEntry } from '../translate/service-entry.ts';
+import { compileServiceEntry } from '../translate/service-entry.ts';
+import type { Binding } from '../translate/waypoint.ts';
+import type { ClusterFacts } from '../translate/workload.ts';
+import type { Collection } from './collection.ts';
+import type { Derived, Graph, Reader } from './derived.ts';
+import type { Sources } from './sources.ts';
+import { only, sameVersion, versionOf } from './version.ts';
+
+type Noted = <P, V>(name: string, derived: Derived<P, V>) => Collection<V>;
+
+interface Parts {
+  readonly graph: Graph;
+  readonly sources: Sources;
+  readonly cluster: ClusterFacts;
+  readonly noted: Noted;
+  /** To what an object of this kind and metadata is bound. */
+  readonly binding: (read: Reader, meta: Metadata, what: 'service' | 'workload') => Binding;
+  readonly withoutWaypoint: (read: Reader, meta: Metadata) => Service['withoutWaypoint'];
+}
+
+/** ServiceEntries and WorkloadEntries, as the other collections ask for them. */
+export interface EntryCollections {
+  /** By `namespace/name` of the ServiceEntry. */
+  readonly resolved: Collection<ResolvedEntry>;
+  readonly workloadEntries: Collection<BoundWorkloadEntry>;
+  /** Where endpoints are addresses; a pod that has one of them is that endpoint. */
+  readonly endpoints: Collection<Endpoint>;
+  readonly services: Collection<Upsert>;
+  /** A service of an entry by its key. */
+  serviceByKey(read: Reader, key: ServiceKey): FoundService | undefined;
+  /** The services of one ServiceEntry. */
+  servicesOf(read: Reader, namespace: string, name: string): readonly Service[];
+  /** The host of an entry that a resource of `namespace` means. */
+  byHost(read: Reader, host: string, namespace: string): ServiceName | undefined;
+  /** Memberships by the labels of a pod. */
+  selecting(read: Reader, meta: Metadata): readonly ServiceMembership[];
+}
+
+export interface BoundWorkloadEntry extends CompiledWorkloadEntry {
+  readonly binding: Binding;
+}
+
+export interface FoundService {
+  readonly service: Service;
+  readonly entry: ResolvedEntry;
+}
+
+export function entryStages(parts: Parts): EntryCollections {
+  const { graph, sources, noted } = parts;
+  const compiled = noted(
+    'service-entries',
+    graph.derive<ServiceEntryRecord, CompiledServiceEntry>({
+      name: 'service-entries',
+      primary: sources.serviceEntries,
+      indexes: { claims: ({ hosts, vips }) => [...hosts, ...vips] },
+      derive: (record, key) => only(key, compileServiceEntry(record)),
+      equal: isDeepStrictEqual,
+    }),
+  );
+  const workloadEntries = noted(
+    'workload-entries',
+    graph.derive<WorkloadEntryRecord, BoundWorkloadEntry>({
+      name: 'workload-entries',
+      primary: sources.workloadEntries,
+      indexes: { namespace: ({ meta }) => [meta.namespace] },
+      derive: (record, key, read) =>
+        only(key, {
+          ...compileWorkloadEntry(record),
+          binding: parts.binding(read, record.meta, 'workload'),
+        }),
+      equal: isDeepStrictEqual,
+    }),
+  );
+  const resolved = resolvedStage(parts, compiled);
+  const endpoints = endpointStage(parts, resolved, workloadEntries);
+  return {
+    resolved,
+    workloadEntries,
+    endpoints,
+    services: serviceStage(graph, resolved),
+    serviceByKey: (read, key) => findService(read, resolved, key),
+    servicesOf: (read, namespace, name) =>
+      read.get(resolved, `${namespace}/${name}`)?.services ?? [],
+    byHost: (read, host, namespace) => entryHost(read, resolved, host, namespace),
+    selecting: (read, meta) =>
+      read
+        .find(resolved, 'selects', meta.namespace)
+        .filter(({ entry }) => selects(entry.selector ?? new Map<string, string>(), meta.labels))
+        .flatMap((one) => membershipsOf(one, undefined)),
+  };
+}
+
+function resolvedStage(
+  { graph, sources, cluster, noted, binding, withoutWaypoint }: Parts,
+  compiled: Collection<CompiledServiceEntry>,
+): Collection<ResolvedEntry> {
+  return noted(
+    'resolved-entries',
+    graph.derive<CompiledServiceEntry, ResolvedEntry>({
+      name: 'resolved-entries',
+      primary: compiled,
+      indexes: {
+        service: ({ services }) => services.map(keyOf),
+        hostname: ({ services }) => services.map(({ hostname }) => hostname),
+        selects: ({ entry }) => (entry.selector === undefined ? [] : [entry.meta.namespace]),
+      },
+      derive: (entry, key, read) =>
+        only(
+          key,
+          resolveEntry(
+            entry,
+            binding(read, entry.meta, 'service'),
+            withoutWaypoint(read, entry.meta),
+            claimWorld(read, sources, compiled, cluster.clusterDomain),
+          ),
+        ),
+      equal: isDeepStrictEqual,
+    }),
+  );
+}
+
+function claimWorld(
+  read: Reader,
+  sources: Sources,
+  compiled: Collection<CompiledServiceEntry>,
+  clusterDomain: string,
+): ClaimWorld {
+  return {
+    clusterDomain,
+    serviceOf: (what) => {
+      const [byAddress] = read.find(sources.services, 'address', what);
+      if (byAddress !== undefined) return objectKey(byAddress.meta);
+      const name = clusterName(what, clusterDomain);
+      const found = name && read.get(sources.services, objectKey(name));
+      return found && objectKey(found.meta);
+    },
+    podOf: (ip) => {
+      const [pod] = read.find(sources.pods, 'address', ip);
+      return pod && objectKey(pod.meta);
+    },
+    entriesOf: (what) => read.find(compiled, 'claims', what),
+  };
+}
+
+function clusterName(what: Hostname | IpAddress, clusterDomain: string): ServiceName | undefined {
+  return what.endsWith(`.svc.${clusterDomain}`)
+    ? serviceOfHost(what, '', clusterDomain)
+    : undefined;
+}
+
+function endpointStage(
+  { graph, noted }: Parts,
+  resolved: Collection<ResolvedEntry>,
+  workloadEntries: Collection<BoundWorkloadEntry>,
+): Collection<Endpoint> {
+  return noted(
+    'entry-endpoints',
+    graph.derive<ResolvedEntry, Endpoint>({
+      name: 'entry-endpoints',
+      primary: resolved,
+      indexes: { pod: () => [], address: ({ addresses }) => addresses },
+      derive: (one, key, read) => {
+        const selected = selectedBy(read, workloadEntries, one.entry);
+        const endpoints = new Map<string, Endpoint>();
+        for (const endpoint of [...one.entry.endpoints, ...selected]) {
+          if (endpoint.ip === undefined) continue;
+          for (const { service, ready, ports } of membershipsOf(one, endpoint)) {
+            endpoints.set(`${key}#${endpoint.ip}#${service}`, {
+              service,
+              addresses: [endpoint.ip],
+              pod: undefined,
+              ready,
+              ports,
+            });
+          }
+        }
+        return endpoints;
+      },
+      equal: isDeepStrictEqual,
+    }),
+  );
+}
+
+/** The endpoints of the WorkloadEntries that a ServiceEntry selects. */
+function selectedBy(
+  read: Reader,
+  workloadEntries: Collection<BoundWorkloadEntry>,
+  { selector, meta }: CompiledServiceEntry,
+): readonly EntryEndpoint[] {
+  if (selector === undefined) return [];
+  return read
+    .find(workloadEntries, 'namespace', meta.namespace)
+    .flatMap(({ endpoint, meta: own }) =>
+      endpoint !== undefined && selects(selector, labelsOf(own, endpoint)) ? [endpoint] : [],
+    );
+}
+
+/** Labels of a WorkloadEntry: those of its spec, and those of its metadata where the spec has none of the name. */
+export function labelsOf(meta: Metadata, endpoint: EntryEndpoint): ReadonlyMap<string, string> {
+  return new Map([...meta.labels, ...endpoint.labels]);
+}
+
+/** `endpoint` undefined for a pod, of which the service's target ports are meant. */
+export function membershipsOf(
+  { services, entry }: ResolvedEntry,
+  endpoint: EntryEndpoint | undefined,
+): readonly ServiceMembership[] {
+  const ports = entry.ports.map(({ name, port, targetPort }) => ({
+    servicePort: port,
+    targetPort: endpoint?.ports.get(name) ?? targetPort,
+  }));
+  return services.map((service) => ({ service: keyOf(service), ready: true, ports }));
+}
+
+export function keyOf(service: Service): ServiceKey {
+  return serviceKey(service.namespace, service.hostname);
+}
+
+function serviceStage(graph: Graph, resolved: Collection<ResolvedEntry>): Collection<Upsert> {
+  return graph.derive<ResolvedEntry, Upsert>({
+    name: 'entry-service-output',
+    primary: resolved,
+    derive: ({ services }, key) =>
+      new Map(
+        services.map((resource): readonly [string, Upsert] => [
+          `${key}#${resource.hostname}`,
+          { type: 'service', name: keyOf(resource), version: versionOf(resource), resource },
+        ]),
+      ),
+    equal: sameVersion,
+  }).output;
+}
+
+function findService(
+  read: Reader,
+  resolved: Collection<ResolvedEntry>,
+  key: ServiceKey,
+): FoundService | undefined {
+  const [entry] = read.find(resolved, 'service', key);
+  const service = entry?.services.find((one) => keyOf(one) === key);
+  return entry && service && { entry, service };
+}
+
+/** An entry of the own namespace is meant first, and of the others the one that is not kept to its own. */
+function entryHost(
+  read: Reader,
+  resolved: Collection<ResolvedEntry>,
+  host: string,
+  namespace: string,
+): ServiceName | undefined {
+  const hostname = parseHostname(host);
+  if (!hostname.ok) return undefined;
+  const visible = read
+    .find(resolved, 'hostname', hostname.value)
+    .flatMap(({ services }) => services.filter((one) => one.hostname === hostname.value))
+    .filter(({ visibleTo }) => visibleTo === undefined || visibleTo.includes(namespace));
+  const found = visible.find((one) => one.namespace === namespace) ?? visible[0];
+  return found && { namespace: found.namespace, name: found.name, hostname: found.hostname };
+}

@@ -1,0 +1,122 @@
+import type { MeshCollections } from '../collections/mesh.ts';
+import type { KubeClient } from '../kube/client.ts';
+import type { Metadata, Problem } from '../kube/decode/fields.ts';
+import { createReconciler } from '../kube/reconciler.ts';
+import type { Log } from '../log.ts';
+import type { ResourceDefinition } from '../resources/crd.ts';
+import { serviceEntryResource, workloadEntryResource } from '../resources/service-entry.ts';
+import type { EntryNote, ResolvedEntry } from '../translate/entry-claims.ts';
+import { boundConditions } from './bound.ts';
+import type { Wanted } from './conditions.ts';
+import { setConditions } from './conditions.ts';
+import { patchStatus } from './patch.ts';
+
+export interface EntryStatusOptions {
+  readonly client: KubeClient;
+  readonly collections: MeshCollections;
+  readonly nowMs: () => number;
+  readonly log: Log;
+}
+
+interface Subject {
+  readonly meta: Metadata;
+  readonly status: unknown;
+  readonly wanted: readonly Wanted[];
+}
+
+/** Tells on ServiceEntries and WorkloadEntries what became of them, and to which waypoint they are bound. */
+export function startEntryStatus(options: EntryStatusOptions): { close(): Promise<void> } {
+  const { entries } = options.collections.l7;
+  const writers = [
+    follow(options, serviceEntryResource, entries.resolved, (key) => {
+      const resolved = entries.resolved.get(key);
+      return resolved && { ...resolved.entry, wanted: entryConditions(resolved) };
+    }),
+    follow(options, workloadEntryResource, entries.workloadEntries, (key) => {
+      const entry = entries.workloadEntries.get(key);
+      if (entry === undefined) return undefined;
+      const { binding, meta, status } = entry;
+      return {
+        meta,
+        status,
+        wanted: [accepted(entry.problems), ...boundConditions(binding, status)],
+      };
+    }),
+  ];
+  return {
+    close: async () => {
+      await Promise.all(writers.map((one) => one.close()));
+    },
+  };
+}
+
+function follow(
+  { client, collections, nowMs, log }: EntryStatusOptions,
+  resource: ResourceDefinition,
+  compiled: { onChange(listener: (key: string) => void): void },
+  subjectOf: (key: string) => Subject | undefined,
+): { close(): Promise<void> } {
+  const { group, plural, kind, versions } = resource;
+  const reconciler = createReconciler({
+    run: async (key) => {
+      collections.flush();
+      const subject = subjectOf(key);
+      if (subject === undefined) return;
+      const { meta, status, wanted } = subject;
+      const conditions = setConditions(status, wanted, meta.generation, nowMs());
+      if (conditions === undefined) return;
+      const path = `/apis/${group}/${versions[0] ?? 'v1'}/namespaces/${meta.namespace}/${plural}/${meta.name}`;
+      await patchStatus(client, { path, meta, status: { conditions } });
+      for (const one of wanted)
+        if (one.status === 'False') log.warn({ object: `${kind} ${key}` }, one.message);
+    },
+    onError: (key, error) =>
+      log.warn({ err: error, object: `${kind} ${key}` }, 'status not written'),
+  });
+  compiled.onChange((key) => reconciler.enqueue(key));
+  return reconciler;
+}
+
+/** Pure: what is to be said of a ServiceEntry. */
+export function entryConditions({ entry, binding, notes }: ResolvedEntry): readonly Wanted[] {
+  const problems: readonly Pick<Problem, 'field' | 'message'>[] = entry.problems;
+  const conflicts = notes.filter(({ reason }) => reason === 'Conflict');
+  const missed = notes.filter(({ reason }) => reason === 'NotCaptured');
+  return [
+    accepted(problems),
+    ...limited('ambit.dev/Conflicted', 'Conflict', conflicts, entry.status),
+    ...limited('ambit.dev/NotCaptured', 'NotCaptured', missed, entry.status),
+    ...boundConditions(binding, entry.status),
+  ];
+}
+
+function accepted(problems: readonly Pick<Problem, 'field' | 'message'>[]): Wanted {
+  return problems.length === 0
+    ? { type: 'Accepted', status: 'True', reason: 'Accepted', message: 'known to the mesh' }
+    : { type: 'Accepted', status: 'False', reason: 'Invalid', message: told(problems) };
+}
+
+/** True says that there is something amiss; what was never said is not said to be well. */
+function limited(
+  type: string,
+  reason: string,
+  notes: readonly EntryNote[],
+  status: unknown,
+): readonly Wanted[] {
+  if (notes.length > 0) return [{ type, status: 'True', reason, message: told(notes) }];
+  return hasCondition(status, type)
+    ? [{ type, status: 'False', reason: 'None', message: 'nothing is held back' }]
+    : [];
+}
+
+function told(all: readonly Pick<Problem, 'field' | 'message'>[]): string {
+  return all.map(({ field, message }) => `${field}: ${message}`).join('; ');
+}
+
+function hasCondition(status: unknown, type: string): boolean {
+  const conditions = (status as { conditions?: unknown } | undefined)?.conditions;
+  return (
+    Array.isArray(conditions) &&
+    conditions.some((one: unknown) => (one as { type?: unknown } | null)?.type === type)
+  );
+}
