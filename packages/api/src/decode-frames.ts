@@ -18,6 +18,7 @@ import {
   decodeGateway,
   decodeRouteTable,
 } from './decode-l7.ts';
+import { decodeTelemetry } from './decode-telemetry.ts';
 import type { AgentFrame, EnrolledPod, ZtunnelFrame } from './enrolment.ts';
 import type { Result } from './result.ts';
 import { ok } from './result.ts';
@@ -44,6 +45,7 @@ const resources: Readonly<Record<ResourceType, Decoder<unknown>>> = {
   gateway: decodeGateway,
   cluster: decodeCluster,
   route: decodeRouteTable,
+  telemetry: decodeTelemetry,
   policy: decodePolicy,
   service: decodeService,
   workload: decodeWorkload,

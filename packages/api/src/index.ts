@@ -13,6 +13,7 @@ export * from './route.ts';
 export * from './cluster.ts';
 export * from './authentication.ts';
 export * from './gateway.ts';
+export * from './telemetry.ts';
 export * from './snapshot.ts';
 export * from './signing.ts';
 export * from './enrolment.ts';
@@ -28,5 +29,6 @@ export {
   decodeGateway,
   decodeRouteTable,
 } from './decode-l7.ts';
+export { decodeTelemetry } from './decode-telemetry.ts';
 export type { DecodedControllerFrame, DecodedUpdate } from './decode-frames.ts';
 export { decodeAgentFrame, decodeControllerFrame, decodeZtunnelFrame } from './decode-frames.ts';

@@ -8,6 +8,7 @@ import type { AuthorizationPolicy, PolicyKey } from './policy.ts';
 import type { RouteTable } from './route.ts';
 import type { Service } from './service.ts';
 import type { CertificateRefused, CertificateRequest, CertificateResponse } from './signing.ts';
+import type { Telemetry } from './telemetry.ts';
 import type { Workload, WorkloadUid } from './workload.ts';
 
 /** Raised when an older peer could misread a frame. */
@@ -29,6 +30,7 @@ export interface ResourceTypes {
   readonly gateway: Gateway;
   readonly cluster: Cluster;
   readonly route: RouteTable;
+  readonly telemetry: Telemetry;
 }
 export type ResourceType = keyof ResourceTypes;
 /** In the order in which they are sent: nothing is named before it is there. */
@@ -37,6 +39,7 @@ export const resourceTypes: readonly ResourceType[] = [
   'policy',
   'authentication',
   'gateway',
+  'telemetry',
   'service',
   'cluster',
   'route',
@@ -58,6 +61,7 @@ export interface ResourceNames {
   /** `<namespace>/<name>`. */
   readonly authentication: string;
   readonly gateway: string;
+  readonly telemetry: string;
   readonly cluster: ServiceKey;
   readonly route: ServiceKey;
 }

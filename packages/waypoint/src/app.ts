@@ -30,9 +30,9 @@ import { Bindings } from './inbound/bindings.ts';
 import { WaypointDrain } from './inbound/drain.ts';
 import { serveTunnel } from './inbound/tunnel.ts';
 import type { LineSink } from './observe/access.ts';
-import { createAccessLog } from './observe/access.ts';
 import { createClusterObserver } from './observe/cluster-observer.ts';
 import { createWaypointMetrics } from './observe/metrics.ts';
+import { createTelemetry } from './observe/setup.ts';
 import { PolicyCache } from './policy/cache.ts';
 import { createJwksSource } from './policy/jwks.ts';
 import { keyServers } from './policy/key-servers.ts';
@@ -146,18 +146,27 @@ export async function startWaypoint(config: WaypointConfig, deps: WaypointDeps):
       logger.warn({ uri, error }, 'keys for tokens not fetched; the last good ones hold');
     },
   });
+  const asking = createMeshClient({ state, clusters, open, identity, random });
+  const telemetry = createTelemetry(config, {
+    state,
+    metrics,
+    logger,
+    sink: deps.access,
+    http: asking.http,
+    random,
+  });
   const context: WaypointContext = {
     state,
     bindings: new Bindings(state, gateway),
     clusters,
     names,
     open,
-    client: createMeshClient({ state, clusters, open, identity, random }),
+    client: asking,
     routes: new RouteIndexes(),
     policies: new PolicyCache(state),
     tokens: createTokenVerifier(state, jwks),
     metrics,
-    access: createAccessLog(config.logFormat, deps.access),
+    telemetry: telemetry.cache,
     logger,
     gateway,
     identity,
@@ -215,6 +224,7 @@ export async function startWaypoint(config: WaypointConfig, deps: WaypointDeps):
         open: () => hbone.connections,
       });
       hbone.end(() => true, 'destroy');
+      await telemetry.close();
       await context.client.close();
       for (const cluster of clusters) cluster.pool.destroy();
       clusters.close();

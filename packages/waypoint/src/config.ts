@@ -28,6 +28,8 @@ export interface WaypointConfig {
   readonly connectTimeoutMs: number;
   /** How long to wait for the first certificate. */
   readonly waitMs: number;
+  /** Variables that tags of spans may show. */
+  readonly environment: (name: string) => string | undefined;
 }
 
 export function parseConfig(source: EnvSource): WaypointConfig {
@@ -55,6 +57,7 @@ export function parseConfig(source: EnvSource): WaypointConfig {
     drainMs: env.durationMs('TERMINATION_DRAIN', 20_000),
     connectTimeoutMs: env.durationMs('CONNECT_TIMEOUT', 10_000),
     waitMs: env.durationMs('WAIT_TIMEOUT', 10_000),
+    environment: (name) => source.get(name),
   };
   env.finish();
   return config;

@@ -13,8 +13,8 @@ import type { Clusters } from './forward/clusters.ts';
 import type { OpenStream } from './forward/connections.ts';
 import type { Names } from './forward/names.ts';
 import type { Bindings } from './inbound/bindings.ts';
-import type { AccessLog } from './observe/access.ts';
 import type { WaypointMetrics } from './observe/metrics.ts';
+import type { ObservedTraffic, Observer } from './observe/observer.ts';
 import type { PolicyCache } from './policy/cache.ts';
 import type { TokenVerifier } from './policy/tokens.ts';
 import type { RouteIndexes } from './route/indexes.ts';
@@ -30,7 +30,8 @@ export interface WaypointContext {
   readonly tokens: TokenVerifier;
   readonly policies: PolicyCache;
   readonly metrics: WaypointMetrics;
-  readonly access: AccessLog;
+  /** Who is told of the traffic of a connection. */
+  readonly telemetry: { of(traffic: ObservedTraffic): Observer };
   readonly logger: Logger;
   readonly gateway: () => Gateway | undefined;
   readonly bindings: Bindings;

@@ -219,6 +219,7 @@ export async function startWorld(
       ...config,
       connectTimeoutMs: 1000,
       waitMs: 2000,
+      environment: (name) => (name === 'ZONE' ? 'zone-1' : undefined),
     },
     {
       logger: createLogger({

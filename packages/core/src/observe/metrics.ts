@@ -1,5 +1,8 @@
-import type { MetricConfiguration } from 'prom-client';
-import { Counter, Gauge, Histogram, Registry, collectDefaultMetrics } from 'prom-client';
+import type { Metric } from 'prom-client';
+import { Gauge, Registry, collectDefaultMetrics } from 'prom-client';
+import type { CounterSeries, HistogramSeries, Labels } from './series.ts';
+import { Count, Distribution, SeriesSet, exposed } from './series.ts';
+import type { Exposed } from './series.ts';
 
 /** Most series that one metric may have; a stranger who varies a label then meets the overflow series. */
 const defaultMaxSeries = 2000;
@@ -9,19 +12,25 @@ export interface Metrics {
   render(): Promise<string>;
   counter<L extends string>(name: string, help: string, labels: readonly L[]): BoundedCounter<L>;
   gauge<L extends string>(name: string, help: string, labels: readonly L[]): Gauge<L>;
-  histogram<L extends string>(
+  histogram(
     name: string,
     help: string,
-    labels: readonly L[],
+    labels: readonly string[],
     buckets: readonly number[],
-  ): Histogram<L>;
+  ): BoundedHistogram;
 }
 
 /** A counter whose series are bounded: beyond the bound every label reads `overflow`. */
 export interface BoundedCounter<L extends string> {
   inc(labels: Readonly<Record<L, string>>, by?: number): void;
-  /** One series to be kept and counted without looking its labels up again. */
-  child(labels: Readonly<Record<L, string>>): { inc(by?: number): void };
+  /** One series to be kept and counted without looking its labels up again; its labels may be others than declared. */
+  child(labels: Labels): CounterSeries;
+  readonly series: number;
+}
+
+/** Bounded like a counter. */
+export interface BoundedHistogram {
+  child(labels: Labels): HistogramSeries;
   readonly series: number;
 }
 
@@ -34,61 +43,37 @@ export function createMetrics(options: {
   if (options.processFigures) collectDefaultMetrics({ register: registry });
   const registers = [registry];
   const maxSeries = options.maxSeries ?? defaultMaxSeries;
+  // The registry asks no more of a metric than `exposed` gives.
+  const register = (metric: Exposed): void => registry.registerMetric(metric as unknown as Metric);
   return {
     contentType: registry.contentType,
     render: () => registry.metrics(),
     counter<L extends string>(name: string, help: string, labels: readonly L[]) {
-      return bounded(
-        new Counter<L>({ name, help, labelNames: labels, registers }),
-        labels,
-        maxSeries,
-      );
+      const series = new SeriesSet({ labels, maxSeries, make: (of) => new Count(of) });
+      // What has no labels is there from the start.
+      if (labels.length === 0) series.child({});
+      register(exposed({ name, help, type: 'counter' }, series));
+      return {
+        inc: (values: Readonly<Record<L, string>>, by = 1) => series.child(values).inc(by),
+        child: (values: Labels) => series.child(values),
+        get series() {
+          return series.all.length;
+        },
+      };
     },
     gauge<L extends string>(name: string, help: string, labels: readonly L[]) {
       return new Gauge<L>({ name, help, labelNames: labels, registers });
     },
-    histogram<L extends string>(
-      name: string,
-      help: string,
-      labels: readonly L[],
-      buckets: readonly number[],
-    ) {
-      const configuration: MetricConfiguration<L> & { buckets: number[] } = {
-        name,
-        help,
-        labelNames: [...labels],
-        registers,
-        buckets: [...buckets],
+    histogram(name: string, help: string, labels: readonly string[], buckets: readonly number[]) {
+      const make = (of: Labels): Distribution => new Distribution(name, of, buckets);
+      const series = new SeriesSet({ labels, maxSeries, make });
+      register(exposed({ name, help, type: 'histogram' }, series));
+      return {
+        child: (values: Labels) => series.child(values),
+        get series() {
+          return series.all.length;
+        },
       };
-      return new Histogram<L>(configuration);
-    },
-  };
-}
-
-function bounded<L extends string>(
-  counter: Counter<L>,
-  labels: readonly L[],
-  maxSeries: number,
-): BoundedCounter<L> {
-  const known = new Map<string, { inc(by?: number): void }>();
-  const overflow = Object.fromEntries(labels.map((label) => [label, 'overflow'])) as Record<
-    L,
-    string
-  >;
-  const child = (values: Readonly<Record<L, string>>): { inc(by?: number): void } => {
-    const key = labels.map((label) => values[label]).join('\u0000');
-    let series = known.get(key);
-    if (series === undefined) {
-      series = known.size < maxSeries ? counter.labels(values) : counter.labels(overflow);
-      if (known.size < maxSeries) known.set(key, series);
-    }
-    return series;
-  };
-  return {
-    inc: (values, by = 1) => child(values).inc(by),
-    child,
-    get series() {
-      return known.size;
     },
   };
 }

@@ -14,6 +14,7 @@ import type {
   Service,
   ServiceKey,
   SnapshotVersion,
+  Telemetry,
   Upsert,
   Workload,
   WorkloadUid,
@@ -61,6 +62,7 @@ class MeshStore implements MeshState, MeshStateUpdater {
   readonly #gateways = new Map<string, Gateway>();
   readonly #clusters = new Map<string, Cluster>();
   readonly #routes = new Map<string, RouteTable>();
+  readonly #telemetries = new Map<string, Telemetry>();
   readonly #held = new Map<ResourceType, Map<string, Held>>(
     resourceTypes.map((type) => [type, new Map()]),
   );
@@ -178,6 +180,10 @@ class MeshStore implements MeshState, MeshStateUpdater {
     return this.#routes.get(service);
   }
 
+  telemetries(): Iterable<Telemetry> {
+    return this.#telemetries.values();
+  }
+
   held(): { type: ResourceType; versions: (readonly [string, SnapshotVersion])[] }[] {
     return [...this.#held].map(([type, names]) => ({
       type,
@@ -277,6 +283,9 @@ class MeshStore implements MeshState, MeshStateUpdater {
       case 'route':
         this.#routes.set(upsert.name, upsert.resource);
         break;
+      case 'telemetry':
+        this.#telemetries.set(upsert.name, upsert.resource);
+        break;
     }
   }
 
@@ -332,6 +341,9 @@ class MeshStore implements MeshState, MeshStateUpdater {
         break;
       case 'route':
         this.#routes.delete(name);
+        break;
+      case 'telemetry':
+        this.#telemetries.delete(name);
         break;
     }
   }
@@ -399,6 +411,8 @@ class MeshStore implements MeshState, MeshStateUpdater {
         return this.#clusters.get(name);
       case 'route':
         return this.#routes.get(name);
+      case 'telemetry':
+        return this.#telemetries.get(name);
     }
   }
 

@@ -13,6 +13,7 @@ import type {
   ServiceKey,
   ServiceMembership,
   SnapshotVersion,
+  Telemetry,
   Upsert,
   Workload,
   WorkloadUid,
@@ -57,6 +58,7 @@ export interface MeshState {
   gateways(): Iterable<Gateway>;
   cluster(service: ServiceKey): Cluster | undefined;
   routes(service: ServiceKey): RouteTable | undefined;
+  telemetries(): Iterable<Telemetry>;
   /** Names and versions of what is held, to tell the controller on reconnecting. */
   held(): readonly {
     readonly type: ResourceType;

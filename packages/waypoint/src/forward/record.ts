@@ -1,56 +1,86 @@
-import type { HeaderChanges } from '@ambit/api';
+import type { HeaderChanges, Service, Workload } from '@ambit/api';
 import { formatSocketAddress } from '@ambit/api';
 import type { Downstream, WaypointContext } from '../context.ts';
 import type { HeaderList } from '../http/headers.ts';
 import type { RequestHead } from '../http/message.ts';
+import { GrpcMessages } from '../observe/grpc-messages.ts';
+import type { RequestFigures } from '../observe/metrics.ts';
+import type { Observer } from '../observe/observer.ts';
+import type { RequestTrace, TracedRequest } from '../observe/tracing.ts';
 import type { EndpointHost } from './endpoint.ts';
 
-/** What is to be told of one request when it is over, once, to the metrics and the access log. */
-export class RequestRecord {
-  readonly #context: WaypointContext;
+/** What is to be told of one request when it is over, once, to the metrics, the access log and the trace. */
+export class RequestRecord implements RequestFigures, TracedRequest {
   readonly #downstream: Downstream;
   readonly #request: RequestHead;
-  readonly #path: string;
-  readonly #startMs = Date.now();
+  readonly #observer: Observer;
   readonly #started = performance.now();
-  readonly #grpc: boolean;
-  requestBytes = 0;
-  responseBytes = 0;
+  readonly startTimeMs = Date.now();
+  readonly path: string;
+  readonly isGrpc: boolean;
+  readonly #messages:
+    { readonly request: GrpcMessages; readonly response: GrpcMessages } | undefined;
+  bytesReceived = 0;
+  bytesSent = 0;
+  durationMs = 0;
   flags = '-';
   details = 'via_upstream';
-  upstreamFailure = '-';
+  upstreamFailure: string | undefined;
   route = 'default';
   clusterName: string | undefined;
   host: EndpointHost | undefined;
   cors: HeaderChanges | undefined;
   /** Another try would have been worth it and was not allowed. */
   exhausted = false;
-  #status = 0;
-  #grpcStatus = '';
-  #answeredMs: number | undefined;
+  responseCode = 0;
+  grpcStatus = '';
+  upstreamServiceTimeMs: number | undefined;
+  #responseHeaders: HeaderList | undefined;
+  #trace: RequestTrace | undefined;
   #finished = false;
 
   constructor(context: WaypointContext, downstream: Downstream, request: RequestHead) {
-    this.#context = context;
     this.#downstream = downstream;
     this.#request = request;
-    this.#path = request.path;
-    this.#grpc = request.headers.get('content-type')?.startsWith('application/grpc') === true;
+    this.#observer = context.telemetry.of(downstream);
+    this.path = request.path;
+    this.isGrpc = request.headers.get('content-type')?.startsWith('application/grpc') === true;
+    this.#messages = this.isGrpc
+      ? { request: new GrpcMessages(), response: new GrpcMessages() }
+      : undefined;
+  }
+
+  /** Where the request stands in its trace; it begins here where the caller told of none. */
+  get trace(): RequestTrace {
+    this.#trace ??= this.#observer.trace(this.#request.headers);
+    return this.#trace;
+  }
+
+  received(chunk: Buffer): void {
+    this.bytesReceived += chunk.length;
+    this.#messages?.request.data(chunk);
+  }
+
+  sent(chunk: Buffer): void {
+    this.bytesSent += chunk.length;
+    this.#messages?.response.data(chunk);
   }
 
   answered(status: number, headers: HeaderList): void {
-    this.#status = status;
-    this.#answeredMs = performance.now() - this.#started;
-    this.#grpcStatus = headers.get('grpc-status') ?? '';
+    this.responseCode = status;
+    this.#responseHeaders = headers;
+    this.upstreamServiceTimeMs = performance.now() - this.#started;
+    if (this.isGrpc) this.grpcStatus = statusOf(headers.get('grpc-status')) ?? '';
     if (this.exhausted) this.flags = 'URX';
   }
 
   trailers(trailers: HeaderList | undefined): void {
-    this.#grpcStatus = trailers?.get('grpc-status') ?? this.#grpcStatus;
+    if (!this.isGrpc) return;
+    this.grpcStatus = statusOf(trailers?.get('grpc-status')) ?? this.grpcStatus;
   }
 
   fail(status: number, flags: string, details: string): void {
-    this.#status = status;
+    this.responseCode = status;
     this.flags = flags;
     this.details = details;
   }
@@ -58,47 +88,99 @@ export class RequestRecord {
   finish(): void {
     if (this.#finished) return;
     this.#finished = true;
-    const { metrics, access } = this.#context;
-    const { peer, sourceWorkload, service, workload, source, local, authority } = this.#downstream;
-    const durationMs = performance.now() - this.#started;
-    metrics.request({
-      source: sourceWorkload,
-      sourcePrincipal: peer.uri,
-      destination: this.host?.workload ?? workload,
-      service,
-      protocol: this.#grpc ? 'grpc' : 'http',
-      flags: this.flags,
-      status: this.#status,
-      grpcStatus: this.#grpcStatus,
-      durationMs,
-      requestBytes: this.requestBytes,
-      responseBytes: this.responseBytes,
-      requestMessages: 0,
-      responseMessages: 0,
-    });
-    const { headers } = this.#request;
-    access.write({
-      startMs: this.#startMs,
-      method: this.#request.method,
-      path: this.#path,
-      protocol: this.#request.protocol,
-      status: this.#status,
-      flags: this.flags,
-      details: this.details,
-      upstreamFailure: this.upstreamFailure,
-      bytesReceived: this.requestBytes,
-      bytesSent: this.responseBytes,
-      durationMs: Math.round(durationMs),
-      upstreamServiceTimeMs: this.#answeredMs && Math.round(this.#answeredMs),
-      forwardedFor: headers.get('x-forwarded-for'),
-      userAgent: headers.get('user-agent'),
-      requestId: headers.get('x-request-id') ?? '-',
-      authority: this.#request.authority,
-      upstreamHost: this.host && formatSocketAddress(this.host.address),
-      upstreamCluster: this.clusterName,
-      downstreamLocal: authority === '' ? formatSocketAddress(local) : authority,
-      downstreamRemote: formatSocketAddress(source),
-      route: this.route,
-    });
+    this.durationMs = performance.now() - this.#started;
+    if (this.#trace === undefined && this.#observer.traces) this.#trace = this.trace;
+    this.#observer.request(this, this.#trace);
   }
+
+  // What metrics, formats and expressions read.
+
+  get method(): string {
+    return this.#request.method;
+  }
+  get originalPath(): undefined {
+    return undefined;
+  }
+  get protocol(): string {
+    return this.#request.protocol;
+  }
+  get scheme(): string {
+    return this.#request.scheme;
+  }
+  get authority(): string {
+    return this.#request.authority;
+  }
+  get responseFlags(): string {
+    return this.flags;
+  }
+  get responseCodeDetails(): string {
+    return this.details;
+  }
+  get connectionTerminationDetails(): undefined {
+    return undefined;
+  }
+  get upstreamTransportFailureReason(): string | undefined {
+    return this.upstreamFailure;
+  }
+  get upstreamHost(): string | undefined {
+    return this.host && formatSocketAddress(this.host.address);
+  }
+  get upstreamCluster(): string | undefined {
+    return this.clusterName;
+  }
+  get upstreamLocalAddress(): undefined {
+    return undefined;
+  }
+  get downstreamLocalAddress(): string {
+    const { authority, local } = this.#downstream;
+    return authority === '' ? formatSocketAddress(local) : authority;
+  }
+  get downstreamRemoteAddress(): string {
+    return formatSocketAddress(this.#downstream.source);
+  }
+  get downstreamPeerUri(): string {
+    return this.#downstream.peer.uri;
+  }
+  get requestedServerName(): undefined {
+    return undefined;
+  }
+  get routeName(): string {
+    return this.route;
+  }
+  get source(): Workload | undefined {
+    return this.#downstream.sourceWorkload;
+  }
+  get destination(): Workload | undefined {
+    return this.host?.workload ?? this.#downstream.workload;
+  }
+  get service(): Service | undefined {
+    return this.#downstream.service;
+  }
+  get operation(): string {
+    const { service, authority, port } = this.#downstream;
+    return service === undefined ? authority : `${service.hostname}:${port}`;
+  }
+  get requestMessages(): number {
+    return this.#messages?.request.count ?? 0;
+  }
+  get responseMessages(): number {
+    return this.#messages?.response.count ?? 0;
+  }
+  requestHeader(name: string): string | undefined {
+    return this.#request.headers.get(name);
+  }
+  responseHeader(name: string): string | undefined {
+    return this.#responseHeaders?.get(name);
+  }
+  requestHeaders(): HeaderList {
+    return this.#request.headers;
+  }
+  responseHeaders(): Iterable<readonly [string, string]> {
+    return this.#responseHeaders ?? [];
+  }
+}
+
+/** An endpoint chooses it, so only what gRPC knows becomes a label. */
+function statusOf(status: string | undefined): string | undefined {
+  return status !== undefined && /^(?:[0-9]|1[0-6])$/.test(status) ? status : undefined;
 }

@@ -26,7 +26,7 @@ import type { TryOutcome } from './retry.ts';
 import { defaultRetry, grpcStatusOf, reportOf, reportOfGrpc } from './retry.ts';
 import { RetryState } from './retry-state.ts';
 import { Try } from './try.ts';
-import { vouch } from './vouch.ts';
+import { carryTrace } from './vouch.ts';
 import { setCookie, valueOf } from './hash-key.ts';
 
 /** A body may be repeated while this much of it is all there is. */
@@ -88,7 +88,9 @@ export class Forwarding implements ExchangeEvents, BodySink {
     const { request } = this.#exchange;
     const { route, target } = this.#plan;
     const headers = request.headers.clone();
-    vouch(headers, request);
+    const { trace } = this.#record;
+    trace.forwarding();
+    carryTrace(headers, trace.forwarded);
     const rewrite = route?.action.kind === 'forward' ? route.action.rewrite : {};
     let authority = rewriteAuthority(request.authority, rewrite);
     // As in Envoy: what the route sets stands for what a single destination sets.
@@ -131,7 +133,7 @@ export class Forwarding implements ExchangeEvents, BodySink {
 
   data(chunk: Buffer): void {
     if (this.#done) return;
-    this.#record.requestBytes += chunk.length;
+    this.#record.received(chunk);
     const ready = this.#try?.ready === true;
     if (this.#replayable) {
       this.#replay.push(chunk);
@@ -278,7 +280,7 @@ export class Forwarding implements ExchangeEvents, BodySink {
   }
 
   responseData(chunk: Buffer): boolean {
-    this.#record.responseBytes += chunk.length;
+    this.#record.sent(chunk);
     return this.#exchange.write(chunk);
   }
 
@@ -302,8 +304,8 @@ export class Forwarding implements ExchangeEvents, BodySink {
     clearTimeout(this.#timeout);
     const copy = copyBothWays(stream, upstream);
     void copy.done.then(({ sent, received }) => {
-      this.#record.requestBytes += sent;
-      this.#record.responseBytes += received;
+      this.#record.bytesReceived += sent;
+      this.#record.bytesSent += received;
       this.#finish();
     });
   }

@@ -8,6 +8,7 @@ import type { ConnectionFacts } from '../route/l4.ts';
 import { connectionTargets } from '../route/l4.ts';
 import type { UpstreamCluster } from './cluster.ts';
 import { hashOfSource } from './hash-key.ts';
+import { TcpRecord } from './tcp-record.ts';
 
 /** Carries a connection of which only bytes are known; `sni` is set for TLS, and empty where it names nobody. */
 export async function serveTcp(
@@ -16,8 +17,10 @@ export async function serveTcp(
   stream: ByteStream,
   sni: string | undefined,
 ): Promise<void> {
+  const record = new TcpRecord(context.telemetry.of(downstream), downstream, sni);
   const refuse = (flags: string, message: string): void => {
     stream.abort(new Error(message));
+    record.failed(flags, message);
     tell(context, downstream, flags, message);
   };
   const decision = judge(context, downstream, sni === undefined || sni === '' ? {} : { sni });
@@ -30,6 +33,7 @@ export async function serveTcp(
     refuse('NC', cluster);
     return;
   }
+  record.upstreamCluster = cluster.name;
   const host = cluster.pick({
     random: context.random,
     nowMs: performance.now(),
@@ -46,23 +50,16 @@ export async function serveTcp(
     refuse('UO', 'as many connections as allowed');
     return;
   }
+  record.host = host;
   host.active += 1;
   cluster.requests += 1;
   try {
     const upstream = await context.open(host, downstream.peer.uri, cluster);
     cluster.report(host, 'success', performance.now());
     const copy = copyBothWays(stream, upstream);
-    const figures = context.metrics.tcp({
-      source: downstream.sourceWorkload,
-      sourcePrincipal: downstream.peer.uri,
-      destination: host.workload,
-      service: downstream.service,
-      protocol: 'tcp',
-      flags: '-',
-    });
-    figures.opened();
+    record.opened(copy.counts);
     const { sent, received, broken } = await copy.done;
-    figures.closed(sent, received);
+    record.closed({ sent, received });
     context.logger.debug(
       { cluster: cluster.name, sent, received, broken: broken?.error.message },
       'connection complete',

@@ -2,11 +2,8 @@ import type { Downstream, WaypointContext } from '../context.ts';
 import type { HeaderList } from '../http/headers.ts';
 import type { RequestHead } from '../http/message.ts';
 import { sayWhoCalls } from '../http/vouched.ts';
-import { pooledRandomBytes } from '../observe/random.ts';
-import { continueTrace, traceHeaderNames, traceHeaders } from '../observe/trace-context.ts';
-
-/** As Istio's default. */
-const tracing = { samplingPercent: 1, random: Math.random, randomBytes: pooledRandomBytes };
+import type { TraceContext } from '../observe/trace-context.ts';
+import { traceHeaderNames, traceHeaders } from '../observe/trace-context.ts';
 
 /** Says in the request who calls, before anything is decided by what it says. */
 export function introduce(
@@ -25,10 +22,8 @@ export function introduce(
   });
 }
 
-/** Goes on with the caller's trace in what is sent to an endpoint. */
-export function vouch(headers: HeaderList, request: RequestHead): void {
-  // The caller's trace goes on; where it told of none, one begins here.
-  const trace = continueTrace((name) => request.headers.get(name), tracing);
+/** Sends the trace on in place of how it came. */
+export function carryTrace(headers: HeaderList, trace: TraceContext): void {
   for (const name of traceHeaderNames) headers.delete(name);
   for (const [name, value] of traceHeaders(trace)) headers.set(name, value);
 }

@@ -1,43 +1,24 @@
-import { escapeControls } from '@ambit/core';
-
-/** One request as the access log tells it; the fields are those of Envoy's operators. */
-export interface AccessEntry {
-  readonly startMs: number;
-  readonly method: string;
-  readonly path: string;
-  readonly protocol: string;
-  readonly status: number;
-  readonly flags: string;
-  readonly details: string;
-  readonly upstreamFailure: string;
-  readonly bytesReceived: number;
-  readonly bytesSent: number;
-  readonly durationMs: number;
-  readonly upstreamServiceTimeMs: number | undefined;
-  readonly forwardedFor: string | undefined;
-  readonly userAgent: string | undefined;
-  readonly requestId: string;
-  readonly authority: string;
-  readonly upstreamHost: string | undefined;
-  readonly upstreamCluster: string | undefined;
-  readonly downstreamLocal: string;
-  readonly downstreamRemote: string;
-  readonly route: string;
-}
-
-export interface AccessLog {
-  write(entry: AccessEntry): void;
-}
+import type { AccessLogFormat, Result } from '@ambit/api';
+import type { RenderLine, TelemetryFacts } from '@ambit/core';
+import {
+  compileFormat,
+  compileJsonFormat,
+  defaultJsonFormat,
+  defaultTextFormat,
+} from '@ambit/core';
 
 export interface LineSink {
   write(lines: string): unknown;
 }
 
-const maxValueChars = 2048;
+/** Writes lines; those of one turn leave in one write. */
+export interface AccessLog {
+  write(line: string): void;
+}
+
 const flushMs = 1;
 
-/** Istio's default access log, as text or as JSON; lines of one turn leave in one write. */
-export function createAccessLog(format: 'text' | 'json', sink: LineSink): AccessLog {
+export function createAccessLog(sink: LineSink): AccessLog {
   let waiting = '';
   let due = false;
   const flush = (): void => {
@@ -46,10 +27,9 @@ export function createAccessLog(format: 'text' | 'json', sink: LineSink): Access
     waiting = '';
     sink.write(lines);
   };
-  const render = format === 'text' ? textLine : jsonLine;
   return {
-    write(entry) {
-      waiting += render(entry);
+    write(line) {
+      waiting += line;
       if (due) return;
       due = true;
       setTimeout(flush, flushMs);
@@ -57,53 +37,26 @@ export function createAccessLog(format: 'text' | 'json', sink: LineSink): Access
   };
 }
 
-function textLine(entry: AccessEntry): string {
-  return (
-    `[${new Date(entry.startMs).toISOString()}] "${quoted(entry.method)} ${quoted(entry.path)} ${entry.protocol}" ` +
-    `${entry.status} ${entry.flags} ${entry.details} - "${quoted(entry.upstreamFailure)}" ` +
-    `${entry.bytesReceived} ${entry.bytesSent} ${entry.durationMs} ${entry.upstreamServiceTimeMs ?? '-'} ` +
-    `"${quoted(entry.forwardedFor ?? '-')}" "${quoted(entry.userAgent ?? '-')}" "${quoted(entry.requestId)}" ` +
-    `"${quoted(entry.authority)}" "${entry.upstreamHost ?? '-'}" ${entry.upstreamCluster ?? '-'} - ` +
-    `${entry.downstreamLocal} ${entry.downstreamRemote} - ${entry.route}\n`
-  );
+/** One log that a request may have to be told to. */
+export interface LogWriter {
+  readonly render: RenderLine;
+  readonly filter: ((facts: TelemetryFacts) => boolean) | undefined;
 }
 
-const plain = /^[\x20\x21\x23-\x5b\x5d-\x7e]*$/;
-
-/** A stranger's text between quotes: one event stays one line, and a quote ends nothing. */
-function quoted(text: string): string {
-  const bounded = text.length > maxValueChars ? text.slice(0, maxValueChars) : text;
-  if (plain.test(bounded)) return bounded;
-  return escapeControls(bounded).replaceAll('"', '\\"');
-}
-
-function jsonLine(entry: AccessEntry): string {
-  const bounded = (text: string): string => text.slice(0, maxValueChars);
-  return `${JSON.stringify({
-    start_time: new Date(entry.startMs).toISOString(),
-    method: bounded(entry.method),
-    path: bounded(entry.path),
-    protocol: entry.protocol,
-    response_code: entry.status,
-    response_flags: entry.flags,
-    response_code_details: entry.details,
-    connection_termination_details: null,
-    upstream_transport_failure_reason:
-      entry.upstreamFailure === '-' ? null : bounded(entry.upstreamFailure),
-    bytes_received: entry.bytesReceived,
-    bytes_sent: entry.bytesSent,
-    duration: entry.durationMs,
-    upstream_service_time: entry.upstreamServiceTimeMs ?? null,
-    x_forwarded_for: entry.forwardedFor === undefined ? null : bounded(entry.forwardedFor),
-    user_agent: entry.userAgent === undefined ? null : bounded(entry.userAgent),
-    request_id: bounded(entry.requestId),
-    authority: bounded(entry.authority),
-    upstream_host: entry.upstreamHost ?? null,
-    upstream_cluster: entry.upstreamCluster ?? null,
-    upstream_local_address: null,
-    downstream_local_address: entry.downstreamLocal,
-    downstream_remote_address: entry.downstreamRemote,
-    requested_server_name: null,
-    route_name: entry.route,
-  })}\n`;
+export function formatOf(
+  format: AccessLogFormat,
+  defaultKind: 'text' | 'json',
+): Result<RenderLine, string> {
+  switch (format.kind) {
+    case 'default-text':
+      return defaultKind === 'text'
+        ? compileFormat(defaultTextFormat)
+        : compileJsonFormat(defaultJsonFormat);
+    case 'text':
+      return compileFormat(format.text === '' ? defaultTextFormat : format.text);
+    case 'json':
+      return compileJsonFormat(
+        format.fields.length === 0 ? defaultJsonFormat : new Map(format.fields),
+      );
+  }
 }

@@ -1,12 +1,24 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from '@ambit/core';
-import { Agent, request } from 'undici';
 import type { Span } from './spans.ts';
 
 export interface SpanExporterOptions {
   readonly kind: 'otlp' | 'zipkin';
-  /** Of the collector; with a path it is used as it stands, without one the protocol's own path is added. */
-  readonly url: string;
+  /** Of the provider, for the log. */
+  readonly name: string;
+  /** At the collector; the protocol's own where empty. */
+  readonly path: string;
+  /** Of one attempt; 0 for five seconds. */
+  readonly timeoutMs: number;
+  /** Resolves with the status that the collector answered. */
+  readonly send: (request: {
+    readonly path: string;
+    readonly headers: Readonly<Record<string, string>>;
+    readonly body: string;
+    readonly timeoutMs: number;
+    readonly signal: AbortSignal;
+  }) => Promise<number>;
+  readonly onDropped?: (count: number) => void;
   readonly serviceName: string;
   readonly resource: Readonly<Record<string, string>>;
   readonly logger: Logger;
@@ -15,6 +27,8 @@ export interface SpanExporterOptions {
   readonly batchSize?: number;
   /** Longest that a span waits for a batch to fill. */
   readonly intervalMs?: number;
+  /** How long a collector that failed is left alone; twice as long each time, up to half a minute. */
+  readonly backoffMs?: number;
 }
 
 export interface SpanExporter {
@@ -25,9 +39,9 @@ export interface SpanExporter {
   readonly dropped: number;
 }
 
-const timeoutMs = 5000;
+const defaultTimeoutMs = 5000;
 const retryAfterMs = 250;
-const maxAnswerBytes = 65_536;
+const maxBackoffMs = 30_000;
 
 /** A collector that is slow, broken or gone costs spans and one line of log, never a request. */
 export function createSpanExporter(options: SpanExporterOptions): SpanExporter {
@@ -39,14 +53,16 @@ class BatchingExporter implements SpanExporter {
   readonly #maxQueue: number;
   readonly #batchSize: number;
   readonly #encoding: Encoding;
-  readonly #url: URL | undefined;
-  readonly #agent = new Agent({ connections: 1, connect: { timeout: timeoutMs } });
+  readonly #options: SpanExporterOptions;
+  readonly #timeoutMs: number;
+  readonly #backoffMs: number;
   readonly #ending = new AbortController();
   readonly #timer: NodeJS.Timeout;
   #queue: string[] = [];
   #sending: Promise<void> | undefined;
   #closing: Promise<void> | undefined;
-  #failing = false;
+  #failures = 0;
+  #notBefore = 0;
   #dropped = 0;
 
   constructor(options: SpanExporterOptions) {
@@ -55,10 +71,9 @@ class BatchingExporter implements SpanExporter {
     this.#maxQueue = maxQueue;
     this.#batchSize = Math.max(1, batchSize);
     this.#encoding = kind === 'otlp' ? otlp(options) : zipkin(options);
-    this.#url = endpoint(options.url, this.#encoding.path);
-    if (this.#url === undefined) {
-      logger.error({ kind }, 'the URL of the trace collector is none; spans are dropped');
-    }
+    this.#options = options;
+    this.#timeoutMs = options.timeoutMs > 0 ? options.timeoutMs : defaultTimeoutMs;
+    this.#backoffMs = options.backoffMs ?? 1000;
     this.#timer = setInterval(() => this.#flush(), intervalMs);
     this.#timer.unref();
   }
@@ -69,18 +84,22 @@ class BatchingExporter implements SpanExporter {
 
   /** Encodes at once: the work is spread over the requests and never comes as one long pause. */
   add(span: Span): void {
-    const refused = this.#closing !== undefined || this.#url === undefined;
-    if (refused || this.#queue.length >= this.#maxQueue) {
-      this.#dropped += 1;
+    if (this.#closing !== undefined || this.#queue.length >= this.#maxQueue) {
+      this.#drop(1);
       return;
     }
     try {
       this.#queue.push(this.#encoding.encode(span));
     } catch (error) {
-      this.#dropped += 1;
+      this.#drop(1);
       this.#tellFailure(error);
     }
     if (this.#queue.length >= this.#batchSize) this.#flush();
+  }
+
+  #drop(count: number): void {
+    this.#dropped += count;
+    this.#options.onDropped?.(count);
   }
 
   close(): Promise<void> {
@@ -90,16 +109,17 @@ class BatchingExporter implements SpanExporter {
 
   async #close(): Promise<void> {
     clearInterval(this.#timer);
-    const deadline = setTimeout(() => this.#ending.abort(), timeoutMs);
+    const deadline = setTimeout(() => this.#ending.abort(), this.#timeoutMs);
     await this.#sending;
     this.#flush();
     await this.#sending;
     clearTimeout(deadline);
-    await this.#agent.destroy().catch(() => undefined);
   }
 
   #flush(): void {
     if (this.#sending !== undefined || this.#queue.length === 0) return;
+    // At the end there is no later.
+    if (this.#closing === undefined && performance.now() < this.#notBefore) return;
     this.#sending = this.#drain().finally(() => {
       this.#sending = undefined;
     });
@@ -110,24 +130,28 @@ class BatchingExporter implements SpanExporter {
       const batch = this.#queue.splice(0, this.#batchSize);
       try {
         await this.#sendTwice(this.#encoding.wrap(batch));
-        if (this.#failing) this.#logger.info({ dropped: this.#dropped }, 'spans are taken again');
-        this.#failing = false;
+        if (this.#failures > 0)
+          this.#logger.info({ dropped: this.#dropped }, 'spans are taken again');
+        this.#failures = 0;
       } catch (error) {
-        this.#dropped += batch.length;
+        this.#drop(batch.length);
         this.#tellFailure(error);
+        if (this.#closing === undefined) return;
       }
       if (!this.#ending.signal.aborted) continue;
-      this.#dropped += this.#queue.length;
+      this.#drop(this.#queue.length);
       this.#queue = [];
     }
   }
 
   /** Once for every time that it begins. */
   #tellFailure(error: unknown): void {
-    if (this.#failing) return;
-    this.#failing = true;
+    const waitMs = Math.min(this.#backoffMs * 2 ** this.#failures, maxBackoffMs);
+    this.#notBefore = performance.now() + waitMs;
+    this.#failures += 1;
+    if (this.#failures > 1) return;
     const reason = error instanceof Error ? error.message : String(error);
-    this.#logger.warn({ collector: this.#url?.host, reason }, 'spans are not taken and dropped');
+    this.#logger.warn({ provider: this.#options.name, reason }, 'spans are not taken and dropped');
   }
 
   async #sendTwice(body: string): Promise<void> {
@@ -141,16 +165,15 @@ class BatchingExporter implements SpanExporter {
   }
 
   async #send(body: string): Promise<void> {
-    if (this.#url === undefined) return;
-    const answer = await request(this.#url, {
-      method: 'POST',
+    const { path } = this.#options;
+    const status = await this.#options.send({
+      path: path === '' || path === '/' ? this.#encoding.path : path,
       headers: { 'content-type': 'application/json' },
       body,
-      dispatcher: this.#agent,
-      signal: AbortSignal.any([AbortSignal.timeout(timeoutMs), this.#ending.signal]),
+      timeoutMs: this.#timeoutMs,
+      signal: AbortSignal.any([AbortSignal.timeout(this.#timeoutMs), this.#ending.signal]),
     });
-    await answer.body.dump({ limit: maxAnswerBytes });
-    if (answer.statusCode < 200 || answer.statusCode > 299) throw new Refused(answer.statusCode);
+    if (status < 200 || status > 299) throw new Refused(status);
   }
 }
 
@@ -161,13 +184,6 @@ class Refused extends Error {
     super(`the collector answered ${status}`);
     this.temporary = status === 429 || status >= 500;
   }
-}
-
-function endpoint(text: string, path: string): URL | undefined {
-  const url = URL.parse(text);
-  if (url === null || (url.protocol !== 'http:' && url.protocol !== 'https:')) return undefined;
-  if (url.pathname === '/') url.pathname = path;
-  return url;
 }
 
 interface Encoding {

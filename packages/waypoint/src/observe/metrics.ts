@@ -1,35 +1,14 @@
-import type { Service, Workload } from '@ambit/api';
-import type { BoundedCounter, Metrics } from '@ambit/core';
-
-/** Labels of Istio's request metrics (contracts.md §8). */
-const commonLabels = [
-  'reporter',
-  'source_workload',
-  'source_canonical_service',
-  'source_canonical_revision',
-  'source_workload_namespace',
-  'source_principal',
-  'source_app',
-  'source_version',
-  'source_cluster',
-  'destination_service',
-  'destination_service_namespace',
-  'destination_service_name',
-  'destination_workload',
-  'destination_canonical_service',
-  'destination_canonical_revision',
-  'destination_workload_namespace',
-  'destination_principal',
-  'destination_app',
-  'destination_version',
-  'destination_cluster',
-  'request_protocol',
-  'response_flags',
-  'connection_security_policy',
-] as const;
-const requestLabels = [...commonLabels, 'response_code', 'grpc_response_status'] as const;
-type CommonLabel = (typeof commonLabels)[number];
-type RequestLabel = (typeof requestLabels)[number];
+import type { MetricName } from '@ambit/api';
+import type {
+  BoundedCounter,
+  BoundedHistogram,
+  CounterSeries,
+  HistogramSeries,
+  Labels,
+  Metrics,
+  TelemetryFacts,
+} from '@ambit/core';
+import { commonLabels, labelsOf, requestLabels, requestLabelsOf } from './labels.ts';
 
 // Envoy's own buckets, for milliseconds and bytes alike, as Istio's dashboards expect them.
 const buckets = [
@@ -37,74 +16,52 @@ const buckets = [
   1_800_000, 3_600_000,
 ];
 
-export interface Parties {
-  readonly source: Workload | undefined;
-  readonly sourcePrincipal: string;
-  readonly destination: Workload | undefined;
-  readonly service: Service | undefined;
-  readonly protocol: 'http' | 'grpc' | 'tcp';
-  readonly flags: string;
-}
-
-export interface RequestFigures extends Parties {
-  readonly status: number;
-  readonly grpcStatus: string;
-  readonly durationMs: number;
-  readonly requestBytes: number;
-  readonly responseBytes: number;
+export interface RequestFigures extends TelemetryFacts {
+  readonly isGrpc: boolean;
   readonly requestMessages: number;
   readonly responseMessages: number;
 }
 
 export interface TcpFigures {
   opened(): void;
-  closed(sent: number, received: number): void;
+  /** Since the last call. */
+  bytes(received: number, sent: number): void;
+  closed(): void;
+}
+
+/** What a Telemetry resource changes of a metric. */
+export interface MetricChange {
+  readonly disabled: boolean;
+  readonly tags: readonly {
+    readonly name: string;
+    /** Absent where the tag is removed. */
+    readonly read: ((facts: TelemetryFacts) => string) | undefined;
+  }[];
+}
+export type MetricChanges = ReadonlyMap<MetricName, MetricChange>;
+
+/** Counts by one set of changes. */
+export interface Recorder {
+  request(figures: RequestFigures): void;
+  tcp(facts: TelemetryFacts): TcpFigures;
 }
 
 export interface WaypointMetrics {
-  request(figures: RequestFigures): void;
-  tcp(parties: Parties): TcpFigures;
+  recorder(changes: MetricChanges): Recorder;
   /** Messages and peers that were turned away before they were a request. */
   rejected(reason: string): void;
   dryRun(policy: string, would: 'allow' | 'deny'): void;
   audited(policy: string): void;
-}
-
-interface Series {
-  readonly total: { inc(by?: number): void };
-  readonly duration: { observe(value: number): void };
-  readonly requestBytes: { observe(value: number): void };
-  readonly responseBytes: { observe(value: number): void };
-  readonly requestMessages: { inc(by?: number): void } | undefined;
-  readonly responseMessages: { inc(by?: number): void } | undefined;
+  spansDropped(count: number): void;
 }
 
 const maxSeries = 2000;
-const unknown = 'unknown';
 
 export function createWaypointMetrics(metrics: Metrics, version: string): WaypointMetrics {
   metrics
     .gauge('istio_build', 'Version of this program.', ['component', 'tag'])
     .set({ component: 'proxy', tag: version }, 1);
-  const family = requestFamily(metrics);
-  const tcp = {
-    opened: metrics.counter(
-      'istio_tcp_connections_opened_total',
-      'TCP connections opened.',
-      commonLabels,
-    ),
-    closed: metrics.counter(
-      'istio_tcp_connections_closed_total',
-      'TCP connections closed.',
-      commonLabels,
-    ),
-    received: metrics.counter(
-      'istio_tcp_received_bytes_total',
-      'Bytes received by servers.',
-      commonLabels,
-    ),
-    sent: metrics.counter('istio_tcp_sent_bytes_total', 'Bytes sent by servers.', commonLabels),
-  };
+  const family = familyOf(metrics);
   const rejected = metrics.counter(
     'ambit_rejected_total',
     'Messages and peers refused before they were a request.',
@@ -120,136 +77,149 @@ export function createWaypointMetrics(metrics: Metrics, version: string): Waypoi
     'Requests and connections that a policy of action AUDIT asks to be told.',
     ['policy'],
   );
-  const seriesOf = createSeries(family);
+  const dropped = metrics.counter(
+    'ambit_spans_dropped_total',
+    'Spans of traces that no collector took.',
+    [],
+  );
   return {
-    request(figures) {
-      const series = seriesOf(figures);
-      series.total.inc();
-      series.duration.observe(figures.durationMs);
-      series.requestBytes.observe(figures.requestBytes);
-      series.responseBytes.observe(figures.responseBytes);
-      series.requestMessages?.inc(figures.requestMessages);
-      series.responseMessages?.inc(figures.responseMessages);
-    },
-    tcp(parties) {
-      const labels = labelsOf(parties);
-      return {
-        opened: () => tcp.opened.inc(labels),
-        closed: (sent, received) => {
-          tcp.closed.inc(labels);
-          tcp.received.inc(labels, sent);
-          tcp.sent.inc(labels, received);
-        },
-      };
-    },
+    recorder: (changes) => new SeriesRecorder(family, changes),
     rejected: (reason) => rejected.inc({ reason }),
     dryRun: (policy, would) => dryRuns.inc({ policy, would }),
     audited: (policy) => audits.inc({ policy }),
+    spansDropped: (count) => dropped.inc({}, count),
   };
 }
 
-type Family = ReturnType<typeof requestFamily>;
+type Family = ReturnType<typeof familyOf>;
 
-function requestFamily(metrics: Metrics) {
-  const counter = (name: string, help: string): BoundedCounter<RequestLabel> =>
-    metrics.counter(name, help, requestLabels);
-  const histogram = (name: string, help: string) =>
+function familyOf(metrics: Metrics) {
+  const counter = (name: string, help: string): BoundedCounter<string> =>
+    metrics.counter<string>(name, help, requestLabels);
+  const histogram = (name: string, help: string): BoundedHistogram =>
     metrics.histogram(name, help, requestLabels, buckets);
+  const tcp = (name: string, help: string): BoundedCounter<string> =>
+    metrics.counter<string>(name, help, commonLabels);
   return {
-    total: counter('istio_requests_total', 'Requests served.'),
-    duration: histogram('istio_request_duration_milliseconds', 'Duration of requests.'),
-    requestBytes: histogram('istio_request_bytes', 'Sizes of request bodies.'),
-    responseBytes: histogram('istio_response_bytes', 'Sizes of response bodies.'),
-    requestMessages: counter('istio_request_messages_total', 'gRPC messages of clients.'),
-    responseMessages: counter('istio_response_messages_total', 'gRPC messages of servers.'),
+    REQUEST_COUNT: counter('istio_requests_total', 'Requests served.'),
+    REQUEST_DURATION: histogram('istio_request_duration_milliseconds', 'Duration of requests.'),
+    REQUEST_SIZE: histogram('istio_request_bytes', 'Sizes of request bodies.'),
+    RESPONSE_SIZE: histogram('istio_response_bytes', 'Sizes of response bodies.'),
+    GRPC_REQUEST_MESSAGES: counter('istio_request_messages_total', 'gRPC messages of clients.'),
+    GRPC_RESPONSE_MESSAGES: counter('istio_response_messages_total', 'gRPC messages of servers.'),
+    TCP_OPENED_CONNECTIONS: tcp('istio_tcp_connections_opened_total', 'TCP connections opened.'),
+    TCP_CLOSED_CONNECTIONS: tcp('istio_tcp_connections_closed_total', 'TCP connections closed.'),
+    TCP_RECEIVED_BYTES: tcp('istio_tcp_received_bytes_total', 'Bytes received by servers.'),
+    TCP_SENT_BYTES: tcp('istio_tcp_sent_bytes_total', 'Bytes sent by servers.'),
   };
 }
 
-/** The series of a request, looked up by what it is made of once and kept. */
-function createSeries(family: Family): (figures: RequestFigures) => Series {
-  const known = new Map<string, Series>();
-  const seriesOf = (figures: RequestFigures): Series => {
-    const key = `${figures.source?.uid ?? ''}|${figures.sourcePrincipal}|${figures.destination?.uid ?? ''}|${figures.service?.hostname ?? ''}|${figures.service?.namespace ?? ''}|${figures.protocol}|${figures.flags}|${figures.status}|${figures.grpcStatus}`;
-    let series = known.get(key);
+interface Series {
+  readonly total: CounterSeries;
+  readonly duration: HistogramSeries;
+  readonly requestBytes: HistogramSeries;
+  readonly responseBytes: HistogramSeries;
+  readonly requestMessages: CounterSeries;
+  readonly responseMessages: CounterSeries;
+}
+
+const none: readonly string[] = [];
+const nothing: CounterSeries & HistogramSeries = { inc: () => undefined, observe: () => undefined };
+
+/** The series of a request are looked up by what it is made of, once, and kept. */
+class SeriesRecorder implements Recorder {
+  readonly #family: Family;
+  readonly #changes: MetricChanges;
+  /** Every expression once, however many metrics have it as a tag. */
+  readonly #reads: readonly ((facts: TelemetryFacts) => string)[];
+  readonly #known = new Map<string, Series>();
+
+  constructor(family: Family, changes: MetricChanges) {
+    this.#family = family;
+    this.#changes = changes;
+    const reads = [...changes.values()].flatMap(({ tags }) =>
+      tags.flatMap(({ read }) => read ?? []),
+    );
+    this.#reads = [...new Set(reads)];
+  }
+
+  request(figures: RequestFigures): void {
+    const series = this.#seriesOf(figures);
+    series.total.inc();
+    series.duration.observe(figures.durationMs);
+    series.requestBytes.observe(figures.bytesReceived);
+    series.responseBytes.observe(figures.bytesSent);
+    if (!figures.isGrpc) return;
+    series.requestMessages.inc(figures.requestMessages);
+    series.responseMessages.inc(figures.responseMessages);
+  }
+
+  #seriesOf(figures: RequestFigures): Series {
+    let key = keyOf(figures);
+    const values = this.#reads.length === 0 ? none : this.#reads.map((read) => read(figures));
+    for (const value of values) key += `|${value.length}:${value}`;
+    let series = this.#known.get(key);
     if (series !== undefined) return series;
     // Workloads come and go; what the keys say is remembered no longer than that.
-    if (known.size >= maxSeries) known.clear();
-    const labels: Record<RequestLabel, string> = {
-      ...labelsOf(figures),
-      response_code: String(figures.status),
-      grpc_response_status: figures.grpcStatus,
-    };
-    const bounded = family.total.series < maxSeries ? labels : overflow;
-    const grpc = figures.protocol === 'grpc';
+    if (this.#known.size >= maxSeries) this.#known.clear();
+    const grpc = figures.isGrpc;
+    const labels = requestLabelsOf(figures, grpc ? 'grpc' : 'http');
+    const child = <N extends MetricName>(
+      name: N,
+    ): ReturnType<Family[N]['child']> | typeof nothing => this.#child(name, labels, values);
     series = {
-      total: family.total.child(labels),
-      duration: family.duration.labels(bounded),
-      requestBytes: family.requestBytes.labels(bounded),
-      responseBytes: family.responseBytes.labels(bounded),
-      requestMessages: grpc ? family.requestMessages.child(labels) : undefined,
-      responseMessages: grpc ? family.responseMessages.child(labels) : undefined,
+      total: child('REQUEST_COUNT'),
+      duration: child('REQUEST_DURATION'),
+      requestBytes: child('REQUEST_SIZE'),
+      responseBytes: child('RESPONSE_SIZE'),
+      requestMessages: grpc ? child('GRPC_REQUEST_MESSAGES') : nothing,
+      responseMessages: grpc ? child('GRPC_RESPONSE_MESSAGES') : nothing,
     };
-    known.set(key, series);
+    this.#known.set(key, series);
     return series;
-  };
-  return seriesOf;
+  }
+
+  tcp(facts: TelemetryFacts): TcpFigures {
+    const labels = labelsOf(facts, 'tcp');
+    const values = this.#reads.map((read) => read(facts));
+    const opened = this.#child('TCP_OPENED_CONNECTIONS', labels, values);
+    const closed = this.#child('TCP_CLOSED_CONNECTIONS', labels, values);
+    const received = this.#child('TCP_RECEIVED_BYTES', labels, values);
+    const sent = this.#child('TCP_SENT_BYTES', labels, values);
+    return {
+      opened: () => opened.inc(),
+      bytes: (more, back) => {
+        received.inc(more);
+        sent.inc(back);
+      },
+      closed: () => closed.inc(),
+    };
+  }
+
+  #child<N extends MetricName>(
+    name: N,
+    labels: Labels,
+    values: readonly string[],
+  ): ReturnType<Family[N]['child']> | typeof nothing {
+    const change = this.#changes.get(name);
+    if (change?.disabled === true) return nothing;
+    const own = change === undefined ? labels : this.#tagged(change, labels, values);
+    return this.#family[name].child(own) as ReturnType<Family[N]['child']>;
+  }
+
+  #tagged({ tags }: MetricChange, labels: Labels, values: readonly string[]): Labels {
+    const own = new Map(Object.entries(labels));
+    for (const { name, read } of tags) {
+      if (read === undefined) own.delete(name);
+      else own.set(name, values[this.#reads.indexOf(read)] ?? '');
+    }
+    return Object.fromEntries(own);
+  }
 }
 
-const overflow = Object.fromEntries(requestLabels.map((label) => [label, 'overflow'])) as Record<
-  RequestLabel,
-  string
->;
-
-function labelsOf(parties: Parties): Record<CommonLabel, string> {
-  const { service, protocol, flags } = parties;
-  return {
-    reporter: 'waypoint',
-    ...sourceLabels(parties.source, parties.sourcePrincipal),
-    destination_service: service?.hostname ?? unknown,
-    destination_service_namespace: service?.namespace ?? parties.destination?.namespace ?? unknown,
-    destination_service_name: service?.name ?? unknown,
-    ...destinationLabels(parties.destination),
-    request_protocol: protocol,
-    response_flags: flags,
-    connection_security_policy: 'mutual_tls',
-  };
+/** All that the labels of a request are made of. */
+function keyOf(figures: RequestFigures): string {
+  const { source, destination, service } = figures;
+  const ends = `${source?.uid ?? ''}|${figures.downstreamPeerUri ?? ''}|${destination?.uid ?? ''}|${service?.hostname ?? ''}|${service?.namespace ?? ''}`;
+  return `${ends}|${figures.isGrpc ? 'grpc' : ''}|${figures.responseFlags ?? ''}|${figures.responseCode}|${figures.grpcStatus}`;
 }
-
-function sourceLabels(source: Workload | undefined, principal: string) {
-  return {
-    source_workload: source?.workloadName ?? unknown,
-    source_canonical_service: source?.canonicalName ?? unknown,
-    source_canonical_revision: source?.canonicalRevision ?? unknown,
-    source_workload_namespace: source?.namespace ?? unknown,
-    source_principal: principal,
-    source_app: source?.canonicalName ?? unknown,
-    source_version: source?.canonicalRevision ?? unknown,
-    source_cluster: source?.clusterId ?? unknown,
-  };
-}
-
-function destinationLabels(destination: Workload | undefined) {
-  if (destination === undefined) return noDestination;
-  const { trustDomain, namespace, serviceAccount } = destination;
-  return {
-    destination_workload: destination.workloadName,
-    destination_canonical_service: destination.canonicalName,
-    destination_canonical_revision: destination.canonicalRevision,
-    destination_workload_namespace: namespace,
-    destination_principal: `spiffe://${trustDomain}/ns/${namespace}/sa/${serviceAccount}`,
-    destination_app: destination.canonicalName,
-    destination_version: destination.canonicalRevision,
-    destination_cluster: destination.clusterId,
-  };
-}
-
-const noDestination = {
-  destination_workload: unknown,
-  destination_canonical_service: unknown,
-  destination_canonical_revision: unknown,
-  destination_workload_namespace: unknown,
-  destination_principal: unknown,
-  destination_app: unknown,
-  destination_version: unknown,
-  destination_cluster: unknown,
-};

@@ -1,9 +1,13 @@
 import { describe, expect, test } from '@jest/globals';
-import type { AccessEntry } from './access-format.ts';
+import type { TelemetryFacts } from '@ambit/core';
+import { aWorkload } from '@ambit/testkit';
 import type { RequestSpan } from './spans.ts';
 import { requestSpan } from './spans.ts';
 
-function request(entry: Partial<AccessEntry> = {}, fields: Partial<RequestSpan> = {}): RequestSpan {
+function request(
+  entry: Partial<TelemetryFacts> = {},
+  fields: Partial<RequestSpan> = {},
+): RequestSpan {
   return {
     kind: 'server',
     context: {
@@ -13,7 +17,9 @@ function request(entry: Partial<AccessEntry> = {}, fields: Partial<RequestSpan> 
       sampled: true,
     },
     operation: 'reviews.default.svc.cluster.local:9080',
-    scheme: 'http',
+    istioTags: true,
+    maxPathChars: 0,
+    customTags: [],
     reporter: {
       nodeId: 'waypoint~10.244.0.4~waypoint-1.default',
       canonicalService: 'waypoint',
@@ -22,8 +28,6 @@ function request(entry: Partial<AccessEntry> = {}, fields: Partial<RequestSpan> 
       meshId: 'cluster.local',
       clusterId: 'Kubernetes',
     },
-    sourceWorkload: 'productpage-v1',
-    destinationWorkload: undefined,
     ...fields,
     entry: {
       startTimeMs: 1000,
@@ -51,6 +55,13 @@ function request(entry: Partial<AccessEntry> = {}, fields: Partial<RequestSpan> 
       authority: 'reviews:9080',
       requestHeader: (name) => ({ 'x-request-id': 'id-1', 'user-agent': 'curl/8.5.0' })[name],
       responseHeader: () => undefined,
+      scheme: 'http',
+      requestHeaders: () => [],
+      responseHeaders: () => [],
+      grpcStatus: '',
+      source: aWorkload({ workloadName: 'productpage-v1' }),
+      destination: undefined,
+      service: undefined,
       ...entry,
     },
   };
@@ -89,22 +100,27 @@ describe('the span of a request', () => {
         'istio.mesh_id': 'cluster.local',
         'istio.cluster_id': 'Kubernetes',
         'istio.source_workload': 'productpage-v1',
+        'istio.source_namespace': 'test',
         'istio.destination_workload': 'unknown',
+        'istio.destination_namespace': 'unknown',
+        'istio.downstream.workload': 'productpage-v1',
+        'istio.downstream.namespace': 'test',
+        'istio.upstream.workload': 'unknown',
+        'istio.upstream.namespace': 'unknown',
       },
     });
   });
 
   test.each([
-    [200, undefined, false],
-    [404, undefined, false],
-    [500, undefined, true],
-    [0, undefined, true],
-    [200, 0, false],
-    [200, 5, false],
-    [200, 14, true],
+    [200, '', false],
+    [404, '', false],
+    [500, '', true],
+    [0, '', true],
+    [200, '0', false],
+    [200, '5', false],
+    [200, '14', true],
   ])('with status %s and gRPC status %s is an error: %s', (responseCode, grpcStatus, error) => {
-    const fields = grpcStatus === undefined ? {} : { grpcStatus };
-    expect(requestSpan(request({ responseCode }, fields)).error).toBe(error);
+    expect(requestSpan(request({ responseCode, grpcStatus })).error).toBe(error);
   });
 
   test.each([
@@ -115,6 +131,15 @@ describe('the span of a request', () => {
   ])('tells of the peer at %s without its port', (downstreamRemoteAddress, expected) => {
     const { attributes } = requestSpan(request({ downstreamRemoteAddress }));
     expect(attributes['peer.address']).toBe(expected);
+  });
+
+  test('has tags of its owner, and none of Istio where they are not wanted', () => {
+    const { attributes } = requestSpan(
+      request({}, { istioTags: false, customTags: [['tenant', 'ada']], maxPathChars: 3 }),
+    );
+    expect(attributes['tenant']).toBe('ada');
+    expect(attributes['http.url']).toBe('http://reviews:9080/re');
+    expect(Object.keys(attributes).filter((name) => name.startsWith('istio.'))).toEqual([]);
   });
 
   test('bounds what a stranger sends', () => {

@@ -1,4 +1,5 @@
-import type { AccessEntry } from './access-format.ts';
+import type { TelemetryFacts } from '@ambit/core';
+import { unknown } from '@ambit/core';
 import type { TraceContext } from './trace-context.ts';
 
 export interface Span {
@@ -29,40 +30,41 @@ export interface RequestSpan {
   readonly context: TraceContext;
   /** The host and port of whom the request is for; the span is named `<operation>/*`, as Istio names it. */
   readonly operation: string;
-  readonly scheme: 'http' | 'https';
-  readonly entry: AccessEntry;
+  readonly entry: TelemetryFacts;
+  /** When it was sent on; when it came where absent. */
+  readonly startMs?: number;
   readonly reporter: SpanReporter;
-  readonly sourceWorkload: string | undefined;
-  readonly destinationWorkload: string | undefined;
-  /** Of gRPC only, from the trailers. */
-  readonly grpcStatus?: number;
+  readonly istioTags: boolean;
+  /** Bound on a path within a span; 0 for Istio's own. */
+  readonly maxPathChars: number;
+  readonly customTags: readonly (readonly [name: string, value: string])[];
 }
 
-// Istio's bound on a path within a span.
-const maxPathChars = 256;
+const defaultPathChars = 256;
 const maxValueChars = 1024;
-const unknown = 'unknown';
 
 // Unknown, deadline exceeded, unimplemented, internal, unavailable, data loss: the server's fault, not the caller's.
 const grpcErrors: ReadonlySet<number> = new Set([2, 4, 12, 13, 14, 15]);
 
 /** One request as a span, with the attributes by which Istio's users search. */
 export function requestSpan(request: RequestSpan): Span {
-  const { context, entry, kind, grpcStatus } = request;
+  const { context, entry, kind } = request;
+  const grpcStatus = entry.grpcStatus === '' ? undefined : Number(entry.grpcStatus);
   return {
     name: `${request.operation}/*`,
     kind,
     traceId: context.traceId,
     spanId: context.spanId,
     parentSpanId: context.parentSpanId,
-    startMs: entry.startTimeMs,
+    startMs: request.startMs ?? entry.startTimeMs,
     endMs: entry.startTimeMs + Math.max(0, entry.durationMs),
     attributes: {
       component: 'proxy',
       ...requestAttributes(request),
       ...responseAttributes(entry),
-      ...reporterAttributes(request),
+      ...(request.istioTags ? reporterAttributes(request) : {}),
       ...(grpcStatus !== undefined && { 'grpc.status_code': String(grpcStatus) }),
+      ...Object.fromEntries(request.customTags.map(([name, value]) => [name, bounded(value)])),
     },
     error:
       entry.responseCode === 0 ||
@@ -71,11 +73,11 @@ export function requestSpan(request: RequestSpan): Span {
   };
 }
 
-function requestAttributes({ entry, scheme }: RequestSpan): Record<string, string> {
-  const path = (entry.originalPath ?? entry.path).slice(0, maxPathChars);
+function requestAttributes({ entry, maxPathChars }: RequestSpan): Record<string, string> {
+  const path = (entry.originalPath ?? entry.path).slice(0, maxPathChars || defaultPathChars);
   return {
     'guid:x-request-id': bounded(entry.requestHeader('x-request-id')),
-    'http.url': `${scheme}://${bounded(entry.authority)}${path}`,
+    'http.url': `${entry.scheme}://${bounded(entry.authority)}${path}`,
     'http.method': bounded(entry.method),
     'http.protocol': bounded(entry.protocol),
     user_agent: bounded(entry.requestHeader('user-agent')),
@@ -84,7 +86,7 @@ function requestAttributes({ entry, scheme }: RequestSpan): Record<string, strin
   };
 }
 
-function responseAttributes(entry: AccessEntry): Record<string, string> {
+function responseAttributes(entry: TelemetryFacts): Record<string, string> {
   return {
     'http.status_code': String(entry.responseCode),
     response_size: String(entry.bytesSent),
@@ -96,7 +98,15 @@ function responseAttributes(entry: AccessEntry): Record<string, string> {
 }
 
 function reporterAttributes(request: RequestSpan): Record<string, string> {
-  const { reporter } = request;
+  const { reporter, entry } = request;
+  const source = {
+    workload: entry.source?.workloadName ?? unknown,
+    namespace: entry.source?.namespace ?? unknown,
+  };
+  const destination = {
+    workload: entry.destination?.workloadName ?? unknown,
+    namespace: entry.destination?.namespace ?? unknown,
+  };
   return {
     node_id: reporter.nodeId,
     'istio.canonical_service': reporter.canonicalService,
@@ -104,8 +114,14 @@ function reporterAttributes(request: RequestSpan): Record<string, string> {
     'istio.namespace': reporter.namespace,
     'istio.mesh_id': reporter.meshId,
     'istio.cluster_id': reporter.clusterId,
-    'istio.source_workload': request.sourceWorkload ?? unknown,
-    'istio.destination_workload': request.destinationWorkload ?? unknown,
+    'istio.source_workload': source.workload,
+    'istio.source_namespace': source.namespace,
+    'istio.destination_workload': destination.workload,
+    'istio.destination_namespace': destination.namespace,
+    'istio.downstream.workload': source.workload,
+    'istio.downstream.namespace': source.namespace,
+    'istio.upstream.workload': destination.workload,
+    'istio.upstream.namespace': destination.namespace,
   };
 }
 

@@ -1,11 +1,11 @@
 import { describe, expect, test } from '@jest/globals';
-import type { AccessEntry, RenderLine } from './access-format.ts';
+import type { AccessEntry, RenderLine } from './format.ts';
 import {
   compileFormat,
   compileJsonFormat,
   defaultJsonFormat,
   defaultTextFormat,
-} from './access-format.ts';
+} from './format.ts';
 
 interface Headers {
   readonly request?: Readonly<Record<string, string>>;

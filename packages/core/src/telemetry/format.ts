@@ -1,6 +1,6 @@
 import type { Result } from '@ambit/api';
 import { err, ok } from '@ambit/api';
-import { escapeControls } from '@ambit/core';
+import { escapeControls } from '../observe/logger.ts';
 
 /** One request as the access log tells it: what Envoy's operators read. Absent and empty values alike become `-`. */
 export interface AccessEntry {
@@ -31,8 +31,8 @@ export interface AccessEntry {
   readonly routeName: string | undefined;
   readonly authority: string;
   /** The value under a lower-case name. */
-  readonly requestHeader: (name: string) => string | undefined;
-  readonly responseHeader: (name: string) => string | undefined;
+  requestHeader(name: string): string | undefined;
+  responseHeader(name: string): string | undefined;
 }
 
 export type RenderLine = (entry: AccessEntry) => string;

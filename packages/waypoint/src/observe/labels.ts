@@ -1,0 +1,81 @@
+import type { Workload } from '@ambit/api';
+import type { Labels, TelemetryFacts } from '@ambit/core';
+import { appOf, principalOf, unknown, versionOf } from '@ambit/core';
+
+/** Labels of Istio's metrics (contracts.md §8). */
+export const commonLabels = [
+  'reporter',
+  'source_workload',
+  'source_canonical_service',
+  'source_canonical_revision',
+  'source_workload_namespace',
+  'source_principal',
+  'source_app',
+  'source_version',
+  'source_cluster',
+  'source_region',
+  'source_zone',
+  'destination_service',
+  'destination_service_namespace',
+  'destination_service_name',
+  'destination_workload',
+  'destination_canonical_service',
+  'destination_canonical_revision',
+  'destination_workload_namespace',
+  'destination_principal',
+  'destination_app',
+  'destination_version',
+  'destination_cluster',
+  'destination_region',
+  'destination_zone',
+  'request_protocol',
+  'response_flags',
+  'connection_security_policy',
+] as const;
+export const requestLabels = [...commonLabels, 'response_code', 'grpc_response_status'] as const;
+
+/** Of a request or a connection. What a client may choose freely is none of them. */
+export function labelsOf(facts: TelemetryFacts, protocol: 'http' | 'grpc' | 'tcp'): Labels {
+  const { service } = facts;
+  return {
+    reporter: 'waypoint',
+    ...ends('source', facts.source, facts.downstreamPeerUri),
+    destination_service: service?.hostname ?? unknown,
+    destination_service_namespace: service?.namespace ?? facts.destination?.namespace ?? unknown,
+    destination_service_name: service?.name ?? unknown,
+    ...ends('destination', facts.destination, facts.destination && principalOf(facts.destination)),
+    request_protocol: protocol,
+    response_flags: facts.responseFlags ?? '-',
+    connection_security_policy: 'mutual_tls',
+  };
+}
+
+export function requestLabelsOf(facts: TelemetryFacts, protocol: 'http' | 'grpc'): Labels {
+  return {
+    ...labelsOf(facts, protocol),
+    response_code: String(facts.responseCode),
+    grpc_response_status: facts.grpcStatus,
+  };
+}
+
+function ends(
+  end: 'source' | 'destination',
+  workload: Workload | undefined,
+  principal: string | undefined,
+): Labels {
+  const told = {
+    workload: workload?.workloadName,
+    canonical_service: workload?.canonicalName,
+    canonical_revision: workload?.canonicalRevision,
+    workload_namespace: workload?.namespace,
+    principal,
+    app: workload && appOf(workload),
+    version: workload && versionOf(workload),
+    cluster: workload?.clusterId,
+    region: workload?.locality.region,
+    zone: workload?.locality.zone,
+  };
+  return Object.fromEntries(
+    Object.entries(told).map(([name, value]) => [`${end}_${name}`, value || unknown]),
+  );
+}
