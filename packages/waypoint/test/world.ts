@@ -2,6 +2,7 @@ import type { IncomingHttpHeaders, IncomingMessage, RequestListener, Server } fr
 import { createServer, request as httpRequest } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { connect } from 'node:net';
+import type { Duplex } from 'node:stream';
 import type { Upsert } from '@ambit/api';
 import {
   decodeCluster,
@@ -42,6 +43,10 @@ export interface Asking {
   /** Service account of the caller. */
   readonly as?: string;
   readonly authority?: string;
+  /** The body is sent this much later than the head. */
+  readonly bodyAfterMs?: number;
+  /** The client leaves. */
+  readonly abortAfterMs?: number;
 }
 
 /** A backend: a plain HTTP server on an address of loopback, an endpoint of service `shop`. */
@@ -64,6 +69,8 @@ export interface WaypointWorld {
   readonly metrics: Metrics;
   session(as?: string): Promise<ClientSession>;
   ask(asking?: Asking): Promise<Answer>;
+  /** A tunnel to the shop's virtual address. */
+  tunnel(port: number, as?: string): Promise<Duplex>;
   tell(nouns: Nouns): Promise<void>;
   close(): Promise<void>;
 }
@@ -252,6 +259,7 @@ export async function startWorld(
     metrics,
     session,
     ask: async (asking = {}) => ask(await session(asking.as), asking),
+    tunnel: async (to, as) => openTunnel(await session(as), to),
     tell,
     async close() {
       for (const made of sessions.values()) (await made).session.destroy();
@@ -272,20 +280,25 @@ async function openSession(ca: TestCa, port: number, as: string): Promise<Client
   });
 }
 
-/** One request in a tunnel of its own, by Node's own client. */
-export async function ask(session: ClientSession, asking: Asking): Promise<Answer> {
+async function openTunnel(session: ClientSession, number: number): Promise<Duplex> {
   const ip = parseIp(vip);
-  const port = parsePort(80);
+  const port = parsePort(number);
   if (!ip.ok || !port.ok) throw new TypeError('no address');
   const { stream } = await session.openTunnel({
     authority: { kind: 'address', ip: ip.value, port: port.value },
     headers: [],
     timeoutMs: 3000,
   });
+  return duplexOf(stream);
+}
+
+/** One request in a tunnel of its own, by Node's own client. */
+export async function ask(session: ClientSession, asking: Asking): Promise<Answer> {
+  const stream = await openTunnel(session, 80);
   return new Promise((resolve, reject) => {
     const call = httpRequest(
       {
-        createConnection: () => duplexOf(stream),
+        createConnection: () => stream,
         method: asking.method ?? 'GET',
         path: asking.path ?? '/',
         headers: { host: asking.authority ?? 'shop.test', ...asking.headers },
@@ -304,6 +317,12 @@ export async function ask(session: ClientSession, asking: Asking): Promise<Answe
       },
     );
     call.on('error', reject);
-    call.end(asking.body);
+    const { bodyAfterMs = 0, abortAfterMs } = asking;
+    if (bodyAfterMs === 0) call.end(asking.body);
+    else {
+      call.flushHeaders();
+      setTimeout(() => call.end(asking.body), bodyAfterMs);
+    }
+    if (abortAfterMs !== undefined) setTimeout(() => call.destroy(), abortAfterMs);
   });
 }

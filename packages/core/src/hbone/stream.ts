@@ -30,6 +30,8 @@ export class HboneStream implements ByteStream {
   #sink: ByteSink | undefined;
   #waiting: Buffer[] = [];
   #paused = false;
+  /** While the sink takes a chunk: whatever it does, the next one waits until it is done with this one. */
+  #delivering = false;
   #endTold = false;
   #closed = false;
   #error: HboneError | undefined;
@@ -84,12 +86,8 @@ export class HboneStream implements ByteStream {
 
   /** Called by the session with bytes of the peer. */
   receive(chunk: Buffer): void {
-    if (this.#sink !== undefined && !this.#paused && this.#waiting.length === 0) {
-      this.#sink.data(chunk);
-      this.#host.consumed(this, chunk.length);
-    } else {
-      this.#waiting.push(chunk);
-    }
+    this.#waiting.push(chunk);
+    this.#deliver();
   }
 
   receiveEnd(): void {
@@ -118,12 +116,17 @@ export class HboneStream implements ByteStream {
 
   #deliver(): void {
     const sink = this.#sink;
-    if (sink === undefined) return;
-    while (!this.#paused) {
-      const chunk = this.#waiting.shift();
-      if (chunk === undefined) break;
-      sink.data(chunk);
-      if (!this.#closed) this.#host.consumed(this, chunk.length);
+    if (sink === undefined || this.#delivering) return;
+    this.#delivering = true;
+    try {
+      while (!this.#paused) {
+        const chunk = this.#waiting.shift();
+        if (chunk === undefined) break;
+        (this.#sink ?? sink).data(chunk);
+        if (!this.#closed) this.#host.consumed(this, chunk.length);
+      }
+    } finally {
+      this.#delivering = false;
     }
     if (this.#waiting.length > 0) return;
     if (this.receiving === 'ended' && !this.#endTold && this.#error === undefined) {

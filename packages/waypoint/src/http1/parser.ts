@@ -36,6 +36,8 @@ export class MessageParser {
   readonly #events: ParserEvents;
   #state: State = 'head';
   #rest: Buffer = empty;
+  /** Came while something else was parsed: it is next, and not before. */
+  #late: Buffer = empty;
   #left = 0;
   #extensions = 0;
   #trailers = '';
@@ -59,13 +61,14 @@ export class MessageParser {
 
   /** Bytes that came behind what was parsed. */
   takeRest(): Buffer {
-    const rest = this.#rest;
+    const rest = this.#late.length === 0 ? this.#rest : Buffer.concat([this.#rest, this.#late]);
     this.#rest = empty;
+    this.#late = empty;
     return rest;
   }
 
   get restBytes(): number {
-    return this.#pushing ? this.#behind : this.#rest.length;
+    return this.#late.length + (this.#pushing ? this.#behind : this.#rest.length);
   }
 
   /** Goes on with the next message, which may have come already. */
@@ -81,6 +84,10 @@ export class MessageParser {
   }
 
   push(chunk: Buffer): void {
+    if (this.#pushing) {
+      this.#late = this.#late.length === 0 ? chunk : Buffer.concat([this.#late, chunk]);
+      return;
+    }
     if (this.#state === 'stopped') return;
     let bytes = this.#rest.length === 0 ? chunk : Buffer.concat([this.#rest, chunk]);
     this.#rest = empty;
@@ -93,7 +100,12 @@ export class MessageParser {
       if (bytes.length === 0) break;
     }
     this.#pushing = false;
-    if (!this.#isStopped()) this.#rest = bytes;
+    if (this.#isStopped()) return;
+    this.#rest = bytes;
+    if (this.#late.length === 0) return;
+    const late = this.#late;
+    this.#late = empty;
+    this.push(late);
   }
 
   /** The other side has said all: only an answer without a length is whole by that. */

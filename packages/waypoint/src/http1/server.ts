@@ -252,6 +252,7 @@ class Exchange implements ServerExchange {
   #left = 0;
   #over = false;
   #continueDue: boolean;
+  #bodyPaused = false;
 
   constructor(
     connection: Http1ServerConnection,
@@ -274,9 +275,10 @@ class Exchange implements ServerExchange {
     if (this.#continueDue && !this.begun) this.#connection.send(continueAnswer);
     this.#continueDue = false;
     const waited = this.#early.splice(0);
+    this.#bodyPaused = false;
     for (const chunk of waited) body.data(chunk);
     if (this.#earlyEnd !== undefined) body.end(this.#earlyEnd.trailers);
-    else if (waited.length > 0) this.#connection.resume();
+    else if (waited.length > 0 && !this.#isBodyPaused()) this.#connection.resume();
   }
 
   get gone(): boolean {
@@ -294,11 +296,19 @@ class Exchange implements ServerExchange {
   }
 
   pauseBody(): void {
-    if (!this.#over) this.#connection.pause();
+    if (this.#over) return;
+    this.#bodyPaused = true;
+    this.#connection.pause();
   }
 
   resumeBody(): void {
-    if (!this.#over) this.#connection.resume();
+    if (this.#over) return;
+    this.#bodyPaused = false;
+    this.#connection.resume();
+  }
+
+  #isBodyPaused(): boolean {
+    return this.#bodyPaused;
   }
 
   inform({ status, headers }: ResponseHead): void {

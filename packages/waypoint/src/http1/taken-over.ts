@@ -6,6 +6,8 @@ export class TakenOver implements ByteStream, ByteSink {
   #sink: ByteSink | undefined;
   #early: Buffer[];
   #ended = false;
+  #attaching = false;
+  #paused = false;
   #closed: { readonly error: Error | undefined } | undefined;
 
   constructor(stream: ByteStream, rest: Buffer) {
@@ -16,20 +18,24 @@ export class TakenOver implements ByteStream, ByteSink {
 
   attach(sink: ByteSink): void {
     this.#sink = sink;
+    this.#attaching = true;
     for (const chunk of this.#early.splice(0)) sink.data(chunk);
+    this.#attaching = false;
     if (this.#ended) sink.end();
     if (this.#closed !== undefined) sink.close(this.#closed.error);
-    this.#stream.resume();
+    if (!this.#paused) this.#stream.resume();
   }
 
   write(chunk: Buffer): boolean {
     return this.#stream.write(chunk);
   }
   pause(): void {
+    this.#paused = true;
     this.#stream.pause();
   }
   resume(): void {
-    this.#stream.resume();
+    this.#paused = false;
+    if (!this.#attaching) this.#stream.resume();
   }
   abort(reason: Error): void {
     this.#stream.abort(reason);

@@ -66,6 +66,8 @@ class Peeked implements ByteStream {
   #bytes: Buffer = Buffer.alloc(0);
   #ended = false;
   #closed: { readonly error: Error | undefined } | undefined;
+  #attaching = false;
+  #paused = false;
   #settle: ((protocol: Protocol) => void) | undefined;
 
   constructor(stream: ByteStream) {
@@ -114,10 +116,13 @@ class Peeked implements ByteStream {
     this.#sink = sink;
     const bytes = this.#bytes;
     this.#bytes = Buffer.alloc(0);
+    // What follows must not overtake what was looked at, whatever the sink does with that.
+    this.#attaching = true;
     if (bytes.length > 0) sink.data(bytes);
+    this.#attaching = false;
     if (this.#ended) sink.end();
     if (this.#closed !== undefined) sink.close(this.#closed.error);
-    this.#stream.resume();
+    if (!this.#paused) this.#stream.resume();
   }
 
   write(chunk: Buffer): boolean {
@@ -130,9 +135,11 @@ class Peeked implements ByteStream {
     this.#stream.abort(reason);
   }
   pause(): void {
+    this.#paused = true;
     this.#stream.pause();
   }
   resume(): void {
-    this.#stream.resume();
+    this.#paused = false;
+    if (!this.#attaching) this.#stream.resume();
   }
 }

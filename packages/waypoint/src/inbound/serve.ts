@@ -23,6 +23,10 @@ export function serveRequest(
   exchange: ServerExchange,
 ): void {
   const { request } = exchange;
+  // HTTP/1.0 need not say whom it means.
+  if (request.authority === '') {
+    request.authority = downstream.service?.hostname ?? downstream.authority;
+  }
   introduce(context, downstream, request);
   if (!request.headers.has('x-request-id')) request.headers.append('x-request-id', randomUUID());
   const record = new RequestRecord(context, downstream, request);

@@ -28,8 +28,9 @@ export function matchesWhole(pattern: string, value: string): boolean {
 export function replaceAll(pattern: string, value: string, replacement: string): string {
   const regex = regexOf(pattern);
   if (regex === undefined) return value;
-  const java = replacement
-    .replaceAll('$', '\\$')
+  // The library knows groups by a dollar, and a dollar by two.
+  const known = replacement
+    .replaceAll('$', '$$$$')
     .replace(/\\(\d)/g, (_whole, digit: string) => `$${digit}`);
-  return regex.matcher(value).replaceAll(java);
+  return regex.matcher(value).replaceAll(known);
 }
