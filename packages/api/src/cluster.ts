@@ -46,10 +46,21 @@ export interface PoolLimits {
   readonly maxRequestsPerConnection?: number;
   readonly maxRetries?: number;
   readonly idleTimeoutMs: number;
+  /** The same for connections of which only bytes are known. */
+  readonly tcpIdleTimeoutMs?: number;
   readonly maxConnectionDurationMs?: number;
+  /** For connections that are no tunnels; absent parts are the system's. */
+  readonly keepalive?: TcpKeepalive;
   readonly h2Upgrade: 'default' | 'upgrade' | 'do-not-upgrade';
   readonly useClientProtocol: boolean;
   readonly maxConcurrentStreams?: number;
+}
+
+export interface TcpKeepalive {
+  /** Silence before the first probe, and between probes. */
+  readonly timeMs?: number;
+  readonly intervalMs?: number;
+  readonly probes?: number;
 }
 
 export interface OutlierDetection {
@@ -67,16 +78,35 @@ export interface OutlierDetection {
 
 export type UpstreamTls =
   | { readonly mode: 'disable' }
-  | { readonly mode: 'istio-mutual' }
+  /** With the mesh's own certificates; endpoints that are reached by a tunnel have that already. */
   | {
-      readonly mode: 'simple' | 'mutual';
+      readonly mode: 'istio-mutual';
       readonly sni?: string;
       readonly subjectAltNames: readonly string[];
-      /** PEM that the controller read from the named Secret; paths of files in the proxy otherwise. */
+    }
+  | {
+      readonly mode: 'simple' | 'mutual';
+      /** Absent: the host that the request is for. */
+      readonly sni?: string;
+      /** One of them must stand in the endpoint's certificate; empty: the name asked for must. */
+      readonly subjectAltNames: readonly string[];
+      readonly source: TlsSource;
+      readonly insecureSkipVerify: boolean;
+    }
+  /** What was asked for cannot be done: nothing is sent. */
+  | { readonly mode: 'broken'; readonly why: string };
+
+/** Where roots, certificate and key come from. */
+export type TlsSource =
+  /** A `Credential` by its name, `<namespace>/<name>`. */
+  | { readonly kind: 'credential'; readonly name: string }
+  /** Paths in the proxy's file system. `ca` may be `system`, which is also what stands for an absent one. */
+  | {
+      readonly kind: 'files';
       readonly ca?: string;
       readonly certificate?: string;
       readonly privateKey?: string;
-      readonly insecureSkipVerify: boolean;
+      readonly crl?: string;
     };
 
 export interface TrafficSettings {

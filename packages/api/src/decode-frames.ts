@@ -15,6 +15,7 @@ import { decodePolicy, decodeService, decodeWorkload, ip } from './decode-nouns.
 import {
   decodeAuthentication,
   decodeCluster,
+  decodeCredential,
   decodeGateway,
   decodeRouteTable,
 } from './decode-l7.ts';
@@ -43,6 +44,7 @@ const resources: Readonly<Record<ResourceType, Decoder<unknown>>> = {
   mesh: decodeMesh,
   authentication: decodeAuthentication,
   gateway: decodeGateway,
+  credential: decodeCredential,
   cluster: decodeCluster,
   route: decodeRouteTable,
   telemetry: decodeTelemetry,

@@ -6,10 +6,12 @@ import type {
   LocalityBalancing,
   OutlierDetection,
   PoolLimits,
+  TlsSource,
   TrafficPolicy,
   TrafficSettings,
   UpstreamTls,
 } from './cluster.ts';
+import type { Credential } from './credential.ts';
 import type { Decoder, Fields } from './decode.ts';
 import { boolean, branded, integer, list, number, object, oneOf, text, union } from './decode.ts';
 import { cidr, labels, policyTarget, port } from './decode-nouns.ts';
@@ -288,7 +290,16 @@ const pool: Decoder<PoolLimits> = object((f) => ({
   ...f.optional('maxRequestsPerConnection', integer),
   ...f.optional('maxRetries', integer),
   idleTimeoutMs: f.get('idleTimeoutMs', number),
+  ...f.optional('tcpIdleTimeoutMs', number),
   ...f.optional('maxConnectionDurationMs', number),
+  ...f.optional(
+    'keepalive',
+    object((k) => ({
+      ...k.optional('timeMs', number),
+      ...k.optional('intervalMs', number),
+      ...k.optional('probes', integer),
+    })),
+  ),
   h2Upgrade: f.get('h2Upgrade', oneOf('default', 'upgrade', 'do-not-upgrade')),
   useClientProtocol: f.get('useClientProtocol', boolean),
   ...f.optional('maxConcurrentStreams', integer),
@@ -305,19 +316,42 @@ const outlier: Decoder<OutlierDetection> = object((f) => ({
   minHealthPercent: f.get('minHealthPercent', number),
 }));
 
-const tls: Decoder<UpstreamTls> = object((f): UpstreamTls => {
-  const mode = f.get('mode', oneOf('disable', 'istio-mutual', 'simple', 'mutual'));
-  if (mode === 'disable' || mode === 'istio-mutual') return { mode };
-  return {
-    mode,
-    ...f.optional('sni', text),
-    subjectAltNames: f.get('subjectAltNames', list(text)),
+const tlsSource: Decoder<TlsSource> = union<TlsSource>('kind', {
+  credential: object((f) => ({ kind: 'credential', name: f.get('name', text) })),
+  files: object((f) => ({
+    kind: 'files',
     ...f.optional('ca', text),
     ...f.optional('certificate', text),
     ...f.optional('privateKey', text),
+    ...f.optional('crl', text),
+  })),
+});
+
+const tls: Decoder<UpstreamTls> = object((f): UpstreamTls => {
+  const mode = f.get('mode', oneOf('disable', 'istio-mutual', 'simple', 'mutual', 'broken'));
+  if (mode === 'disable') return { mode };
+  if (mode === 'broken') return { mode, why: f.get('why', text) };
+  const names = {
+    ...f.optional('sni', text),
+    subjectAltNames: f.get('subjectAltNames', list(text)),
+  };
+  if (mode === 'istio-mutual') return { mode, ...names };
+  return {
+    mode,
+    ...names,
+    source: f.get('source', tlsSource),
     insecureSkipVerify: f.get('insecureSkipVerify', boolean),
   };
 });
+
+export const decodeCredential: Decoder<Credential> = object((f) => ({
+  name: f.get('name', text),
+  namespace: f.get('namespace', text),
+  ...f.optional('certificate', text),
+  ...f.optional('privateKey', text),
+  ...f.optional('ca', text),
+  ...f.optional('crl', text),
+}));
 
 function settings(f: Fields): TrafficSettings {
   return {

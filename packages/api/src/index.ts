@@ -11,6 +11,7 @@ export * from './mesh.ts';
 export * from './provider.ts';
 export * from './route.ts';
 export * from './cluster.ts';
+export * from './credential.ts';
 export * from './authentication.ts';
 export * from './gateway.ts';
 export * from './telemetry.ts';
@@ -26,6 +27,7 @@ export { decodeMesh } from './decode-mesh.ts';
 export {
   decodeAuthentication,
   decodeCluster,
+  decodeCredential,
   decodeGateway,
   decodeRouteTable,
 } from './decode-l7.ts';

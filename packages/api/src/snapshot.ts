@@ -1,6 +1,7 @@
 import type { RequestAuthentication } from './authentication.ts';
 import type { Brand } from './brand.ts';
 import type { Cluster } from './cluster.ts';
+import type { Credential } from './credential.ts';
 import type { Gateway } from './gateway.ts';
 import type { ServiceKey } from './hostname.ts';
 import type { MeshSettings } from './mesh.ts';
@@ -28,6 +29,7 @@ export interface ResourceTypes {
   readonly policy: AuthorizationPolicy;
   readonly authentication: RequestAuthentication;
   readonly gateway: Gateway;
+  readonly credential: Credential;
   readonly cluster: Cluster;
   readonly route: RouteTable;
   readonly telemetry: Telemetry;
@@ -41,6 +43,7 @@ export const resourceTypes: readonly ResourceType[] = [
   'gateway',
   'telemetry',
   'service',
+  'credential',
   'cluster',
   'route',
   'workload',
@@ -62,6 +65,7 @@ export interface ResourceNames {
   readonly authentication: string;
   readonly gateway: string;
   readonly telemetry: string;
+  readonly credential: string;
   readonly cluster: ServiceKey;
   readonly route: ServiceKey;
 }

@@ -25,6 +25,8 @@ import { Clusters } from './forward/clusters.ts';
 import { ConnectionPool } from './forward/connections.ts';
 import { createNames } from './forward/names.ts';
 import { createOpenStream } from './forward/open.ts';
+import { retireWithCredentials } from './forward/retire.ts';
+import { TlsContexts } from './forward/tls-context.ts';
 import { defaultHttp1Limits } from './http1/limits.ts';
 import { Bindings } from './inbound/bindings.ts';
 import { WaypointDrain } from './inbound/drain.ts';
@@ -123,7 +125,13 @@ export async function startWaypoint(config: WaypointConfig, deps: WaypointDeps):
     certificateReceived();
     return parsed.value;
   }
-  const open = createOpenStream({ pool, identity, sourceIp: noAddress });
+  const open = createOpenStream({
+    pool,
+    identity,
+    sourceIp: noAddress,
+    contexts: new TlsContexts((name) => state.credential(name)),
+    certificate: () => certificates.acquire(identity.uri, config.waitMs),
+  });
   const uid = podUid(config.clusterId, config.namespace, config.instance);
   const names = createNames({
     isNeeded: (hostname) => isEndpointName(state, hostname),
@@ -136,6 +144,7 @@ export async function startWaypoint(config: WaypointConfig, deps: WaypointDeps):
     pool: (cluster) => new ConnectionPool(cluster, open, defaultHttp1Limits),
     observer: createClusterObserver(registry, logger.child({ scope: 'clusters' })),
   });
+  retireWithCredentials(state, clusters);
   const gateway = (): Gateway | undefined =>
     state.gateway(`${config.namespace}/${config.gatewayName}`);
   const random = deps.random ?? Math.random;

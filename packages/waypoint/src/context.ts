@@ -10,7 +10,7 @@ import type {
 import type { Logger, MeshState } from '@ambit/core';
 import type { MeshClient } from './client/index.ts';
 import type { Clusters } from './forward/clusters.ts';
-import type { OpenStream } from './forward/connections.ts';
+import type { OpenStream } from './forward/endpoint.ts';
 import type { Names } from './forward/names.ts';
 import type { Bindings } from './inbound/bindings.ts';
 import type { WaypointMetrics } from './observe/metrics.ts';

@@ -380,7 +380,7 @@ describe('resilience', () => {
 
   test('TLS that is asked for and cannot be made: 503, never plain text', async () => {
     const before = v1.requests.length + v2.requests.length;
-    await cluster({ tls: { mode: 'simple', subjectAltNames: [], insecureSkipVerify: false } });
+    await cluster({ tls: { mode: 'broken', why: 'it cannot be made' } });
     await routes();
     expect((await world.ask()).status).toBe(503);
     expect(v1.requests.length + v2.requests.length).toBe(before);

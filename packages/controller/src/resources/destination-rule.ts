@@ -132,23 +132,9 @@ export type SettingsSpec = Pick<
 
 const refusedSettings: readonly (readonly [string, string])[] = [
   [
-    'connectionPool.tcp.tcpKeepalive',
-    'connections to workloads are HBONE sessions with pings of their own; remove it',
+    'tls.credentialName',
+    'Secrets are not read yet and requests are answered 503; use files of the waypoint',
   ],
-  ['connectionPool.http.useClientProtocol', 'is not there yet; name the protocol by the port'],
-  ['connectionPool.http.h2UpgradePolicy', 'is not there yet; name the protocol by the port'],
-  ['connectionPool.http.maxConcurrentStreams', 'is for HTTP/2 and not there yet; remove it'],
-  ['connectionPool.tcp.maxConnectionDuration', 'is not there yet; remove it'],
-  ...[
-    'clientCertificate',
-    'privateKey',
-    'caCertificates',
-    'credentialName',
-    'subjectAltNames',
-    'sni',
-    'insecureSkipVerify',
-    'caCrl',
-  ].map((name) => [`tls.${name}`, 'TLS to endpoints is not there yet; remove it'] as const),
   ['outlierDetection.consecutiveErrors', 'is deprecated; use consecutive5xxErrors'],
 ];
 
@@ -176,7 +162,6 @@ export const destinationRuleResource: ResourceDefinition = {
     ),
     ...['trafficPolicy', 'subsets[].trafficPolicy'].flatMap((prefix) => [
       [`${prefix}.tunnel`, 'tunnels through a forward proxy are not there yet; remove it'] as const,
-      [`${prefix}.proxyProtocol`, 'is not there yet; remove it'] as const,
     ]),
   ]),
 };

@@ -1,23 +1,16 @@
-import type {
-  Cluster,
-  PoolLimits,
-  ServiceKey,
-  Subset,
-  TrafficPolicy,
-  TrafficSettings,
-  UpstreamTls,
-} from '@ambit/api';
-import { defaultPool, defaultTraffic, parsePort, serviceKey } from '@ambit/api';
+import type { Cluster, ServiceKey, Subset, TrafficPolicy, TrafficSettings } from '@ambit/api';
+import { defaultTraffic, parsePort, serviceKey } from '@ambit/api';
 
 import type { DestinationRuleRecord } from '../kube/decode/configuration.ts';
 import type { Problem } from '../kube/decode/fields.ts';
 import { objectKey } from '../kube/decode/fields.ts';
 import type { SettingsSpec, TrafficPolicySpec } from '../resources/destination-rule.ts';
-import { durationMs } from './duration.ts';
 import type { HostResolver } from './istio-host.ts';
 import { hostnameOf, serviceOfHost } from './istio-host.ts';
 import { compileLoadBalancer } from './load-balancer.ts';
 import { compileOutlierDetection } from './outlier-detection.ts';
+import { compilePool } from './pool-limits.ts';
+import { compileUpstreamTls } from './upstream-tls.ts';
 
 export interface CompiledDestinationRule {
   readonly key: string;
@@ -39,7 +32,10 @@ export function compileDestinationRule(
   const { meta } = record;
   const problems: Problem[] = [...record.problems];
   const object = `DestinationRule ${objectKey(meta)}`;
-  const report: Report = (field, message) => void problems.push({ object, field, message });
+  const report: Report = Object.assign(
+    (field: string, message: string) => void problems.push({ object, field, message }),
+    { namespace: meta.namespace },
+  );
   const common = {
     key: objectKey(meta),
     namespace: meta.namespace,
@@ -93,7 +89,11 @@ export function mergeDestinationRules(
   return { service, policy: speaking.policy, subsets: [...subsets.values()] };
 }
 
-type Report = (field: string, message: string) => void;
+/** Where problems go, and whose rule it is. */
+interface Report {
+  (field: string, message: string): void;
+  readonly namespace: string;
+}
 
 const defaultSettings: TrafficSettings = {
   balancing: defaultTraffic.balancing,
@@ -121,6 +121,9 @@ function compilePolicy(
             minRetryConcurrency: retryBudget.minRetryConcurrency ?? 3,
           },
         }),
+    ...(spec.proxyProtocol === undefined
+      ? {}
+      : { proxyProtocol: spec.proxyProtocol.version === 'V2' ? 'v2' : 'v1' }),
   };
   const ports = (spec.portLevelSettings ?? []).flatMap((one, index) => {
     const at = `${path}.portLevelSettings[${index}]`;
@@ -130,7 +133,15 @@ function compilePolicy(
       return [];
     }
     // As in Istio: what a port says stands for itself, nothing of the whole is taken over.
-    return [{ port: port.value, settings: compileSettings(one, defaultSettings, at, report) }];
+    const settings = compileSettings(one, defaultSettings, at, report);
+    // The PROXY protocol can be asked for only for all ports.
+    const { proxyProtocol } = whole;
+    return [
+      {
+        port: port.value,
+        settings: proxyProtocol === undefined ? settings : { ...settings, proxyProtocol },
+      },
+    ];
   });
   return {
     ...whole,
@@ -146,7 +157,7 @@ function compileSettings(
 ): TrafficSettings {
   const outlier =
     spec.outlierDetection && compileOutlierDetection(spec.outlierDetection, path, report);
-  const tls = spec.tls && compileTls(spec.tls, path, report);
+  const tls = spec.tls && compileUpstreamTls(spec.tls, `${path}.tls`, report);
   const { warmup, ...inherited } = base;
   const balancer = spec.loadBalancer && compileLoadBalancer(spec.loadBalancer, path, report);
   return {
@@ -155,75 +166,8 @@ function compileSettings(
     pool:
       spec.connectionPool === undefined
         ? base.pool
-        : compilePool(spec.connectionPool, path, report),
+        : compilePool(spec.connectionPool, `${path}.connectionPool`, report),
     ...(outlier === undefined ? {} : { outlier }),
     ...(tls === undefined ? {} : { tls }),
   };
-}
-
-function compilePool(
-  spec: NonNullable<SettingsSpec['connectionPool']>,
-  path: string,
-  report: Report,
-): PoolLimits {
-  const { tcp, http } = spec;
-  const ms = (text: string | undefined, field: string): number | undefined =>
-    lengthOf(text, `${path}.connectionPool.${field}`, report);
-  const bounded = (value: number | undefined): number | undefined =>
-    value === undefined || value <= 0 ? undefined : value;
-  const limits = {
-    maxConnections: bounded(tcp?.maxConnections),
-    maxPendingRequests: bounded(http?.http1MaxPendingRequests),
-    maxRequests: bounded(http?.http2MaxRequests),
-    maxRequestsPerConnection: bounded(http?.maxRequestsPerConnection),
-    maxRetries: bounded(http?.maxRetries),
-  };
-  return {
-    ...defaultPool,
-    ...Object.fromEntries(Object.entries(limits).filter(([, value]) => value !== undefined)),
-    connectTimeoutMs: ms(tcp?.connectTimeout, 'tcp.connectTimeout') ?? defaultPool.connectTimeoutMs,
-    idleTimeoutMs:
-      ms(http?.idleTimeout, 'http.idleTimeout') ??
-      ms(tcp?.idleTimeout, 'tcp.idleTimeout') ??
-      defaultPool.idleTimeoutMs,
-  };
-}
-
-function compileTls(
-  spec: NonNullable<SettingsSpec['tls']>,
-  path: string,
-  report: Report,
-): UpstreamTls | undefined {
-  switch (spec.mode) {
-    case 'DISABLE':
-      return { mode: 'disable' };
-    case 'ISTIO_MUTUAL':
-      return { mode: 'istio-mutual' };
-    case 'SIMPLE':
-    case 'MUTUAL': {
-      const mode = spec.mode === 'SIMPLE' ? 'simple' : 'mutual';
-      report(
-        `${path}.tls.mode`,
-        `${spec.mode} is not there yet: requests are answered 503 rather than sent in plain text; use DISABLE or ISTIO_MUTUAL`,
-      );
-      return {
-        mode,
-        ...(spec.sni === undefined ? {} : { sni: spec.sni }),
-        subjectAltNames: spec.subjectAltNames ?? [],
-        ...(spec.caCertificates === undefined ? {} : { ca: spec.caCertificates }),
-        ...(spec.clientCertificate === undefined ? {} : { certificate: spec.clientCertificate }),
-        ...(spec.privateKey === undefined ? {} : { privateKey: spec.privateKey }),
-        insecureSkipVerify: spec.insecureSkipVerify ?? false,
-      };
-    }
-    default:
-      return undefined;
-  }
-}
-
-function lengthOf(text: string | undefined, path: string, report: Report): number | undefined {
-  if (text === undefined) return undefined;
-  const ms = durationMs(text);
-  if (ms === undefined) report(path, `${JSON.stringify(text)} is no length of time such as 1.5s`);
-  return ms;
 }

@@ -556,26 +556,106 @@ describe('DestinationRule', () => {
       host: 'reviews',
       workloadSelector: { matchLabels: { a: 'b' } },
       trafficPolicy: {
-        proxyProtocol: { version: 'V1' },
-        loadBalancer: { warmup: { duration: '1s' } },
+        tunnel: { protocol: 'CONNECT', targetHost: 'proxy', targetPort: 8080 },
       },
     });
     expect(problems.map(({ field }) => field).sort()).toEqual([
-      'spec.trafficPolicy.proxyProtocol',
+      'spec.trafficPolicy.tunnel',
       'spec.workloadSelector',
     ]);
   });
 
-  test('TLS to endpoints is told, and kept so that it is not dropped in silence', () => {
+  test('TLS to endpoints: files of the waypoint, for a subset and a port too', () => {
+    const { policy, subsets, problems } = rule({
+      host: 'reviews',
+      trafficPolicy: {
+        tls: {
+          mode: 'MUTUAL',
+          sni: 'x',
+          clientCertificate: '/etc/c.pem',
+          privateKey: '/etc/k.pem',
+          caCertificates: 'system',
+        },
+        proxyProtocol: { version: 'V2' },
+        portLevelSettings: [{ port: { number: 80 }, tls: { mode: 'DISABLE' } }],
+      },
+      subsets: [{ name: 'v1', trafficPolicy: { tls: { mode: 'ISTIO_MUTUAL' } } }],
+    });
+    expect(problems).toEqual([]);
+    expect(policy).toMatchObject({
+      proxyProtocol: 'v2',
+      tls: {
+        mode: 'mutual',
+        sni: 'x',
+        subjectAltNames: [],
+        source: {
+          kind: 'files',
+          ca: 'system',
+          certificate: '/etc/c.pem',
+          privateKey: '/etc/k.pem',
+        },
+      },
+      ports: [{ port: 80, settings: { tls: { mode: 'disable' }, proxyProtocol: 'v2' } }],
+    });
+    expect(subsets[0]?.policy).toMatchObject({
+      proxyProtocol: 'v2',
+      tls: { mode: 'istio-mutual', subjectAltNames: [] },
+    });
+  });
+
+  test.each([
+    [{ mode: 'MUTUAL' }, 'clientCertificate'],
+    [{ mode: 'MUTUAL', clientCertificate: '/c.pem' }, 'privateKey'],
+    [{ mode: 'SIMPLE', caCertificates: 'ca.pem' }, 'caCertificates'],
+    [{ mode: 'SIMPLE', credentialName: 'a', caCertificates: '/ca.pem' }, 'caCertificates'],
+    [{ mode: 'SIMPLE', credentialName: '../a' }, 'credentialName'],
+  ])('TLS that cannot be done is told and sends nothing: %j', (tls, field) => {
+    const { policy, problems } = rule({ host: 'reviews', trafficPolicy: { tls } });
+    expect(problems.map((one) => one.field)).toContain(`spec.trafficPolicy.tls.${field}`);
+    expect(policy.tls?.mode).toBe('broken');
+  });
+
+  test('connectionPool in full', () => {
     const { policy, problems } = rule({
       host: 'reviews',
-      trafficPolicy: { tls: { mode: 'SIMPLE', sni: 'x' } },
+      trafficPolicy: {
+        connectionPool: {
+          tcp: {
+            maxConnections: 1,
+            connectTimeout: '2s',
+            idleTimeout: '3s',
+            maxConnectionDuration: '4s',
+            tcpKeepalive: { probes: 5, time: '6s', interval: '7s' },
+          },
+          http: {
+            http1MaxPendingRequests: 8,
+            http2MaxRequests: 9,
+            maxRequestsPerConnection: 10,
+            maxRetries: 11,
+            idleTimeout: '12s',
+            h2UpgradePolicy: 'UPGRADE',
+            useClientProtocol: true,
+            maxConcurrentStreams: 13,
+          },
+        },
+      },
     });
-    expect(problems.map(({ field }) => field).sort()).toEqual([
-      'spec.trafficPolicy.tls.mode',
-      'spec.trafficPolicy.tls.sni',
-    ]);
-    expect(policy.tls).toMatchObject({ mode: 'simple' });
+    expect(problems).toEqual([]);
+    expect(policy.pool).toEqual({
+      maxConnections: 1,
+      connectTimeoutMs: 2000,
+      tcpIdleTimeoutMs: 3000,
+      maxConnectionDurationMs: 4000,
+      keepalive: { probes: 5, timeMs: 6000, intervalMs: 7000 },
+      maxPendingRequests: 8,
+      maxRequests: 9,
+      maxRequestsPerConnection: 10,
+      maxRetries: 11,
+      idleTimeoutMs: 12_000,
+      h2Upgrade: 'upgrade',
+      useClientProtocol: true,
+      maxConcurrentStreams: 13,
+    });
   });
 
   test('several rules of one service: every subset, the oldest policy', () => {

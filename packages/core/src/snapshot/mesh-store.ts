@@ -1,6 +1,7 @@
 import type {
   AuthorizationPolicy,
   Cluster,
+  Credential,
   Gateway,
   Hostname,
   IpAddress,
@@ -61,6 +62,7 @@ class MeshStore implements MeshState, MeshStateUpdater {
   readonly #undecodableAuthentications = new Set<string>();
   readonly #gateways = new Map<string, Gateway>();
   readonly #clusters = new Map<string, Cluster>();
+  readonly #credentials = new Map<string, Credential>();
   readonly #routes = new Map<string, RouteTable>();
   readonly #telemetries = new Map<string, Telemetry>();
   readonly #held = new Map<ResourceType, Map<string, Held>>(
@@ -176,6 +178,10 @@ class MeshStore implements MeshState, MeshStateUpdater {
     return this.#clusters.get(service);
   }
 
+  credential(name: string): Credential | undefined {
+    return this.#credentials.get(name);
+  }
+
   routes(service: ServiceKey): RouteTable | undefined {
     return this.#routes.get(service);
   }
@@ -277,6 +283,9 @@ class MeshStore implements MeshState, MeshStateUpdater {
       case 'gateway':
         this.#gateways.set(upsert.name, upsert.resource);
         break;
+      case 'credential':
+        this.#credentials.set(upsert.name, upsert.resource);
+        break;
       case 'cluster':
         this.#clusters.set(upsert.name, upsert.resource);
         break;
@@ -335,6 +344,9 @@ class MeshStore implements MeshState, MeshStateUpdater {
         break;
       case 'gateway':
         this.#gateways.delete(name);
+        break;
+      case 'credential':
+        this.#credentials.delete(name);
         break;
       case 'cluster':
         this.#clusters.delete(name);
@@ -407,6 +419,8 @@ class MeshStore implements MeshState, MeshStateUpdater {
         return this.#authentications.get(name);
       case 'gateway':
         return this.#gateways.get(name);
+      case 'credential':
+        return this.#credentials.get(name);
       case 'cluster':
         return this.#clusters.get(name);
       case 'route':

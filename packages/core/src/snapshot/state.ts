@@ -1,5 +1,6 @@
 import type {
   Cluster,
+  Credential,
   Gateway,
   Hostname,
   IpAddress,
@@ -56,6 +57,8 @@ export interface MeshState {
   ): readonly (RequestAuthentication | 'undecodable')[];
   gateway(name: string): Gateway | undefined;
   gateways(): Iterable<Gateway>;
+  /** By `<namespace>/<name>`; only those of the proxy's own namespace are known. */
+  credential(name: string): Credential | undefined;
   cluster(service: ServiceKey): Cluster | undefined;
   routes(service: ServiceKey): RouteTable | undefined;
   telemetries(): Iterable<Telemetry>;

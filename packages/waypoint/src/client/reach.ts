@@ -5,7 +5,8 @@ import { serviceKey } from '@ambit/api';
 import type { MeshState } from '@ambit/core';
 import { MeshError, duplexOf } from '@ambit/core';
 import type { Clusters } from '../forward/clusters.ts';
-import type { OpenStream } from '../forward/connections.ts';
+import type { OpenStream } from '../forward/endpoint.ts';
+import { ownCall } from '../forward/own-call.ts';
 import { keyOf } from '../inbound/plan.ts';
 
 export interface ReachOptions {
@@ -53,9 +54,10 @@ export function createReach({ state, clusters, open, identity, random }: ReachOp
     if (endpoint === undefined) {
       throw new MeshError('client/no-endpoint', `service ${host} has no ready endpoint`);
     }
+    const asked = ownCall(identity, cluster, host);
     return {
       id: endpoint.id,
-      connect: async () => duplexOf(await open(endpoint, identity.uri, cluster)),
+      connect: async () => duplexOf((await open(endpoint, asked, cluster)).stream),
     };
   };
 }

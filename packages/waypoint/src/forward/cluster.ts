@@ -6,9 +6,11 @@ import type { Placement } from './balance/locality.ts';
 import { place } from './balance/locality.ts';
 import type { ConnectionPool } from './connections.ts';
 import type { EndpointHost, ListedEndpoint } from './endpoint.ts';
+import type { ClusterKey } from './listing.ts';
 import type { ClusterObserver } from './observer.ts';
 import type { Report } from './outlier.ts';
 import { OutlierDetector } from './outlier.ts';
+import type { DeclaredHttp } from './protocol-choice.ts';
 
 export interface PickContext extends ChoiceContext {
   /** A repeat that is to leave the localities in which the request has been. */
@@ -41,8 +43,10 @@ export class UpstreamCluster {
   settings: TrafficSettings;
   distribution: Service['loadBalancing'];
   health: HealthView | undefined;
-  /** The port is declared to speak HTTP/2. */
-  http2 = false;
+  /** Absent for a single pod. */
+  key: ClusterKey | undefined;
+  /** What the port says of itself. */
+  declared: DeclaredHttp;
   /** Tries under way, repeats among them. */
   requests = 0;
   /** Requests under way that are being repeated. */

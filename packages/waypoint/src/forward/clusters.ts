@@ -8,6 +8,7 @@ import type { ListedEndpoint } from './endpoint.ts';
 import type { ClusterKey } from './listing.ts';
 import { listEndpoints, settingsOf } from './listing.ts';
 import type { ClusterObserver } from './observer.ts';
+import type { DeclaredHttp } from './protocol-choice.ts';
 
 export interface ClusterDeps {
   readonly state: MeshState;
@@ -53,7 +54,8 @@ export class Clusters {
       distribution: state.service(key.service)?.loadBalancing ?? anywhere,
       list: () => listEndpoints(state, key, this.#deps),
     });
-    cluster.http2 = this.#isHttp2(key);
+    cluster.key = key;
+    cluster.declared = this.#declared(key);
     this.#clusters.set(id, { key, cluster });
     return cluster;
   }
@@ -117,7 +119,7 @@ export class Clusters {
         continue;
       }
       cluster.reconfigure(settings, state.service(key.service)?.loadBalancing ?? anywhere);
-      cluster.http2 = this.#isHttp2(key);
+      cluster.declared = this.#declared(key);
       cluster.invalidate();
     }
     for (const [id, cluster] of this.#direct) {
@@ -128,8 +130,9 @@ export class Clusters {
     }
   }
 
-  #isHttp2({ service, port }: ClusterKey): boolean {
+  #declared({ service, port }: ClusterKey): DeclaredHttp {
     const declared = this.#deps.state.service(service)?.ports.find((one) => one.port === port);
-    return declared !== undefined && declaredProtocol(declared) === 'http2';
+    const protocol = declared && declaredProtocol(declared);
+    return protocol === 'http' || protocol === 'http2' ? protocol : undefined;
   }
 }

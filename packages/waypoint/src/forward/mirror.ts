@@ -1,9 +1,8 @@
 import type { Mirror } from '@ambit/api';
 import type { WaypointContext } from '../context.ts';
-import { isGrpc } from '../http/grpc.ts';
 import type { RequestHead } from '../http/message.ts';
 import type { UpstreamCluster } from './cluster.ts';
-import type { EndpointHost } from './endpoint.ts';
+import type { Client, EndpointHost, UpstreamProtocol } from './endpoint.ts';
 import { Try, lookingOn } from './try.ts';
 
 /** A whole request, of which copies are to be sent. */
@@ -11,7 +10,8 @@ export interface Mirrored {
   readonly head: RequestHead;
   readonly hasBody: boolean;
   readonly body: readonly Buffer[];
-  readonly client: string;
+  readonly client: Client;
+  readonly protocol: (cluster: UpstreamCluster) => UpstreamProtocol;
   readonly timeoutMs: number | undefined;
 }
 
@@ -32,7 +32,7 @@ export function sendCopies(
 }
 
 function sendCopy(
-  { head, hasBody, body, client, timeoutMs }: Mirrored,
+  { head, hasBody, body, client, protocol, timeoutMs }: Mirrored,
   cluster: UpstreamCluster,
   host: EndpointHost,
 ): void {
@@ -43,7 +43,7 @@ function sendCopy(
     head: { ...head, authority, headers: head.headers.clone() },
     hasBody,
     client,
-    protocol: cluster.http2 || isGrpc(head.headers) ? 'HTTP/2' : 'HTTP/1.1',
+    protocol: protocol(cluster),
     perTryTimeoutMs: timeoutMs ?? shadowTimeoutMs,
     body: [...body],
   });

@@ -16,11 +16,11 @@ import type {
 } from '../http/message.ts';
 import { changeHeaders, rewriteAuthority, rewritePath } from '../route/changes.ts';
 import type { UpstreamCluster } from './cluster.ts';
-import type { EndpointHost } from './endpoint.ts';
-import type { UpstreamProtocol } from './connections.ts';
+import type { EndpointHost, UpstreamProtocol } from './endpoint.ts';
 import { answerLocally, localReason } from './local.ts';
 import { sendCopies } from './mirror.ts';
 import { hashOf } from './balance/hash.ts';
+import { chooseProtocol } from './protocol-choice.ts';
 import type { RequestRecord } from './record.ts';
 import type { TryOutcome } from './retry.ts';
 import { defaultRetry, grpcStatusOf, reportOf, reportOfGrpc } from './retry.ts';
@@ -109,12 +109,15 @@ export class Forwarding implements ExchangeEvents, BodySink {
     };
   }
 
-  /** HTTP/2 where the port says so, and where a client of HTTP/2 speaks gRPC, which needs it. */
-  #protocol(): UpstreamProtocol {
-    const { cluster } = this.#plan;
+  #protocol(cluster: UpstreamCluster): UpstreamProtocol {
     const { request } = this.#exchange;
-    const asked = cluster.http2 || (request.protocol === 'HTTP/2' && isGrpc(request.headers));
-    return asked && this.#head.upgrade === undefined ? 'HTTP/2' : 'HTTP/1.1';
+    return chooseProtocol({
+      declared: cluster.declared,
+      settings: cluster.settings,
+      client: request.protocol,
+      grpc: isGrpc(request.headers),
+      upgrade: this.#head.upgrade !== undefined,
+    });
   }
 
   #hashKey(): number | undefined {
@@ -218,8 +221,8 @@ export class Forwarding implements ExchangeEvents, BodySink {
       cluster,
       head: this.#head,
       hasBody: this.#exchange.hasBody,
-      client: this.#downstream.peer.uri,
-      protocol: this.#protocol(),
+      client: this.#downstream,
+      protocol: this.#protocol(cluster),
       perTryTimeoutMs: policy.perTryTimeoutMs,
     });
     this.#try.start();
@@ -379,7 +382,8 @@ export class Forwarding implements ExchangeEvents, BodySink {
       head: this.#head,
       hasBody,
       body: this.#replay,
-      client: this.#downstream.peer.uri,
+      client: this.#downstream,
+      protocol: (cluster) => this.#protocol(cluster),
       timeoutMs: route.timeoutMs,
     });
   }

@@ -8,6 +8,7 @@ import type { ConnectionFacts } from '../route/l4.ts';
 import { connectionTargets } from '../route/l4.ts';
 import type { UpstreamCluster } from './cluster.ts';
 import { hashOfSource } from './hash-key.ts';
+import { limitedLife } from './tcp-life.ts';
 import { TcpRecord } from './tcp-record.ts';
 
 /** Carries a connection of which only bytes are known; `sni` is set for TLS, and empty where it names nobody. */
@@ -54,11 +55,15 @@ export async function serveTcp(
   host.active += 1;
   cluster.requests += 1;
   try {
-    const upstream = await context.open(host, downstream.peer.uri, cluster);
+    const opened = await context.open(host, { client: downstream, protocol: 'tcp' }, cluster);
+    const upstream = opened.stream;
     cluster.report(host, 'success', performance.now());
-    const copy = copyBothWays(stream, upstream);
+    const limits = limitedLife(cluster.settings.pool);
+    const copy = copyBothWays(stream, upstream, limits.options);
+    limits.begin(copy);
     record.opened(copy.counts);
     const { sent, received, broken } = await copy.done;
+    limits.end();
     record.closed({ sent, received });
     context.logger.debug(
       { cluster: cluster.name, sent, received, broken: broken?.error.message },

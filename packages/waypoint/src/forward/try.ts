@@ -2,8 +2,8 @@ import type { HeaderList } from '../http/headers.ts';
 import type { ClientExchange, RequestHead, ResponseEvents, ResponseHead } from '../http/message.ts';
 import { HttpError } from '../http/message.ts';
 import type { UpstreamCluster } from './cluster.ts';
-import type { EndpointHost } from './endpoint.ts';
-import type { Acquired, UpstreamProtocol } from './connections.ts';
+import type { Acquired } from './connections.ts';
+import type { Client, EndpointHost, UpstreamProtocol } from './endpoint.ts';
 import type { TryOutcome } from './retry.ts';
 import { grpcStatusOf } from './retry.ts';
 
@@ -43,7 +43,7 @@ export interface TryParts {
   readonly cluster: UpstreamCluster;
   readonly head: RequestHead;
   readonly hasBody: boolean;
-  readonly client: string;
+  readonly client: Client;
   readonly protocol: UpstreamProtocol;
   readonly perTryTimeoutMs: number | undefined;
   readonly body?: readonly Buffer[];
@@ -68,7 +68,7 @@ export class Try implements ResponseEvents {
   }
 
   start(): void {
-    const { host, cluster, client, protocol, perTryTimeoutMs } = this.#parts;
+    const { host, cluster, client, protocol, head, perTryTimeoutMs } = this.#parts;
     this.#counted = true;
     host.active += 1;
     cluster.requests += 1;
@@ -76,9 +76,7 @@ export class Try implements ResponseEvents {
       this.#timer = setTimeout(() => this.#timedOut(), perTryTimeoutMs);
     }
     this.#acquired = cluster.pool.acquire(
-      host,
-      client,
-      protocol,
+      { host, client, protocol, authority: head.authority },
       (connection, reused) => {
         if (this.#over) return;
         this.#reused = reused;

@@ -14,6 +14,7 @@ import { fieldsOf, nodeHeaders, trailersOf } from './fields.ts';
 
 export interface Http2ClientOptions {
   readonly maxStreams: number;
+  readonly maxRequests: number;
   readonly idleTimeoutMs: number;
   /** A stream ended: there is room for another. */
   readonly onFree: (connection: Http2ClientConnection) => void;
@@ -26,6 +27,7 @@ export class Http2ClientConnection implements ClientConnection {
   readonly #session: ClientHttp2Session;
   readonly #options: Http2ClientOptions;
   #active = 0;
+  #served = 0;
   #going = false;
   closed = false;
 
@@ -59,6 +61,7 @@ export class Http2ClientConnection implements ClientConnection {
 
   request(head: RequestHead, hasBody: boolean, events: ResponseEvents): ClientExchange {
     this.#active += 1;
+    this.#served += 1;
     const stream = this.#session.request(
       {
         ':method': head.method,
@@ -69,6 +72,8 @@ export class Http2ClientConnection implements ClientConnection {
       },
       { endStream: !hasBody, waitForTrailers: hasBody },
     );
+    // The last one that this connection may take: it closes when all are done.
+    if (this.#served >= this.#options.maxRequests) this.drain();
     return new Exchange(stream, head.method === 'HEAD', events, () => {
       this.#active -= 1;
       if (!this.closed) this.#options.onFree(this);

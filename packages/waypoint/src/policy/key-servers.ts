@@ -4,7 +4,8 @@ import { parsePort } from '@ambit/api';
 import type { MeshState } from '@ambit/core';
 import { MeshError, duplexOf } from '@ambit/core';
 import type { Clusters } from '../forward/clusters.ts';
-import type { OpenStream } from '../forward/connections.ts';
+import type { OpenStream } from '../forward/endpoint.ts';
+import { ownCall } from '../forward/own-call.ts';
 import { keyOf } from '../inbound/plan.ts';
 import type { GuardOptions } from './guarded-fetch.ts';
 
@@ -59,5 +60,6 @@ async function openTo(
   if (host === undefined) {
     throw new MeshError('keys/no-endpoint', `service ${service.hostname} has no healthy endpoint`);
   }
-  return duplexOf(await open(host, identity.uri, cluster));
+  const { stream } = await open(host, ownCall(identity, cluster, service.hostname), cluster);
+  return duplexOf(stream);
 }
