@@ -3,6 +3,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { runCli } from '@ambit/cli';
+import { createKubeClient } from '@ambit/controller';
+import { KubeConfig } from '@kubernetes/client-node';
 import type { Sandbox, TourPod } from '@ambit/sandbox';
 import { startSandbox } from '@ambit/sandbox';
 
@@ -14,6 +16,8 @@ export interface MeshSandbox {
   ctl(...args: string[]): Promise<{ readonly status: number; readonly text: string }>;
   pod(namespace: string, labels: Readonly<Record<string, string>>): Promise<TourPod>;
   apply(...objects: object[]): Promise<void>;
+  /** An object of the API by its path. */
+  get(path: string): Promise<unknown>;
   /** Takes away everything that was applied since the last call. */
   clean(): Promise<void>;
   close(): Promise<void>;
@@ -36,6 +40,9 @@ export async function startMeshSandbox(): Promise<MeshSandbox> {
   const kubeconfig = join(directory, 'kubeconfig');
   writeFileSync(kubeconfig, sandbox.kubeconfig('https://127.0.0.1:6443'));
   const { tour } = sandbox;
+  const config = new KubeConfig();
+  config.loadFromFile(kubeconfig);
+  const client = createKubeClient(config);
   const applied: object[] = [];
   const pod: MeshSandbox['pod'] = async (namespace, labels) => {
     const found = await until(async () =>
@@ -79,12 +86,14 @@ export async function startMeshSandbox(): Promise<MeshSandbox> {
         await tour.apply(object);
       }
     },
+    get: (path) => client.request({ path }),
     async clean() {
       for (const object of applied.splice(0).reverse()) {
         if (await tour.exists(object)) await tour.remove(object);
       }
     },
     async close() {
+      client.close();
       await sandbox.close();
       rmSync(directory, { recursive: true, force: true });
     },

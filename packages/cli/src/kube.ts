@@ -30,6 +30,8 @@ export interface Kube {
   readonly namespace: string;
   get(path: string): Promise<KubeObject | undefined>;
   list(path: string): Promise<readonly KubeObject[]>;
+  /** None where the cluster does not know the kind. */
+  listIfKnown(path: string): Promise<readonly KubeObject[]>;
   apply(path: string, object: object, force?: boolean): Promise<void>;
   merge(path: string, patch: object): Promise<void>;
   remove(path: string): Promise<boolean>;
@@ -73,6 +75,11 @@ export function connect(kubeconfig: string | undefined, context: string | undefi
     async list(path) {
       const answer = checked(await call('GET', path)) as { items?: readonly KubeObject[] };
       return answer.items ?? [];
+    },
+    async listIfKnown(path) {
+      const answer = await call('GET', path);
+      if (answer.status === 404) return [];
+      return (checked(answer) as { items?: readonly KubeObject[] }).items ?? [];
     },
     async apply(path, object, force = false) {
       const query = `?fieldManager=ambitctl${force ? '&force=true' : ''}`;

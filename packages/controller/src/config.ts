@@ -7,6 +7,8 @@ export interface ControllerConfig {
   /** Path of a kubeconfig; absent in a pod, whose own service account is then used. */
   readonly kubeconfig: string | undefined;
   readonly rootNamespace: string;
+  /** Whose Gateways are ours: those without `istio.io/rev`, and those that bear this one. */
+  readonly revision: string;
   readonly clusterId: string;
   readonly clusterDomain: string;
   readonly trustDomain: TrustDomain;
@@ -63,6 +65,7 @@ export function parseConfig(source: EnvSource): ControllerConfig {
   const config: ControllerConfig = {
     kubeconfig: env.optional('KUBECONFIG'),
     rootNamespace,
+    revision: env.string('REVISION', 'default'),
     clusterId: env.string('CLUSTER_ID', 'Kubernetes'),
     clusterDomain,
     trustDomain: trustDomain(env, 'TRUST_DOMAIN', env.string('TRUST_DOMAIN', 'cluster.local')),

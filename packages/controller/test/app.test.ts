@@ -190,7 +190,7 @@ describe('a controller', () => {
     const controller = await start();
     const ready = () =>
       fetch(`http://127.0.0.1:${controller.addresses.metrics.port}/healthz/ready`);
-    await until(() => fake.openWatches >= 15, 'the other watches');
+    await until(() => fake.openWatches >= 19, 'the other watches');
     const answer = await ready();
     expect([answer.status, await answer.text()]).toEqual([503, 'waiting for PeerAuthentication\n']);
     fake.intercept = undefined;

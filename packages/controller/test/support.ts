@@ -30,6 +30,7 @@ export function testConfig(changes: Partial<ControllerConfig> = {}): ControllerC
   return {
     kubeconfig: undefined,
     rootNamespace: 'istio-system',
+    revision: 'default',
     clusterId: 'Kubernetes',
     clusterDomain: 'cluster.local',
     trustDomain: trustDomain(),

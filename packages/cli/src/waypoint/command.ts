@@ -1,10 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { dataplaneModeLabel, useWaypointLabel } from '@ambit/api';
+import { dataplaneModeLabel, useWaypointLabel, useWaypointNamespaceLabel } from '@ambit/api';
 import { stringify } from 'yaml';
 import type { ArgumentsCamelCase, Argv, CommandModule } from 'yargs';
 import { CliError } from '../errors.ts';
 import type { Kube, KubeObject } from '../kube.ts';
 import type { CliOutput } from '../output.ts';
+import { boundTo } from './bindings.ts';
 import type { Purpose } from './objects.ts';
 import {
   allGatewaysPath,
@@ -51,7 +52,7 @@ const pollMs = 250;
 /** `ambitctl waypoint …`: the proxy for requests of a namespace. */
 export function waypointCommand(deps: CommandDeps): CommandModule {
   return {
-    command: 'waypoint <action>',
+    command: 'waypoint',
     describe: 'Give a namespace a proxy for requests, list them, look at them, take them away',
     builder: (args) => actions(args, deps),
     handler: () => undefined,
@@ -169,9 +170,11 @@ async function apply(given: Making, { connect, output }: CommandDeps): Promise<v
 
 function checkEnrolment({ metadata }: KubeObject, { name, overwrite }: Making): void {
   const bound = metadata.labels?.[useWaypointLabel];
-  if (bound === undefined || bound === name || overwrite) return;
+  const elsewhere = metadata.labels?.[useWaypointNamespaceLabel];
+  const isSame = bound === name && (elsewhere ?? metadata.name) === metadata.name;
+  if (bound === undefined || isSame || overwrite) return;
   throw new CliError(
-    `namespace ${metadata.name} is bound to waypoint ${bound} already; give --overwrite to bind it to ${name}`,
+    `namespace ${metadata.name} is bound to waypoint ${elsewhere === undefined ? '' : `${elsewhere}/`}${bound} already; give --overwrite to bind it to ${name}`,
   );
 }
 
@@ -182,7 +185,8 @@ async function enrol(
   output: CliOutput,
 ): Promise<void> {
   await kube.merge(`/api/v1/namespaces/${metadata.name}`, {
-    metadata: { labels: { [useWaypointLabel]: name } },
+    // A waypoint of another namespace is named by two labels.
+    metadata: { labels: { [useWaypointLabel]: name, [useWaypointNamespaceLabel]: null } },
   });
   output.out(`namespace ${metadata.name} labelled ${useWaypointLabel}=${name}`);
   if (metadata.labels?.[dataplaneModeLabel] !== 'ambient') {
@@ -281,28 +285,28 @@ async function status(given: Common, { connect, output }: CommandDeps): Promise<
       ],
     ]),
   );
-  await bindings(kube, `${namespace}/${given.name}`, output);
+  await bindings(kube, gateway, output);
   await policies(kube, namespace, given.name, output);
   if (programmed.status !== 'True')
     throw new CliError(`waypoint ${namespace}/${given.name} does not serve`);
 }
 
-async function bindings(kube: Kube, waypoint: string, output: CliOutput): Promise<void> {
-  const services = await kube.list('/api/v1/services');
-  const rows = services.flatMap((one) => {
-    const bound = conditionOf(one, 'istio.io/WaypointBound');
-    const ours =
-      bound.message.includes(`waypoint ${waypoint}`) ||
-      bound.message.includes(`Gateway ${waypoint} `);
-    return ours
-      ? [[`${one.metadata.namespace ?? ''}/${one.metadata.name}`, bound.status, bound.message]]
-      : [];
-  });
+async function bindings(kube: Kube, gateway: KubeObject, output: CliOutput): Promise<void> {
+  const rows = await boundTo(kube, gateway);
   output.out('');
   output.out(
     rows.length === 0
-      ? 'No Service is bound to it.'
-      : table([['SERVICE', 'BOUND', 'MESSAGE'], ...rows]),
+      ? 'Nothing is bound to it.'
+      : table([
+          ['KIND', 'NAME', 'BOUND', 'REQUIRED', 'MESSAGE'],
+          ...rows.map(({ kind, name, bound, required, message }) => [
+            kind,
+            name,
+            bound,
+            required,
+            message,
+          ]),
+        ]),
   );
 }
 
@@ -314,10 +318,10 @@ async function policies(
 ): Promise<void> {
   const base = `/apis/security.istio.io/v1/namespaces/${namespace}`;
   const found = [
-    ...(await kube.list(`${base}/authorizationpolicies`)).map(
+    ...(await kube.listIfKnown(`${base}/authorizationpolicies`)).map(
       (one) => ['AuthorizationPolicy', one] as const,
     ),
-    ...(await kube.list(`${base}/requestauthentications`)).map(
+    ...(await kube.listIfKnown(`${base}/requestauthentications`)).map(
       (one) => ['RequestAuthentication', one] as const,
     ),
   ].filter(

@@ -2,6 +2,7 @@ import type { MeshSettings } from '@ambit/api';
 
 import type {
   DestinationRuleRecord,
+  GatewayClassRecord,
   GatewayRecord,
   GrpcRouteRecord,
   HttpRouteRecord,
@@ -34,6 +35,7 @@ export interface Sources {
   readonly policies: Collection<PolicyRecord>;
   readonly requestAuthentications: Collection<RequestAuthenticationRecord>;
   readonly gateways: Collection<GatewayRecord>;
+  readonly gatewayClasses: Collection<GatewayClassRecord>;
   readonly virtualServices: Collection<VirtualServiceRecord>;
   readonly destinationRules: Collection<DestinationRuleRecord>;
   readonly serviceEntries: Collection<ServiceEntryRecord>;
@@ -71,6 +73,7 @@ export function createSources(): Sources {
     policies: new Collection('policies'),
     requestAuthentications: new Collection('request-authentications'),
     gateways: new Collection('gateways'),
+    gatewayClasses: new Collection('gateway-classes'),
     virtualServices: new Collection('virtual-services'),
     destinationRules: new Collection('destination-rules'),
     serviceEntries: new Collection('service-entries'),

@@ -49,6 +49,8 @@ export interface WaypointCollections {
   readonly waypoints: Collection<CompiledWaypoint>;
   /** By `namespace/name` of a Service. */
   readonly bindings: Collection<Binding>;
+  /** By `namespace/name` of a Service: the policy for which its workloads refuse what comes past its waypoint. */
+  readonly requirements: Collection<string>;
   readonly authentications: Collection<CompiledRequestAuthentication>;
   readonly virtualServices: Collection<CompiledVirtualService>;
   readonly destinationRules: Collection<CompiledDestinationRule>;
@@ -77,6 +79,7 @@ interface Parts {
 export function waypointStages(parts: Parts): WaypointCollections {
   const base = baseStages(parts);
   const bindings = bindingStage(parts, base);
+  const requirements = requirementStage(parts, base, bindings);
   const withoutWaypoint = (read: Reader, meta: Metadata): Service['withoutWaypoint'] => {
     const annotation =
       meta.annotations.get(withoutWaypointAnnotation) ??
@@ -93,6 +96,7 @@ export function waypointStages(parts: Parts): WaypointCollections {
   return {
     ...base,
     bindings,
+    requirements,
     entries,
     ...routing,
     forService: (read, { meta }) => {
@@ -192,15 +196,7 @@ function workloadBinding(
       identities.add(waypoint.gateway.identity);
     // What is attached to a Service holds for it whether or not somebody is there to enforce it.
     const gateway = bound ? binding.gateway : undefined;
-    for (const target of targetsOf(gateway, service, entry)) {
-      const policy = read.find(policies, 'target', target).find(isEnforced);
-      const [authentication] = read.find(base.authentications, 'target', target);
-      requiredBy ??=
-        policy?.policy && `AuthorizationPolicy ${policy.policy.namespace}/${policy.policy.name}`;
-      requiredBy ??=
-        authentication?.authentication &&
-        `RequestAuthentication ${authentication.authentication.namespace}/${authentication.authentication.name}`;
-    }
+    requiredBy ??= requirement(read, { policies, ...base }, targetsOf(gateway, service, entry));
   };
   through(own);
   for (const service of services) {
@@ -220,6 +216,52 @@ function workloadBinding(
     waypointIdentities: [...identities].sort(),
     ...(requiredBy === undefined || bypass === 'allow' ? {} : { waypointRequiredBy: requiredBy }),
   };
+}
+
+interface Requiring {
+  readonly policies: Collection<CompiledPolicy>;
+  readonly authentications: Collection<CompiledRequestAuthentication>;
+}
+
+/** The first policy on one of the targets that only a waypoint can enforce. */
+function requirement(
+  read: Reader,
+  { policies, authentications }: Requiring,
+  targets: readonly string[],
+): string | undefined {
+  for (const target of targets) {
+    const policy = read.find(policies, 'target', target).find(isEnforced)?.policy;
+    if (policy !== undefined) return `AuthorizationPolicy ${policy.namespace}/${policy.name}`;
+    const [found] = read.find(authentications, 'target', target);
+    const authentication = found?.authentication;
+    if (authentication !== undefined)
+      return `RequestAuthentication ${authentication.namespace}/${authentication.name}`;
+  }
+  return undefined;
+}
+
+/** By `namespace/name` of a Service: the policy for which its workloads refuse what comes past its waypoint. */
+function requirementStage(
+  { graph, sources, cluster, policies, noted }: Parts,
+  base: Base,
+  bindings: Collection<Binding>,
+): Collection<string> {
+  return noted(
+    'requirements',
+    graph.derive<ServiceRecord, string>({
+      name: 'requirements',
+      primary: sources.services,
+      derive: ({ meta }, key, read) => {
+        const binding = read.get(bindings, key);
+        const gateway =
+          binding === undefined || binding.kind === 'none' ? undefined : binding.gateway;
+        const service = serviceKey(meta.namespace, hostnameOf(meta, cluster.clusterDomain));
+        const requiring = { policies, authentications: base.authentications };
+        return only(key, requirement(read, requiring, targetsOf(gateway, service)));
+      },
+      equal: Object.is,
+    }),
+  );
 }
 
 function targetsOf(gateway?: string, service?: ServiceKey, entry?: string): readonly string[] {

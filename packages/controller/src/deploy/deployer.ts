@@ -1,12 +1,10 @@
 import type { MeshCollections } from '../collections/mesh.ts';
 import type { KubeClient } from '../kube/client.ts';
-import { objectKey } from '../kube/decode/fields.ts';
 import { createReconciler } from '../kube/reconciler.ts';
 import type { Log } from '../log.ts';
-import { setConditions } from '../status/conditions.ts';
-import type { Wanted } from '../status/conditions.ts';
 import { patchStatus } from '../status/patch.ts';
 import type { CompiledWaypoint } from '../translate/waypoint.ts';
+import { gatewayStatus } from './gateway-status.ts';
 import type { DeploySettings } from './objects.ts';
 import { waypointObjects } from './objects.ts';
 
@@ -36,9 +34,8 @@ export function startDeployer(options: DeployerOptions): Deployer {
         applied.delete(key);
         return;
       }
-      const accepted = waypoint.problems.length === 0;
-      if (accepted) await deploy(key, waypoint);
-      await tell(key, waypoint, accepted);
+      if (waypoint.problems.length === 0) await deploy(key, waypoint);
+      await tell(key, waypoint);
     },
     onError: (key, error) => {
       log.warn(
@@ -66,28 +63,14 @@ export function startDeployer(options: DeployerOptions): Deployer {
     applied.set(key, fingerprint);
     log.info({ object: `Gateway ${key}` }, 'waypoint deployed');
   };
-  const tell = async (
-    key: string,
-    waypoint: CompiledWaypoint,
-    accepted: boolean,
-  ): Promise<void> => {
+  const tell = async (key: string, waypoint: CompiledWaypoint): Promise<void> => {
     const ready = collections.programmed.get(key) === true;
-    const conditions = setConditions(
-      waypoint.status,
-      gatewayConditions(waypoint, accepted, ready),
-      waypoint.meta.generation,
-      options.nowMs(),
-    );
-    if (conditions === undefined) return;
-    const [, hostname = ''] = waypoint.gateway.service.split('/');
+    const status = gatewayStatus(waypoint, ready, options.nowMs());
+    if (status === undefined) return;
     await patchStatus(client, {
       path: `/apis/gateway.networking.k8s.io/v1/namespaces/${waypoint.meta.namespace}/gateways/${waypoint.meta.name}`,
       meta: waypoint.meta,
-      status: {
-        conditions,
-        addresses: accepted ? [{ type: 'Hostname', value: hostname }] : [],
-        listeners: [],
-      },
+      status,
     });
   };
   const { waypoints } = collections.l7;
@@ -95,31 +78,4 @@ export function startDeployer(options: DeployerOptions): Deployer {
   collections.programmed.onChange((key) => reconciler.enqueue(key));
   for (const [key] of waypoints.entries()) reconciler.enqueue(key);
   return { close: () => reconciler.close() };
-}
-
-function gatewayConditions(
-  { problems, meta }: CompiledWaypoint,
-  accepted: boolean,
-  ready: boolean,
-): readonly Wanted[] {
-  const why = problems.map(({ field, message }) => `${field}: ${message}`).join('; ');
-  const name = objectKey(meta);
-  return [
-    accepted
-      ? {
-          type: 'Accepted',
-          status: 'True',
-          reason: 'Accepted',
-          message: `waypoint ${name} is deployed`,
-        }
-      : { type: 'Accepted', status: 'False', reason: 'Invalid', message: why },
-    ready
-      ? { type: 'Programmed', status: 'True', reason: 'Programmed', message: 'a proxy is ready' }
-      : {
-          type: 'Programmed',
-          status: 'False',
-          reason: accepted ? 'Pending' : 'Invalid',
-          message: accepted ? 'no proxy is ready yet' : why,
-        },
-  ];
 }

@@ -65,6 +65,8 @@ export function waypointObjects(waypoint: CompiledWaypoint, settings: DeploySett
         metadata,
         spec: {
           selector: { matchLabels: selector },
+          // One is ready before another goes. Replicas are whoever scaled it to say.
+          strategy: { type: 'RollingUpdate', rollingUpdate: { maxUnavailable: 0, maxSurge: 1 } },
           template: podTemplate(waypoint, labels, settings),
         },
       } as Deployed['object'],

@@ -7,6 +7,7 @@ import type { KubeClient } from './client.ts';
 import {
   decodeDestinationRule,
   decodeGateway,
+  decodeGatewayClass,
   decodeGrpcRoute,
   decodeHttpRoute,
   decodeReferenceGrant,
@@ -152,6 +153,12 @@ function watchTraffic(watch: Watch, sources: Sources): void {
     `${networking}/workloadentries`,
     decodeWorkloadEntry,
     sources.workloadEntries,
+  );
+  watch(
+    'GatewayClass',
+    `${gatewayApi}/v1/gatewayclasses`,
+    decodeGatewayClass,
+    sources.gatewayClasses,
   );
   watch('Gateway', `${gatewayApi}/v1/gateways`, decodeGateway, sources.gateways);
   watch('HTTPRoute', `${gatewayApi}/v1/httproutes`, decodeHttpRoute, sources.httpRoutes);

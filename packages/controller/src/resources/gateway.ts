@@ -57,6 +57,16 @@ export const gatewayResource: ResourceDefinition = {
   categories: ['gateway-api'],
   versions: ['v1', 'v1beta1'],
   spec: gatewaySpec,
+  refused: new Map([
+    ['addresses', 'a waypoint is reached by its Service; remove it'],
+    ['infrastructure.parametersRef', 'is not there yet; use infrastructure.labels and annotations'],
+    ['allowedListeners', 'is not there yet; remove it'],
+    ['tls', 'a waypoint has the certificates of the mesh; remove it'],
+    ['backendTLS', 'a waypoint has the certificates of the mesh; use a DestinationRule'],
+    ['defaultScope', 'is not there yet; remove it'],
+    ['listeners[].hostname', 'a waypoint serves whatever is bound to it; remove it'],
+    ['listeners[].tls', 'a waypoint has the certificates of the mesh; remove it'],
+  ]),
   columns: [
     {
       name: 'Class',
@@ -79,6 +89,17 @@ export const gatewayResource: ResourceDefinition = {
   ],
 };
 
+/** `spec` of GatewayClass. */
+export const gatewayClassSpec = Type.Object(
+  {
+    controllerName: text,
+    description: text,
+    parametersRef: Type.Optional(part({ group: text, kind: text, name: text, namespace: text })),
+  },
+  { additionalProperties: false, description: 'A kind of Gateways and who serves them.' },
+);
+export type GatewayClassSpec = Static<typeof gatewayClassSpec>;
+
 export const gatewayClassResource: ResourceDefinition = {
   group,
   scope: 'Cluster',
@@ -88,14 +109,7 @@ export const gatewayClassResource: ResourceDefinition = {
   shortNames: ['gc'],
   categories: ['gateway-api'],
   versions: ['v1', 'v1beta1'],
-  spec: Type.Object(
-    {
-      controllerName: text,
-      description: text,
-      parametersRef: Type.Optional(part({ group: text, kind: text, name: text, namespace: text })),
-    },
-    { additionalProperties: false, description: 'A kind of Gateways and who serves them.' },
-  ),
+  spec: gatewayClassSpec,
   columns: [
     {
       name: 'Controller',

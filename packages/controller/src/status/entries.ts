@@ -6,7 +6,7 @@ import type { Log } from '../log.ts';
 import type { ResourceDefinition } from '../resources/crd.ts';
 import { serviceEntryResource, workloadEntryResource } from '../resources/service-entry.ts';
 import type { EntryNote, ResolvedEntry } from '../translate/entry-claims.ts';
-import { boundConditions } from './bound.ts';
+import { boundConditions, hasCondition } from './bound.ts';
 import type { Wanted } from './conditions.ts';
 import { setConditions } from './conditions.ts';
 import { patchStatus } from './patch.ts';
@@ -111,12 +111,4 @@ function limited(
 
 function told(all: readonly Pick<Problem, 'field' | 'message'>[]): string {
   return all.map(({ field, message }) => `${field}: ${message}`).join('; ');
-}
-
-function hasCondition(status: unknown, type: string): boolean {
-  const conditions = (status as { conditions?: unknown } | undefined)?.conditions;
-  return (
-    Array.isArray(conditions) &&
-    conditions.some((one: unknown) => (one as { type?: unknown } | null)?.type === type)
-  );
 }

@@ -10,10 +10,12 @@ import type { ResourceDefinition } from '../resources/crd.ts';
 import { destinationRuleResource } from '../resources/destination-rule.ts';
 import { requestAuthenticationResource } from '../resources/request-authentication.ts';
 import { virtualServiceResource } from '../resources/virtual-service.ts';
-import { boundConditions } from './bound.ts';
+import { boundConditions, requiredConditions } from './bound.ts';
 import type { Wanted } from './conditions.ts';
 import { setConditions } from './conditions.ts';
+import { controllerName } from './controller-name.ts';
 import { startEntryStatus } from './entries.ts';
+import { startGatewayClassStatus } from './gateway-class.ts';
 import { patchStatus } from './patch.ts';
 
 export interface TrafficStatusOptions {
@@ -37,6 +39,7 @@ export function startTrafficStatus(options: TrafficStatusOptions): { close(): Pr
     ),
     followServices(options),
     startEntryStatus(options),
+    startGatewayClassStatus({ ...options, sources }),
     ...Object.values(l7.gatewayRoutes).map((routes) => followRoutes(options, routes)),
   ];
   return {
@@ -103,7 +106,10 @@ function followServices({ client, collections, nowMs, log }: TrafficStatusOption
       if (record === undefined || binding === undefined) return;
       const { meta } = record;
       const status = { conditions: record.conditions };
-      const wanted = boundConditions(binding, status);
+      const wanted = [
+        ...boundConditions(binding, status),
+        ...requiredConditions(collections.l7.requirements.get(key), status),
+      ];
       const conditions = setConditions(status, wanted, meta.generation, nowMs());
       if (conditions === undefined) return;
       const path = `/api/v1/namespaces/${meta.namespace}/services/${meta.name}`;
@@ -116,6 +122,7 @@ function followServices({ client, collections, nowMs, log }: TrafficStatusOption
   });
   services.onChange((key) => reconciler.enqueue(key));
   bindings.onChange((key) => reconciler.enqueue(key));
+  collections.l7.requirements.onChange((key) => reconciler.enqueue(key));
   return reconciler;
 }
 
@@ -169,5 +176,3 @@ function followRoutes(
   routes.onChange((key) => reconciler.enqueue(key));
   return reconciler;
 }
-
-const controllerName = 'ambit.dev/mesh-controller';

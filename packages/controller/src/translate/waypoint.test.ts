@@ -40,6 +40,10 @@ describe('a Gateway', () => {
     });
     expect(waypoint()?.problems).toEqual([]);
   });
+  test('of another revision is left alone, and one of ours is not', () => {
+    expect(waypoint({}, { 'istio.io/rev': 'canary' })).toBeUndefined();
+    expect(waypoint({}, { 'istio.io/rev': 'default' })).toBeDefined();
+  });
   test('of another class is none of ours', () => {
     expect(waypoint({ gatewayClassName: 'nginx' })).toBeUndefined();
   });
@@ -55,6 +59,12 @@ describe('a Gateway', () => {
       { listeners: [{ name: 'mesh', port: 1, protocol: 'HBONE' }] },
       {},
       'spec.listeners[0].port',
+    ],
+    [
+      'parameters, which are not taken',
+      { infrastructure: { parametersRef: { group: '', kind: 'ConfigMap', name: 'x' } } },
+      {},
+      'spec.infrastructure.parametersRef',
     ],
     [
       'an unknown purpose',

@@ -17,7 +17,7 @@ import {
 import type { GatewayRecord } from '../kube/decode/configuration.ts';
 import type { Metadata, Problem } from '../kube/decode/fields.ts';
 import { objectKey } from '../kube/decode/fields.ts';
-import type { LabelSelectorSpec } from '../resources/gateway.ts';
+import type { GatewaySpec, LabelSelectorSpec } from '../resources/gateway.ts';
 import { hostnameOf } from './istio-host.ts';
 import type { ClusterFacts } from './workload.ts';
 
@@ -29,12 +29,15 @@ export interface CompiledWaypoint {
   readonly problems: readonly Problem[];
   readonly meta: Metadata;
   readonly status: unknown;
+  /** Names of its listeners. */
+  readonly listeners: readonly string[];
   readonly infrastructure: {
     readonly labels: Readonly<Record<string, string>>;
     readonly annotations: Readonly<Record<string, string>>;
   };
 }
 
+const revisionLabel = 'istio.io/rev';
 const parsedPort = parsePort(hbonePort);
 if (!parsedPort.ok) throw new TypeError(parsedPort.error.message);
 const waypointPort = parsedPort.value;
@@ -45,7 +48,7 @@ export function compileWaypoint(
   cluster: ClusterFacts,
 ): CompiledWaypoint | undefined {
   const { meta } = record;
-  if (!record.spec.ok || record.spec.value.gatewayClassName !== waypointClass) return undefined;
+  if (!record.spec.ok || !isOurs(meta, record.spec.value, cluster)) return undefined;
   const spec = record.spec.value;
   const problems: Problem[] = [...record.problems];
   const report = (field: string, message: string): void => {
@@ -77,6 +80,7 @@ export function compileWaypoint(
     problems,
     meta,
     status: record.status,
+    listeners: listeners.map(({ name = '' }) => name),
     infrastructure: {
       labels: spec.infrastructure?.labels ?? {},
       annotations: spec.infrastructure?.annotations ?? {},
@@ -102,6 +106,15 @@ function trustedForwarders(
       );
       return [];
     });
+}
+
+/** Of another class or another control plane's: not a word on it, and nobody is bound to it here. */
+function isOurs(meta: Metadata, spec: GatewaySpec, cluster: ClusterFacts): boolean {
+  const revision = meta.labels.get(revisionLabel) ?? '';
+  return (
+    spec.gatewayClassName === waypointClass &&
+    (revision === '' || revision === (cluster.revision ?? 'default'))
+  );
 }
 
 function waypointFor(

@@ -17,6 +17,8 @@ export interface ClusterFacts {
   readonly trustDomain: TrustDomain;
   readonly rootNamespace: string;
   readonly clusterDomain: string;
+  /** Of this control plane; `default` where absent. */
+  readonly revision?: string;
 }
 
 export interface WorkloadParts {

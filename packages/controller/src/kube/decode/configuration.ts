@@ -17,8 +17,8 @@ import {
   tcpRouteResource,
   tlsRouteResource,
 } from '../../resources/gateway-api.ts';
-import type { GatewaySpec } from '../../resources/gateway.ts';
-import { gatewayResource } from '../../resources/gateway.ts';
+import type { GatewayClassSpec, GatewaySpec } from '../../resources/gateway.ts';
+import { gatewayClassResource, gatewayResource } from '../../resources/gateway.ts';
 import type { ResourceDefinition } from '../../resources/crd.ts';
 import { refusedFields, schemaProblems } from '../../resources/crd.ts';
 import type { RequestAuthenticationSpec } from '../../resources/request-authentication.ts';
@@ -61,6 +61,8 @@ export const decodeRequestAuthentication: Decode<RequestAuthenticationRecord> = 
   requestAuthenticationResource,
 );
 export const decodeGateway: Decode<GatewayRecord> = decoder(gatewayResource);
+export type GatewayClassRecord = ConfigurationRecord<GatewayClassSpec>;
+export const decodeGatewayClass: Decode<GatewayClassRecord> = decoder(gatewayClassResource);
 export type HttpRouteRecord = ConfigurationRecord<HttpRouteSpec>;
 export type GrpcRouteRecord = ConfigurationRecord<GrpcRouteSpec>;
 export type TcpRouteRecord = ConfigurationRecord<TcpRouteSpec>;

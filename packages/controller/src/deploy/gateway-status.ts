@@ -1,0 +1,100 @@
+import { isDeepStrictEqual } from 'node:util';
+
+import { field, list, objectKey, text } from '../kube/decode/fields.ts';
+import type { Wanted } from '../status/conditions.ts';
+import { setConditions } from '../status/conditions.ts';
+import type { CompiledWaypoint } from '../translate/waypoint.ts';
+
+const group = 'gateway.networking.k8s.io';
+const supportedKinds = ['HTTPRoute', 'GRPCRoute', 'TCPRoute', 'TLSRoute'].map((kind) => ({
+  group,
+  kind,
+}));
+
+/** The status of a waypoint's Gateway; undefined when that is what stands there. */
+export function gatewayStatus(
+  waypoint: CompiledWaypoint,
+  ready: boolean,
+  nowMs: number,
+): Readonly<Record<string, unknown>> | undefined {
+  const { status, meta } = waypoint;
+  const accepted = waypoint.problems.length === 0;
+  const wanted = gatewayConditions(waypoint, ready);
+  const [, hostname = ''] = waypoint.gateway.service.split('/');
+  const made = {
+    conditions: kept(status, wanted, meta.generation, nowMs),
+    addresses: accepted ? [{ type: 'Hostname', value: hostname }] : [],
+    listeners: waypoint.listeners.map((name) => {
+      const before = list(field(status, 'listeners')).find(
+        (one) => text(field(one, 'name')) === name,
+      );
+      return {
+        name,
+        // Routes are attached to the services that a waypoint serves, not to the waypoint.
+        attachedRoutes: 0,
+        supportedKinds,
+        conditions: kept(before, listenerConditions(wanted), meta.generation, nowMs),
+      };
+    }),
+  };
+  const stands = ['conditions', 'addresses', 'listeners'].every((name) =>
+    isDeepStrictEqual(field(status, name), made[name as keyof typeof made]),
+  );
+  return stands ? undefined : made;
+}
+
+function kept(
+  status: unknown,
+  wanted: readonly Wanted[],
+  generation: number,
+  nowMs: number,
+): readonly unknown[] {
+  return setConditions(status, wanted, generation, nowMs) ?? list(field(status, 'conditions'));
+}
+
+function listenerConditions(ofGateway: readonly Wanted[]): readonly Wanted[] {
+  return [
+    ...ofGateway,
+    {
+      type: 'Conflicted',
+      status: 'False',
+      reason: 'NoConflicts',
+      message: 'it has its port to itself',
+    },
+    {
+      type: 'ResolvedRefs',
+      status: 'True',
+      reason: 'ResolvedRefs',
+      message: 'it refers to nothing else',
+    },
+  ];
+}
+
+/** Pure: what is to be said of a waypoint. */
+function gatewayConditions(
+  { problems, meta }: CompiledWaypoint,
+  ready: boolean,
+): readonly Wanted[] {
+  const why = problems.map(({ field: path, message }) => `${path}: ${message}`).join('; ');
+  const accepted = problems.length === 0;
+  return [
+    accepted
+      ? {
+          type: 'Accepted',
+          status: 'True',
+          reason: 'Accepted',
+          message: `waypoint ${objectKey(meta)} is deployed`,
+        }
+      : { type: 'Accepted', status: 'False', reason: 'Invalid', message: why },
+    ready
+      ? { type: 'Programmed', status: 'True', reason: 'Programmed', message: 'a proxy is ready' }
+      : {
+          type: 'Programmed',
+          status: 'False',
+          reason: accepted ? 'Pending' : 'Invalid',
+          message: accepted
+            ? 'no proxy is ready; the traffic of what is bound to it is refused'
+            : why,
+        },
+  ];
+}

@@ -1,0 +1,57 @@
+import { waypointClass } from '@ambit/api';
+
+import type { Sources } from '../collections/sources.ts';
+import type { KubeClient } from '../kube/client.ts';
+import { createReconciler } from '../kube/reconciler.ts';
+import type { Log } from '../log.ts';
+import type { Wanted } from './conditions.ts';
+import { setConditions } from './conditions.ts';
+import { controllerName } from './controller-name.ts';
+import { patchStatus } from './patch.ts';
+
+export interface GatewayClassStatusOptions {
+  readonly client: KubeClient;
+  readonly sources: Sources;
+  readonly nowMs: () => number;
+  readonly log: Log;
+}
+
+/** Tells on GatewayClasses that name this controller whether it serves them; of others nothing is said. */
+export function startGatewayClassStatus(options: GatewayClassStatusOptions): {
+  close(): Promise<void>;
+} {
+  const { client, sources, nowMs, log } = options;
+  const reconciler = createReconciler({
+    run: async (key) => {
+      const record = sources.gatewayClasses.get(key);
+      if (record === undefined || !record.spec.ok) return;
+      if (record.spec.value.controllerName !== controllerName) return;
+      const { meta } = record;
+      const wanted = classCondition(meta.name);
+      const conditions = setConditions(record.status, [wanted], meta.generation, nowMs());
+      if (conditions === undefined) return;
+      const path = `/apis/gateway.networking.k8s.io/v1/gatewayclasses/${meta.name}`;
+      await patchStatus(client, { path, meta, status: { conditions } });
+    },
+    onError: (key, error) =>
+      log.warn({ err: error, object: `GatewayClass ${key}` }, 'status not written'),
+  });
+  sources.gatewayClasses.onChange((key) => reconciler.enqueue(key));
+  return reconciler;
+}
+
+function classCondition(name: string): Wanted {
+  return name === waypointClass
+    ? {
+        type: 'Accepted',
+        status: 'True',
+        reason: 'Accepted',
+        message: 'Gateways of this class are deployed as waypoints',
+      }
+    : {
+        type: 'Accepted',
+        status: 'False',
+        reason: 'Unsupported',
+        message: `this controller serves the class ${waypointClass} only`,
+      };
+}
