@@ -143,6 +143,8 @@ export interface Cluster {
   /** Active checks, where the Service asks for them by annotation. */
   readonly healthCheck?: {
     readonly path: string;
+    /** The service port that is checked; every one that is used when absent. */
+    readonly port?: Port;
     readonly intervalMs: number;
     readonly timeoutMs: number;
     readonly unhealthyThreshold: number;

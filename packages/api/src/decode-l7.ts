@@ -406,6 +406,7 @@ export const decodeCluster: Decoder<Cluster> = object((f) => ({
     'healthCheck',
     object((h) => ({
       path: h.get('path', text),
+      ...h.optional('port', port),
       intervalMs: h.get('intervalMs', number),
       timeoutMs: h.get('timeoutMs', number),
       unhealthyThreshold: h.get('unhealthyThreshold', integer),

@@ -21,6 +21,8 @@ export const bypassWaypointAnnotation = 'ambit.dev/bypass-waypoint';
 export const trustedForwardersAnnotation = 'ambit.dev/trusted-forwarders';
 /** Istio's: `true` on a waypoint's Gateway names the client in `x-forwarded-client-cert`. */
 export const xfccClientIdentityAnnotation = 'ambient.istio.io/xfcc-include-client-identity';
+/** On a Service: `path=/healthz,interval=5s,timeout=1s,unhealthy=3,healthy=2,port=80`. */
+export const healthCheckAnnotation = 'ambit.dev/health-check';
 export const waypointClass = 'istio-waypoint';
 export const trafficDistributionAnnotation = 'networking.istio.io/traffic-distribution';
 export const dryRunAnnotation = 'istio.io/dry-run';

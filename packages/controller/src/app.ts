@@ -39,6 +39,7 @@ import { startListener } from './push/listener.ts';
 import { SnapshotState } from './push/state.ts';
 import type { StatusWriter } from './status/writer.ts';
 import { startStatusWriter } from './status/writer.ts';
+import { startHealthCheckStatus } from './status/health-check.ts';
 import { startTrafficStatus } from './status/traffic.ts';
 
 /** What a controller is given from outside; tests give their own. */
@@ -109,6 +110,7 @@ interface Core {
   readonly statuses: StatusWriter;
   readonly deployer: Deployer;
   readonly traffic: { close(): Promise<void> };
+  readonly healthChecks: { close(): Promise<void> };
   readonly admit: Parameters<typeof startListener>[0]['admit'];
   readonly registry: ReturnType<typeof createMetrics>;
   readonly metrics: ControllerMetrics;
@@ -181,6 +183,7 @@ function startCore(config: ControllerConfig, deps: ControllerDeps): Core {
     statuses: startStatusWriter({ client, collections, nowMs, log }),
     deployer: startDeployer({ client, collections, nowMs, log, settings: deploySettings(config) }),
     traffic: startTrafficStatus({ client, collections, nowMs, log }),
+    healthChecks: startHealthCheckStatus({ client, collections, nowMs, log }),
     admit: async (token) => {
       // Before every pod is known, a good proxy could not be told from a bad one.
       if (watches.synced) return authenticated(token, identified);
@@ -301,6 +304,11 @@ async function closeAll(core: Core): Promise<void> {
   for (const close of [...core.closers].reverse()) await close();
   core.closers.length = 0;
   await Promise.all([core.watches.close(), core.keeper.close(), core.publisher.close()]);
-  await Promise.all([core.statuses.close(), core.deployer.close(), core.traffic.close()]);
+  await Promise.all([
+    core.statuses.close(),
+    core.deployer.close(),
+    core.traffic.close(),
+    core.healthChecks.close(),
+  ]);
   core.client.close();
 }

@@ -27,6 +27,7 @@ import { createNames } from './forward/names.ts';
 import { createOpenStream } from './forward/open.ts';
 import { retireWithCredentials } from './forward/retire.ts';
 import { TlsContexts } from './forward/tls-context.ts';
+import { createProbe } from './forward/probe.ts';
 import { defaultHttp1Limits } from './http1/limits.ts';
 import { Bindings } from './inbound/bindings.ts';
 import { WaypointDrain } from './inbound/drain.ts';
@@ -143,6 +144,8 @@ export async function startWaypoint(config: WaypointConfig, deps: WaypointDeps):
     addressesOf: (hostname) => names.addressesOf(hostname),
     pool: (cluster) => new ConnectionPool(cluster, open, defaultHttp1Limits),
     observer: createClusterObserver(registry, logger.child({ scope: 'clusters' })),
+    probe: createProbe({ open, limits: defaultHttp1Limits, identity }),
+    random: deps.random ?? Math.random,
   });
   retireWithCredentials(state, clusters);
   const gateway = (): Gateway | undefined =>

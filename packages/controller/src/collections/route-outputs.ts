@@ -5,6 +5,7 @@ import type { ServiceRecord } from '../kube/decode/service.ts';
 import type { CompiledDestinationRule } from '../translate/destination-rule.ts';
 import { mergeDestinationRules } from '../translate/destination-rule.ts';
 import type { ResolvedEntry } from '../translate/entry-claims.ts';
+import { withHealthCheck } from '../translate/health-check.ts';
 import { hostnameOf } from '../translate/istio-host.ts';
 import { routeTableOf } from '../translate/route-table.ts';
 import type { CompiledVirtualService } from '../translate/virtual-service.ts';
@@ -107,10 +108,20 @@ export function clusterOutputs(
   rulesOf: RulesOf,
   entries: EntryCollections,
 ): readonly Collection<Upsert>[] {
-  const upsertOf = (read: Reader, service: ServiceKey, namespace: string): Upsert | undefined => {
-    const resource: Cluster | undefined = mergeDestinationRules(
+  const upsertOf = (
+    read: Reader,
+    service: ServiceKey,
+    {
+      namespace,
+      annotations,
+    }: Pick<ServiceRecord['meta'], 'namespace'> & {
+      readonly annotations?: ReadonlyMap<string, string>;
+    },
+  ): Upsert | undefined => {
+    const resource: Cluster | undefined = withHealthCheck(
+      mergeDestinationRules(service, rulesOf(read, service, namespace)),
       service,
-      rulesOf(read, service, namespace),
+      annotations,
     );
     return resource && { type: 'cluster', name: service, version: versionOf(resource), resource };
   };
@@ -119,7 +130,7 @@ export function clusterOutputs(
     primary: sources.services,
     derive: ({ meta }, key, read) => {
       const service = serviceKey(meta.namespace, hostnameOf(meta, cluster.clusterDomain));
-      return only(key, upsertOf(read, service, meta.namespace));
+      return only(key, upsertOf(read, service, meta));
     },
     equal: sameVersion,
   });
@@ -127,7 +138,7 @@ export function clusterOutputs(
     name: 'entry-cluster-output',
     primary: entries.resolved,
     derive: ({ services }, key, read) =>
-      perService(services, key, (one) => upsertOf(read, keyOf(one), one.namespace)),
+      perService(services, key, (one) => upsertOf(read, keyOf(one), { namespace: one.namespace })),
     equal: sameVersion,
   });
   return [ofServices.output, ofEntries.output];

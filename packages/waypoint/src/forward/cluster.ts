@@ -42,7 +42,6 @@ export class UpstreamCluster {
   readonly observer: ClusterObserver;
   settings: TrafficSettings;
   distribution: Service['loadBalancing'];
-  health: HealthView | undefined;
   /** Absent for a single pod. */
   key: ClusterKey | undefined;
   /** What the port says of itself. */
@@ -55,6 +54,7 @@ export class UpstreamCluster {
   readonly #turn = { next: 0 };
   readonly #known = new Map<string, EndpointHost>();
   #outlier: OutlierDetector | undefined;
+  #health: HealthView | undefined;
   #all: readonly EndpointHost[] = [];
   #groups: Groups<EndpointHost> | undefined;
   /** When what has been worked out is out of date by the clock alone. */
@@ -99,12 +99,19 @@ export class UpstreamCluster {
     if (!same) this.pool.close();
   }
 
+  /** What active checks say from now on. */
+  set health(health: HealthView | undefined) {
+    if (this.#health === health) return;
+    this.#health = health;
+    this.#groups = undefined;
+  }
+
   get hosts(): readonly EndpointHost[] {
     return this.#stale ? this.#relist() : this.#all;
   }
 
   pick(context: PickContext): EndpointHost | undefined {
-    this.health?.used(context.nowMs);
+    this.#health?.used(context.nowMs);
     if (this.#stale) this.#relist();
     let groups = this.#groups;
     if (groups === undefined || context.nowMs >= this.#validUntilMs) {
@@ -133,7 +140,7 @@ export class UpstreamCluster {
   }
 
   stateOf(host: EndpointHost): 'healthy' | 'ejected' | 'unhealthy' {
-    if (this.health?.isUnhealthy(host.id) === true) return 'unhealthy';
+    if (this.#health?.isUnhealthy(host.id) === true) return 'unhealthy';
     return this.#outlier?.isEjected(host.id) === true ? 'ejected' : 'healthy';
   }
 
@@ -212,7 +219,7 @@ export class UpstreamCluster {
       own,
       settings: this.settings.locality,
       distribution: this.distribution,
-      failover: this.#outlier !== undefined || this.health !== undefined,
+      failover: this.#outlier !== undefined || this.#health !== undefined,
     });
   }
 }

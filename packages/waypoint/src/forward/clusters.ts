@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util';
 import type { Hostname, IpAddress, Port, Workload } from '@ambit/api';
 import { defaultTraffic } from '@ambit/api';
 import type { MeshState } from '@ambit/core';
@@ -7,8 +8,10 @@ import type { ConnectionPool } from './connections.ts';
 import type { ListedEndpoint } from './endpoint.ts';
 import type { ClusterKey } from './listing.ts';
 import { listEndpoints, settingsOf } from './listing.ts';
+import { HealthChecker } from './health-check.ts';
 import type { ClusterObserver } from './observer.ts';
 import type { DeclaredHttp } from './protocol-choice.ts';
+import type { Probe } from './probe.ts';
 
 export interface ClusterDeps {
   readonly state: MeshState;
@@ -18,6 +21,13 @@ export interface ClusterDeps {
   readonly observer: ClusterObserver;
   /** The addresses of an endpoint that is known by its name. */
   readonly addressesOf?: (hostname: Hostname) => readonly IpAddress[];
+  readonly probe: Probe;
+  readonly random: () => number;
+}
+
+interface Checking {
+  readonly key: ClusterKey;
+  readonly checker: HealthChecker;
 }
 
 const maxIdleDirect = 1024;
@@ -31,6 +41,8 @@ export class Clusters {
     { readonly key: ClusterKey; readonly cluster: UpstreamCluster }
   >();
   readonly #direct = new Map<string, UpstreamCluster>();
+  /** By service and port: subsets share what is known of their endpoints. */
+  readonly #checkers = new Map<string, Checking>();
   readonly #unsubscribe: () => void;
 
   constructor(deps: ClusterDeps) {
@@ -57,6 +69,7 @@ export class Clusters {
     cluster.key = key;
     cluster.declared = this.#declared(key);
     this.#clusters.set(id, { key, cluster });
+    cluster.health = this.#checkerOf(key);
     return cluster;
   }
 
@@ -89,6 +102,7 @@ export class Clusters {
   /** Names stand for other addresses than before. */
   namesChanged(): void {
     for (const { cluster } of this.#clusters.values()) cluster.invalidate();
+    for (const { checker } of this.#checkers.values()) checker.sync();
   }
 
   *[Symbol.iterator](): IterableIterator<UpstreamCluster> {
@@ -99,6 +113,39 @@ export class Clusters {
   /** Ends what runs on its own; connections are the pools' business. */
   close(): void {
     this.#unsubscribe();
+    for (const { checker } of this.#checkers.values()) checker.close();
+  }
+
+  /** The checker that is asked for as things are; one that is no longer wanted as it is ends here. */
+  #checkerOf(key: ClusterKey): HealthChecker | undefined {
+    const { state, probe, random, observer } = this.#deps;
+    const id = `${key.service}|${key.port}`;
+    const known = this.#checkers.get(id)?.checker;
+    const settings = state.cluster(key.service)?.healthCheck;
+    const wanted = settings?.port === undefined || settings.port === key.port;
+    if (known !== undefined && wanted && isDeepStrictEqual(known.settings, settings)) return known;
+    known?.close();
+    this.#checkers.delete(id);
+    if (settings === undefined || !wanted) return undefined;
+    const whole = { service: key.service, port: key.port };
+    const authority = key.service.slice(key.service.indexOf('/') + 1);
+    const checker = new HealthChecker({
+      settings,
+      random,
+      hosts: () => this.find(whole)?.hosts ?? [],
+      probe: async (host, how) => {
+        const cluster = this.find(whole);
+        return cluster !== undefined && (await probe(host, cluster, how, authority));
+      },
+      onChange: (host, healthy) => {
+        for (const { key: of, cluster } of this.#clusters.values()) {
+          if (of.service === key.service && of.port === key.port) cluster.reconsider();
+        }
+        observer.checked(`${key.port}|${authority}`, host, healthy);
+      },
+    });
+    this.#checkers.set(id, { key: whole, checker });
+    return checker;
   }
 
   #dropIdle(): void {
@@ -121,6 +168,15 @@ export class Clusters {
       cluster.reconfigure(settings, state.service(key.service)?.loadBalancing ?? anywhere);
       cluster.declared = this.#declared(key);
       cluster.invalidate();
+      cluster.health = this.#checkerOf(key);
+    }
+    for (const [id, { key, checker }] of this.#checkers) {
+      if (settingsOf(state, key) !== undefined) {
+        checker.sync();
+        continue;
+      }
+      checker.close();
+      this.#checkers.delete(id);
     }
     for (const [id, cluster] of this.#direct) {
       cluster.invalidate();
