@@ -12,7 +12,7 @@ import type { PeerAuthenticationRecord, PolicyRecord } from '../kube/decode/poli
 import type { ServiceRecord } from '../kube/decode/service.ts';
 import type { Endpoint } from '../translate/endpoint.ts';
 import { isEndpointOf, memberships, sliceEndpoints } from '../translate/endpoint.ts';
-import { defaultMeshConfig } from '../translate/mesh-config.ts';
+import { authorizersOf, defaultMeshConfig } from '../translate/mesh-config.ts';
 import type { CompiledPeerAuthentication } from '../translate/peer-authentication.ts';
 import { compilePeerAuthentication, resolveMtls } from '../translate/peer-authentication.ts';
 import type { CompiledPolicy } from '../translate/policy.ts';
@@ -103,7 +103,7 @@ export function createMeshCollections(cluster: ClusterFacts): MeshCollections {
     }),
   );
   const outputs = [
-    settingsStage(graph, sources, `${cluster.rootNamespace}/istio`),
+    settingsStage(graph, sources, meshConfigKey(cluster)),
     policyOutputStage(graph, policies.compiled),
     authenticationOutputStage(graph, l7),
     gatewayOutputStage(graph, l7),
@@ -177,7 +177,12 @@ function policyStages(graph: Graph, sources: Sources, cluster: ClusterFacts, not
       name: 'policies',
       primary: sources.policies,
       indexes: { target: ({ policy }) => targetsOf(policy) },
-      derive: (record, key) => only(key, compilePolicy(record, cluster)),
+      derive: (record, key, read) => {
+        // Only policies of this action care who is there.
+        const asks = record.spec.ok && record.spec.value.action === 'CUSTOM';
+        const known = asks ? read.get(sources.meshConfig, meshConfigKey(cluster)) : undefined;
+        return only(key, compilePolicy(record, cluster, authorizersOf(known)));
+      },
       equal: isDeepStrictEqual,
     }),
   );
@@ -313,13 +318,17 @@ function withSelecting(
   return [...named, ...more.map((one) => ({ ...one, ready }))];
 }
 
-function settingsStage(graph: Graph, sources: Sources, meshConfigKey: string): Collection<Upsert> {
+function meshConfigKey({ rootNamespace }: ClusterFacts): string {
+  return `${rootNamespace}/istio`;
+}
+
+function settingsStage(graph: Graph, sources: Sources, configKey: string): Collection<Upsert> {
   return graph.derive<MeshBasics, Upsert>({
     name: 'mesh-output',
     primary: sources.settings,
     derive: (basics, _key, read) => {
       const { providers, defaultProviders, traceSamplingPercent } =
-        read.get(sources.meshConfig, meshConfigKey) ?? defaultMeshConfig;
+        read.get(sources.meshConfig, configKey) ?? defaultMeshConfig;
       const resource = { ...basics, providers, defaultProviders, traceSamplingPercent };
       return only('default', {
         type: 'mesh',

@@ -39,6 +39,12 @@ export const defaultMeshConfig: MeshConfig = {
   problems: [],
 };
 
+/** Names of the providers that can be asked to authorize. */
+export function authorizersOf(config: MeshConfig = defaultMeshConfig): ReadonlySet<string> {
+  const asked = config.providers.filter(({ kind }) => kind.startsWith('ext-authz-'));
+  return new Set(asked.map(({ name }) => name));
+}
+
 /** Fields that are decided elsewhere or whose default is what is done anyway; nothing needs to be said of them. */
 const silent = new Set([
   'rootNamespace',

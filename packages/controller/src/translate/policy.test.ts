@@ -440,3 +440,44 @@ describe('what is malformed never widens access', () => {
     ]);
   });
 });
+
+describe('a CUSTOM policy', () => {
+  const compiledWith = (spec: object, authorizers: readonly string[]) => {
+    const object = {
+      metadata: { name: 'ask', namespace: 'shop' },
+      spec: { action: 'CUSTOM', rules: [{}], ...spec },
+    };
+    const { policy, problems } = compilePolicy(
+      decoded(decodeAuthorizationPolicy, object),
+      { rootNamespace: 'istio-system', clusterDomain: 'cluster.local' },
+      new Set(authorizers),
+    );
+    return { policy, told: problems.map(({ field, message }) => `${field}: ${message}`) };
+  };
+  const targetRefs = [{ group: 'gateway.networking.k8s.io', kind: 'Gateway', name: 'waypoint' }];
+
+  test('at a waypoint names its authorizer', () => {
+    const { policy, told } = compiledWith({ targetRefs, provider: { name: 'gate' } }, ['gate']);
+    expect(told).toEqual([]);
+    expect(policy).toMatchObject({ action: 'CUSTOM', provider: 'gate' });
+  });
+
+  test.each([
+    [
+      'a provider that nobody defines',
+      { targetRefs, provider: { name: 'nobody' } },
+      /no external authorizer is called "nobody"/,
+    ],
+    ['no provider', { targetRefs }, /must name an extension provider/],
+    ['no waypoint', { provider: { name: 'gate' } }, /which only a waypoint can/],
+    [
+      'another action',
+      { action: 'DENY', targetRefs, provider: { name: 'gate' } },
+      /is for action CUSTOM only/,
+    ],
+  ])('%s is told', (_what, spec, problem) => {
+    const { policy, told } = compiledWith(spec, ['gate']);
+    expect(told.join('\n')).toMatch(problem);
+    expect(policy?.rules).toHaveLength(1);
+  });
+});

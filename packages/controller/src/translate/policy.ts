@@ -34,7 +34,11 @@ export interface CompiledPolicy {
  * malformed part is left out, a DENY rule matches what is left without that part, and a policy that breaks its
  * schema allows or denies nothing less than everything it might have meant.
  */
-export function compilePolicy(record: PolicyRecord, cluster: PolicyCluster): CompiledPolicy {
+export function compilePolicy(
+  record: PolicyRecord,
+  cluster: PolicyCluster,
+  authorizers: ReadonlySet<string> = new Set(),
+): CompiledPolicy {
   const { meta } = record;
   const { rootNamespace } = cluster;
   const object = `AuthorizationPolicy ${objectKey(meta)}`;
@@ -63,6 +67,7 @@ export function compilePolicy(record: PolicyRecord, cluster: PolicyCluster): Com
     name: meta.name,
     namespace: meta.namespace,
     action,
+    ...providerOf(spec, targeted, authorizers, report),
     scope: targeted
       ? { kind: 'targeted', targets }
       : scopeOf(meta.namespace, selector, rootNamespace),
@@ -76,6 +81,35 @@ export function compilePolicy(record: PolicyRecord, cluster: PolicyCluster): Com
     // At a waypoint every attribute of a request can be seen.
     requestFields: targeted ? [] : requestFields,
   };
+}
+
+/** The external authorizer of a CUSTOM policy. One that nobody defines is kept by its name, and refuses. */
+function providerOf(
+  { action, provider }: AuthorizationPolicySpec,
+  targeted: boolean,
+  authorizers: ReadonlySet<string>,
+  report: Compilation['report'],
+): Pick<AuthorizationPolicy, 'provider'> {
+  const name = provider?.name ?? '';
+  if (action !== 'CUSTOM') {
+    if (provider !== undefined) report('spec.provider', 'is for action CUSTOM only; remove it');
+    return {};
+  }
+  if (!targeted) {
+    report(
+      'spec.action',
+      'CUSTOM asks an external authorizer, which only a waypoint can, so ztunnel refuses what matches; use spec.targetRefs',
+    );
+  }
+  if (name === '') {
+    report('spec.provider.name', 'must name an extension provider; what matches is refused');
+  } else if (!authorizers.has(name)) {
+    report(
+      'spec.provider.name',
+      `no external authorizer is called ${JSON.stringify(name)}; what matches is refused until the mesh's extensionProviders have it`,
+    );
+  }
+  return { provider: name };
 }
 
 function namesTargets({ targetRef, targetRefs = [] }: AuthorizationPolicySpec): boolean {

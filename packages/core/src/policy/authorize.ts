@@ -56,8 +56,13 @@ type Verdict =
  * Judges a connection, or a request on it, in Istio's order: DENY, then ALLOW. What cannot be judged never opens
  * anything: a missing or undecodable policy denies; an ALLOW rule that asks for something of the request
  * does not match; a DENY (or CUSTOM) rule that does is taken without those parts, so it denies more, not less.
+ * CUSTOM policies come first in Istio's order: `asked` says that their authorizer has let this pass already.
  */
-export function authorize(applicable: ApplicablePolicies, facts: ConnectionFacts): Decision {
+export function authorize(
+  applicable: ApplicablePolicies,
+  facts: ConnectionFacts,
+  custom: 'refuse' | 'asked' = 'refuse',
+): Decision {
   const [missing] = applicable.missing;
   if (missing !== undefined) {
     const message = `policy ${missing} holds here but has not arrived`;
@@ -69,7 +74,7 @@ export function authorize(applicable: ApplicablePolicies, facts: ConnectionFacts
     return { ...denied('undecodable-policy', undecodable, message), ...nothingElse };
   }
   const parts = partsOf(applicable);
-  const verdict = judge(parts, facts);
+  const verdict = judge(parts, facts, custom);
   if (parts.rehearsed.length + parts.auditing.length === 0) return { ...verdict, ...nothingElse };
   return {
     ...verdict,
@@ -90,6 +95,19 @@ interface Parts {
   readonly rehearsed: readonly AuthorizationPolicy[];
 }
 
+/** The CUSTOM policies that are enforced here, of which each request that matches one is asked about. */
+export function customPolicies({ policies }: ApplicablePolicies): readonly AuthorizationPolicy[] {
+  return policies.filter(({ action, dryRun }) => action === 'CUSTOM' && !dryRun);
+}
+
+/** The first of some CUSTOM policies that asks about this. */
+export function firstAsking(
+  policies: readonly AuthorizationPolicy[],
+  facts: ConnectionFacts,
+): AuthorizationPolicy | undefined {
+  return policies.find(({ rules }) => rules.some((rule) => ruleHolds(rule, facts, 'widen')));
+}
+
 const sortedOut = new WeakMap<ApplicablePolicies, Parts>();
 
 function partsOf(applicable: ApplicablePolicies): Parts {
@@ -106,8 +124,13 @@ function partsOf(applicable: ApplicablePolicies): Parts {
   return parts;
 }
 
-function judge({ denying, allowing }: Parts, facts: ConnectionFacts): Verdict {
+function judge(
+  { denying, allowing }: Parts,
+  facts: ConnectionFacts,
+  custom: 'refuse' | 'asked',
+): Verdict {
   for (const policy of denying) {
+    if (custom === 'asked' && policy.action === 'CUSTOM') continue;
     if (!policy.rules.some((rule) => ruleHolds(rule, facts, 'widen'))) continue;
     const key = policyKey(policy.namespace, policy.name);
     return policy.action === 'DENY'

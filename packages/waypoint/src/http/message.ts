@@ -45,6 +45,8 @@ export interface ServerExchange {
   readonly gone: boolean;
   /** Says who listens; called once, before the first byte of the body is read. */
   attach(events: ExchangeEvents, body: BodySink): void;
+  /** Tells when the client leaves before anybody is attached; without a listener nobody is told. */
+  watch(gone: ((error: HttpError) => void) | undefined): void;
   pauseBody(): void;
   resumeBody(): void;
   /** An answer before the answer: 100 to 199. */

@@ -242,6 +242,7 @@ class Exchange implements ServerExchange {
   events: ExchangeEvents | undefined;
   begun = false;
   #body: BodySink | undefined;
+  #watcher: ((error: HttpError) => void) | undefined;
   #early: Buffer[] = [];
   #earlyEnd: { readonly trailers: HeaderList | undefined } | undefined;
   readonly #connection: Http1ServerConnection;
@@ -283,6 +284,10 @@ class Exchange implements ServerExchange {
 
   get gone(): boolean {
     return this.#over;
+  }
+
+  watch(gone: ((error: HttpError) => void) | undefined): void {
+    this.#watcher = gone;
   }
 
   /** What comes before anybody listens waits, and the client with it. */
@@ -410,7 +415,8 @@ class Exchange implements ServerExchange {
   broken(error: HttpError): void {
     if (this.#over) return;
     this.#over = true;
-    this.events?.gone(error);
+    if (this.events === undefined) this.#watcher?.(error);
+    else this.events.gone(error);
   }
 
   #responded(): void {

@@ -139,12 +139,17 @@ function malformed(message: string): HttpError {
   return new HttpError('http2/malformed', 400, message);
 }
 
+function clientGone({ rstCode }: ServerHttp2Stream): HttpError {
+  return new HttpError('http2/client-gone', 0, `the client reset the stream (${rstCode})`);
+}
+
 class Exchange implements ServerExchange {
   readonly request: RequestHead;
   readonly hasBody: boolean;
   readonly #stream: ServerHttp2Stream;
   #trailers: HeaderList | undefined;
   #over = false;
+  #watcher: (() => void) | undefined;
 
   constructor(stream: ServerHttp2Stream, request: RequestHead, hasBody: boolean) {
     this.#stream = stream;
@@ -158,9 +163,7 @@ class Exchange implements ServerExchange {
     stream.on('close', () => {
       if (this.#over) return;
       this.#over = true;
-      events.gone(
-        new HttpError('http2/client-gone', 0, `the client reset the stream (${stream.rstCode})`),
-      );
+      events.gone(clientGone(stream));
     });
     let trailers: HeaderList | undefined;
     stream.on('trailers', (_headers, _flags, raw?: readonly string[]) => {
@@ -180,6 +183,12 @@ class Exchange implements ServerExchange {
 
   get gone(): boolean {
     return this.#over || this.#stream.destroyed;
+  }
+
+  watch(gone: ((error: HttpError) => void) | undefined): void {
+    if (this.#watcher !== undefined) this.#stream.off('close', this.#watcher);
+    this.#watcher = gone && (() => gone(clientGone(this.#stream)));
+    if (this.#watcher !== undefined) this.#stream.once('close', this.#watcher);
   }
 
   pauseBody(): void {

@@ -9,7 +9,8 @@ import { Forwarding } from '../forward/request.ts';
 import { introduce } from '../forward/vouch.ts';
 import type { RequestHead, ServerExchange } from '../http/message.ts';
 import { normalizePath } from '../http/path.ts';
-import { factsOf, judge, remoteIpOf } from '../policy/judge.ts';
+import { askAuthorizer } from '../policy/authorizer/ask.ts';
+import { connectionFacts, factsOf, judge, remoteIpOf } from '../policy/judge.ts';
 import type { TokenOutcome } from '../policy/tokens.ts';
 import { locationOf } from '../route/changes.ts';
 import { chooseTarget } from '../route/choose.ts';
@@ -52,6 +53,7 @@ export function serveRequest(
   // What is judged below is what is forwarded: there is only this one path from here on.
   request.path = path.value;
   const { targets, gateway } = downstream;
+  const { asksForTokens, custom } = context.policies.of(targets, gateway.namespace);
   const judged = (token: TokenOutcome): void => {
     if (token.kind === 'invalid') {
       const challenge = `Bearer realm="http://${request.authority}/", error="invalid_token"`;
@@ -61,18 +63,32 @@ export function serveRequest(
       return;
     }
     const facts = factsOf(request, token.kind === 'valid' ? token.token : undefined);
-    const decision = judge(context, downstream, {
-      request: facts,
-      ...remoteIpOf(gateway, downstream, request),
-    });
-    if (decision.verdict === 'deny') {
-      const { policy } = decision.denial;
-      refuse(403, '-', `rbac_access_denied_matched_policy[${policy}]`, 'RBAC: access denied');
+    const known = { request: facts, ...remoteIpOf(gateway, downstream, request) };
+    const pass = (passed: ServerExchange, custom: 'refuse' | 'asked'): void => {
+      const decision = judge(context, downstream, known, custom);
+      if (decision.verdict === 'deny') {
+        const { policy } = decision.denial;
+        refuse(403, '-', `rbac_access_denied_matched_policy[${policy}]`, 'RBAC: access denied');
+        return;
+      }
+      route(context, downstream, passed, record, refuse);
+    };
+    if (custom.length === 0) {
+      pass(exchange, 'refuse');
       return;
     }
-    route(context, downstream, exchange, record, refuse);
+    const concern = { policies: custom, facts: connectionFacts(downstream, known) };
+    askAuthorizer(context, downstream, exchange, concern, {
+      pass: (passed) => pass(passed, 'asked'),
+      refuse: ({ status, details, body, headers }) =>
+        refuse(status, 'UAEX', details, body, { fields: headers }),
+      gone: () => {
+        record.fail(0, 'DC', 'downstream_remote_disconnect');
+        record.finish();
+      },
+    });
   };
-  if (!context.policies.of(targets, gateway.namespace).asksForTokens) {
+  if (!asksForTokens) {
     judged({ kind: 'none' });
     return;
   }

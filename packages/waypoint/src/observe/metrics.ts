@@ -52,6 +52,8 @@ export interface WaypointMetrics {
   rejected(reason: string): void;
   dryRun(policy: string, would: 'allow' | 'deny'): void;
   audited(policy: string): void;
+  /** What an external authorizer said, or that it could not be asked. */
+  authorized(provider: string, outcome: 'ok' | 'denied' | 'error' | 'failure-allowed'): void;
   spansDropped(count: number): void;
 }
 
@@ -66,6 +68,11 @@ export function createWaypointMetrics(metrics: Metrics, version: string): Waypoi
     'ambit_rejected_total',
     'Messages and peers refused before they were a request.',
     ['reason'],
+  );
+  const authorized = metrics.counter(
+    'ambit_external_authorization_total',
+    'What external authorizers said of requests.',
+    ['provider', 'outcome'],
   );
   const dryRuns = metrics.counter(
     'ambit_dry_run_total',
@@ -86,6 +93,7 @@ export function createWaypointMetrics(metrics: Metrics, version: string): Waypoi
     recorder: (changes) => new SeriesRecorder(family, changes),
     rejected: (reason) => rejected.inc({ reason }),
     dryRun: (policy, would) => dryRuns.inc({ policy, would }),
+    authorized: (provider, outcome) => authorized.inc({ provider, outcome }),
     audited: (policy) => audits.inc({ policy }),
     spansDropped: (count) => dropped.inc({}, count),
   };

@@ -1,10 +1,13 @@
-import type { PolicyTarget } from '@ambit/api';
+import type { AuthorizationPolicy, PolicyTarget } from '@ambit/api';
 import type { ApplicablePolicies, MeshState } from '@ambit/core';
+import { customPolicies } from '@ambit/core';
 
 interface Known {
   readonly generation: number;
   readonly policies: ApplicablePolicies;
   readonly asksForTokens: boolean;
+  /** Policies of action CUSTOM; mostly none. */
+  readonly custom: readonly AuthorizationPolicy[];
 }
 
 /** What holds for the targets of a connection, looked up once for each change of the state and not for each request. */
@@ -21,9 +24,11 @@ export class PolicyCache {
   of(targets: readonly PolicyTarget[], namespace: string): Known {
     const known = this.#known.get(targets);
     if (known?.generation === this.#generation) return known;
-    const made = {
+    const policies = this.#state.policiesForTargets(targets, namespace);
+    const made: Known = {
       generation: this.#generation,
-      policies: this.#state.policiesForTargets(targets, namespace),
+      policies,
+      custom: customPolicies(policies),
       asksForTokens: this.#state.authenticationsForTargets(targets).length > 0,
     };
     this.#known.set(targets, made);

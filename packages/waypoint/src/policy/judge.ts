@@ -1,6 +1,6 @@
 import type { Gateway, IpAddress, PolicyTarget } from '@ambit/api';
 import { parseIp } from '@ambit/api';
-import type { Decision, RequestFacts, VerifiedToken } from '@ambit/core';
+import type { ConnectionFacts, Decision, RequestFacts, VerifiedToken } from '@ambit/core';
 import { authorize } from '@ambit/core';
 import type { Downstream, WaypointContext } from '../context.ts';
 import type { RequestHead } from '../http/message.ts';
@@ -28,15 +28,15 @@ export function targetsOf({
   ];
 }
 
-/** Judges a request, or a connection of which no more is known than its ends and perhaps a server name. */
-export function judge(
-  context: WaypointContext,
-  downstream: Downstream,
-  known: { readonly request?: RequestFacts; readonly sni?: string; readonly remoteIp?: IpAddress },
-): Decision {
-  const { targets, gateway } = downstream;
-  const applicable = context.policies.of(targets, gateway.namespace).policies;
-  const decision = authorize(applicable, {
+/** What is known besides the ends of a connection. */
+export interface Known {
+  readonly request?: RequestFacts;
+  readonly sni?: string;
+  readonly remoteIp?: IpAddress;
+}
+
+export function connectionFacts(downstream: Downstream, known: Known): ConnectionFacts {
+  return {
     sourceIdentity: downstream.peer,
     sourceIp: downstream.source.ip,
     destinationIp:
@@ -44,7 +44,19 @@ export function judge(
     destinationPort: downstream.port,
     ...known,
     ...(known.sni === undefined ? {} : { sni: known.sni.toLowerCase() }),
-  });
+  };
+}
+
+/** Judges a request, or a connection of which no more is known than its ends and perhaps a server name. */
+export function judge(
+  context: WaypointContext,
+  downstream: Downstream,
+  known: Known,
+  custom: 'refuse' | 'asked' = 'refuse',
+): Decision {
+  const { targets, gateway } = downstream;
+  const applicable = context.policies.of(targets, gateway.namespace).policies;
+  const decision = authorize(applicable, connectionFacts(downstream, known), custom);
   if (decision.dryRun.length + decision.audited.length > 0)
     tell(context, downstream, decision, known);
   return decision;
