@@ -456,27 +456,46 @@ describe('repeats', () => {
     expect(slow.requests.length).toBeGreaterThan(0);
   });
 
+  /** Fails the first try of each request at once and holds the next, so that repeats are under way together. */
+  function failingSlowly(): RequestListener {
+    const seen = new Set<unknown>();
+    return (request, response) => {
+      const { 'x-number': number } = request.headers;
+      request.resume();
+      response.statusCode = 503;
+      setTimeout(() => response.end(), seen.has(number) ? 600 : 0);
+      seen.add(number);
+    };
+  }
+
+  const tenAtOnce = (): Promise<Answer[]> =>
+    Promise.all(
+      Array.from({ length: 10 }, (_, number) =>
+        world.ask({ headers: { 'x-number': String(number) } }),
+      ),
+    );
+
   test('no more at a time than the limit, and the rest is told with UO', async () => {
-    await backend('failing', status(503));
-    const how = retry({ on: ['5xx'], backoffMs: 200, maxBackoffMs: 300, attempts: 1 });
+    const failing = await backend('failing', failingSlowly());
     const pool = { ...defaultTraffic.pool, maxRetries: 2 };
-    await tell({ settings: { pool }, route: { retry: how } });
-    const before = backends[0]?.requests.length ?? 0;
-    const answers = await Promise.all(Array.from({ length: 10 }, () => world.ask()));
+    await tell({ settings: { pool }, route: { retry: retry({ on: ['5xx'], attempts: 1 }) } });
+    const answers = await tenAtOnce();
     expect(answers.every((one) => one.status === 503)).toBe(true);
-    expect((backends[0]?.requests.length ?? 0) - before).toBe(12);
+    expect(failing.requests.length).toBe(12);
     await soon();
     expect(world.access.slice(-10).filter((line) => line.includes(' 503 UO ')).length).toBe(8);
     expect(await metric('ambit_circuit_breaker_overflow_total', 'limit="retries"')).toBe(8);
   });
 
   test('the retry budget is a share of what is under way', async () => {
-    await backend('failing', status(503));
-    const how = retry({ on: ['5xx'], backoffMs: 200, maxBackoffMs: 300, attempts: 1 });
+    const failing = await backend('failing', failingSlowly());
     const retryBudget = { percent: 0, minRetryConcurrency: 3 };
-    await tell({ settings: { retryBudget }, route: { retry: how } });
-    await Promise.all(Array.from({ length: 10 }, () => world.ask()));
-    expect(backends[0]?.requests.length).toBe(13);
+    await tell({
+      settings: { retryBudget },
+      route: { retry: retry({ on: ['5xx'], attempts: 1 }) },
+    });
+    await tenAtOnce();
+    expect(failing.requests.length).toBe(13);
     expect(await metric('ambit_circuit_breaker_overflow_total', 'limit="retry-budget"')).toBe(7);
   });
 });
