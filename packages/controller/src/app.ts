@@ -251,6 +251,7 @@ function problemsOf({ collections, watches }: Core): unknown {
     compiledPeerAuthentications,
     l7.waypoints,
     l7.authentications,
+    l7.telemetries,
     l7.virtualServices,
     l7.destinationRules,
   ];

@@ -75,7 +75,7 @@ export function aMesh(fields: Readonly<Record<string, unknown>> = {}): MeshSetti
     clusterId: 'Kubernetes',
     rootNamespace: 'istio-system',
     providers: [],
-    defaultProviders: { metrics: [], accessLogging: [], tracing: [] },
+    defaultProviders: { metrics: ['prometheus'], accessLogging: ['envoy'], tracing: [] },
     traceSamplingPercent: 1,
     ...fields,
   });

@@ -403,7 +403,7 @@ test('B3 in and out, to Zipkin', async () => {
       upsert('mesh', 'default', {
         ...aMesh({ roots: [world.ca.rootPem], traceSamplingPercent: 0 }),
         providers: [{ kind: 'zipkin', name: 'zipkin', address, path: '', maxTagLength: 0 }],
-        defaultProviders: { metrics: [], accessLogging: [], tracing: ['zipkin'] },
+        defaultProviders: { metrics: ['prometheus'], accessLogging: [], tracing: ['zipkin'] },
       }),
     ],
   });

@@ -10,6 +10,7 @@ import type {
   RequestAuthenticationRecord,
   ServiceEntryRecord,
   TcpRouteRecord,
+  TelemetryRecord,
   TlsRouteRecord,
   VirtualServiceRecord,
   WorkloadEntryRecord,
@@ -21,6 +22,7 @@ import type { PodRecord } from '../kube/decode/pod.ts';
 import type { PeerAuthenticationRecord, PolicyRecord } from '../kube/decode/policy.ts';
 import type { ServiceRecord } from '../kube/decode/service.ts';
 import type { MeshConfig } from '../translate/mesh-config.ts';
+import { isForNamespace } from '../translate/telemetry.ts';
 import { hasEnded } from '../translate/workload.ts';
 import { Collection } from './collection.ts';
 
@@ -45,6 +47,7 @@ export interface Sources {
   readonly tcpRoutes: Collection<TcpRouteRecord>;
   readonly tlsRoutes: Collection<TlsRouteRecord>;
   readonly referenceGrants: Collection<ReferenceGrantRecord>;
+  readonly telemetries: Collection<TelemetryRecord>;
   /** One entry at most: the ConfigMap of the root namespace. */
   readonly meshConfig: Collection<MeshConfig>;
   /** One entry, `default`. */
@@ -84,6 +87,9 @@ export function createSources(): Sources {
     tlsRoutes: new Collection('tls-routes'),
     referenceGrants: new Collection<ReferenceGrantRecord>('reference-grants', {
       namespace: ({ meta }) => [meta.namespace],
+    }),
+    telemetries: new Collection<TelemetryRecord>('telemetries', {
+      wide: (record) => (isForNamespace(record) ? [record.meta.namespace] : []),
     }),
     meshConfig: new Collection('mesh-config'),
     settings: new Collection('settings'),

@@ -28,6 +28,7 @@ import type { CompiledRequestAuthentication } from '../translate/request-authent
 import { compileRequestAuthentication } from '../translate/request-authentication.ts';
 import { isOwn } from '../translate/route-table.ts';
 import { targetName } from '../translate/targets.ts';
+import type { CompiledTelemetry } from '../translate/telemetry.ts';
 import type { CompiledVirtualService, VirtualServiceWorld } from '../translate/virtual-service.ts';
 import { compileVirtualService } from '../translate/virtual-service.ts';
 import type { Binding, BindingWorld, CompiledWaypoint } from '../translate/waypoint.ts';
@@ -42,6 +43,7 @@ import { entryStages } from './service-entries.ts';
 import type { RulesOf } from './route-outputs.ts';
 import { clusterOutputs, routeOutputs } from './route-outputs.ts';
 import type { Sources } from './sources.ts';
+import { telemetryStages } from './telemetry.ts';
 import { only } from './version.ts';
 
 /** How the collections of waypoints hang together with the others. */
@@ -52,6 +54,7 @@ export interface WaypointCollections {
   /** By `namespace/name` of a Service: the policy for which its workloads refuse what comes past its waypoint. */
   readonly requirements: Collection<string>;
   readonly authentications: Collection<CompiledRequestAuthentication>;
+  readonly telemetries: Collection<CompiledTelemetry>;
   readonly virtualServices: Collection<CompiledVirtualService>;
   readonly destinationRules: Collection<CompiledDestinationRule>;
   readonly gatewayRoutes: GatewayRoutes;
@@ -78,6 +81,7 @@ interface Parts {
 
 export function waypointStages(parts: Parts): WaypointCollections {
   const base = baseStages(parts);
+  const telemetry = telemetryStages(parts);
   const bindings = bindingStage(parts, base);
   const requirements = requirementStage(parts, base, bindings);
   const withoutWaypoint = (read: Reader, meta: Metadata): Service['withoutWaypoint'] => {
@@ -99,6 +103,8 @@ export function waypointStages(parts: Parts): WaypointCollections {
     requirements,
     entries,
     ...routing,
+    telemetries: telemetry.telemetries,
+    outputs: [...routing.outputs, telemetry.output],
     forService: (read, { meta }) => {
       const binding = read.get(bindings, `${meta.namespace}/${meta.name}`);
       return {

@@ -15,6 +15,7 @@ import {
   decodeTlsRoute,
   decodeRequestAuthentication,
   decodeServiceEntry,
+  decodeTelemetry,
   decodeVirtualService,
   decodeWorkloadEntry,
 } from './decode/configuration.ts';
@@ -135,6 +136,12 @@ type Watch = <R>(
 
 function watchTraffic(watch: Watch, sources: Sources): void {
   const networking = '/apis/networking.istio.io/v1';
+  watch(
+    'Telemetry',
+    '/apis/telemetry.istio.io/v1/telemetries',
+    decodeTelemetry,
+    sources.telemetries,
+  );
   watch(
     'VirtualService',
     `${networking}/virtualservices`,

@@ -27,6 +27,7 @@ describe('the definitions of custom resources', () => {
       'destinationrules.networking.istio.io dr v1*,v1beta1,v1alpha3',
       'serviceentries.networking.istio.io se v1*,v1beta1,v1alpha3',
       'workloadentries.networking.istio.io we v1*,v1beta1,v1alpha3',
+      'telemetries.telemetry.istio.io telemetry v1*,v1alpha1',
       'gateways.gateway.networking.k8s.io gtw v1*,v1beta1',
       'gatewayclasses.gateway.networking.k8s.io gc v1*,v1beta1',
       'httproutes.gateway.networking.k8s.io  v1*,v1beta1',

@@ -13,6 +13,7 @@ import { gatewayClassResource, gatewayResource } from './gateway.ts';
 import { peerAuthenticationResource } from './peer-authentication.ts';
 import { requestAuthenticationResource } from './request-authentication.ts';
 import { serviceEntryResource, workloadEntryResource } from './service-entry.ts';
+import { telemetryResource } from './telemetry.ts';
 import { virtualServiceResource } from './virtual-service.ts';
 
 /** Every custom resource that the controller reads. */
@@ -24,6 +25,7 @@ export const resources: readonly ResourceDefinition[] = [
   destinationRuleResource,
   serviceEntryResource,
   workloadEntryResource,
+  telemetryResource,
   gatewayResource,
   gatewayClassResource,
   httpRouteResource,

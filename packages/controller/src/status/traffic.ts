@@ -9,6 +9,7 @@ import type { Log } from '../log.ts';
 import type { ResourceDefinition } from '../resources/crd.ts';
 import { destinationRuleResource } from '../resources/destination-rule.ts';
 import { requestAuthenticationResource } from '../resources/request-authentication.ts';
+import { telemetryResource } from '../resources/telemetry.ts';
 import { virtualServiceResource } from '../resources/virtual-service.ts';
 import { boundConditions, requiredConditions } from './bound.ts';
 import type { Wanted } from './conditions.ts';
@@ -37,6 +38,7 @@ export function startTrafficStatus(options: TrafficStatusOptions): { close(): Pr
       sources.requestAuthentications,
       l7.authentications,
     ),
+    follow(options, telemetryResource, sources.telemetries, l7.telemetries),
     followServices(options),
     startEntryStatus(options),
     startGatewayClassStatus({ ...options, sources }),

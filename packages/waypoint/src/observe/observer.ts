@@ -90,7 +90,7 @@ export class TelemetryCache {
 const maxObservers = 256;
 const noMesh = {
   providers: [],
-  defaultProviders: { metrics: [], accessLogging: [], tracing: [] },
+  defaultProviders: { metrics: ['prometheus'], accessLogging: ['envoy'], tracing: [] },
   traceSamplingPercent: 0,
   rootNamespace: '',
 };

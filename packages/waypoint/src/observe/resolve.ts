@@ -116,7 +116,7 @@ function resolveMetrics(
   providers: Providers,
 ): ResolvedTelemetry['metrics'] {
   const defaults = mesh.defaultProviders.metrics;
-  const first = defaults.length === 0 ? ['prometheus'] : known(defaults, providers, 'prometheus');
+  const first = known(defaults, providers, 'prometheus');
   const rules = layers.flatMap(({ metrics }) => metrics);
   let current = first;
   const named = rules.map((rule) => {
@@ -149,7 +149,7 @@ function resolveLogs(
   providers: Providers,
 ): ResolvedTelemetry['logs'] {
   const defaults = mesh.defaultProviders.accessLogging;
-  const first = defaults.length === 0 ? ['envoy'] : known(defaults, providers, 'access-log');
+  const first = known(defaults, providers, 'access-log');
   const logs = new Map<string, string | undefined>(first.map((name) => [name, undefined]));
   let current = first;
   for (const { accessLogs } of layers) {

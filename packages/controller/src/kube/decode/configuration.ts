@@ -25,6 +25,8 @@ import type { RequestAuthenticationSpec } from '../../resources/request-authenti
 import { requestAuthenticationResource } from '../../resources/request-authentication.ts';
 import type { ServiceEntrySpec, WorkloadEntrySpec } from '../../resources/service-entry.ts';
 import { serviceEntryResource, workloadEntryResource } from '../../resources/service-entry.ts';
+import type { TelemetrySpec } from '../../resources/telemetry.ts';
+import { telemetryResource } from '../../resources/telemetry.ts';
 import type { VirtualServiceSpec } from '../../resources/virtual-service.ts';
 import { virtualServiceResource } from '../../resources/virtual-service.ts';
 import type { Decode } from '../cache.ts';
@@ -47,6 +49,7 @@ export interface ConfigurationRecord<S> {
 export type VirtualServiceRecord = ConfigurationRecord<VirtualServiceSpec>;
 export type DestinationRuleRecord = ConfigurationRecord<DestinationRuleSpec>;
 export type RequestAuthenticationRecord = ConfigurationRecord<RequestAuthenticationSpec>;
+export type TelemetryRecord = ConfigurationRecord<TelemetrySpec>;
 export type GatewayRecord = ConfigurationRecord<GatewaySpec>;
 
 export type ServiceEntryRecord = ConfigurationRecord<ServiceEntrySpec>;
@@ -60,6 +63,7 @@ export const decodeDestinationRule: Decode<DestinationRuleRecord> =
 export const decodeRequestAuthentication: Decode<RequestAuthenticationRecord> = decoder(
   requestAuthenticationResource,
 );
+export const decodeTelemetry: Decode<TelemetryRecord> = decoder(telemetryResource);
 export const decodeGateway: Decode<GatewayRecord> = decoder(gatewayResource);
 export type GatewayClassRecord = ConfigurationRecord<GatewayClassSpec>;
 export const decodeGatewayClass: Decode<GatewayClassRecord> = decoder(gatewayClassResource);
