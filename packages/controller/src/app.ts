@@ -1,6 +1,7 @@
 import type { AddressInfo } from 'node:net';
 
-import { resourceTypes } from '@ambit/api';
+import type { Upsert } from '@ambit/api';
+import { redactedCredential, resourceTypes } from '@ambit/api';
 import { createMetrics } from '@ambit/core';
 
 import type { Admin } from './admin.ts';
@@ -18,6 +19,7 @@ import { servingNames, startServingKeeper } from './ca/serving.ts';
 import type { ReadableCollection } from './collections/collection.ts';
 import type { MeshCollections } from './collections/mesh.ts';
 import type { MeshBasics, Sources } from './collections/sources.ts';
+import { secretsOf } from './collections/credentials.ts';
 import { createMeshCollections } from './collections/mesh.ts';
 import type { ControllerConfig } from './config.ts';
 import type { Deployer } from './deploy/deployer.ts';
@@ -27,6 +29,8 @@ import type { KubeClient } from './kube/client.ts';
 import { createKubeClient, loadKubeConfig } from './kube/client.ts';
 import type { Problem } from './kube/decode/fields.ts';
 import type { ReflectorTimings } from './kube/reflector.ts';
+import type { SecretWatches } from './kube/secret-watches.ts';
+import { startSecretWatches } from './kube/secret-watches.ts';
 import type { Watches } from './kube/watches.ts';
 import { startWatches } from './kube/watches.ts';
 import type { Log } from './log.ts';
@@ -81,7 +85,10 @@ export async function startController(
     });
     const listener = await startControlPort(config, core, serving);
     core.closers.push(() => listener.close());
-    const whenSynced = core.watches.whenSynced.then(() => {
+    const whenSynced = core.watches.whenSynced.then(async () => {
+      // A proxy that holds a credential must not be told that it is gone only because it was not read yet.
+      core.collections.flush();
+      await core.secrets.settled();
       core.hub.synced();
       const resources = Object.fromEntries(figuresOf(core).resources);
       deps.log.info({ resources }, 'all sources are known');
@@ -105,6 +112,7 @@ interface Core {
   readonly state: SnapshotState;
   readonly keeper: AuthorityKeeper;
   readonly watches: Watches;
+  readonly secrets: SecretWatches;
   readonly hub: Hub;
   readonly publisher: Publisher;
   readonly statuses: StatusWriter;
@@ -169,7 +177,8 @@ function startCore(config: ControllerConfig, deps: ControllerDeps): Core {
       hub.changed();
     },
   });
-  const watches = startWatches({ ...common, sources, onChange: () => hub.changed() });
+  const onChange = (): void => hub.changed();
+  const watches = startWatches({ ...common, sources, onChange });
   return {
     log,
     nowMs,
@@ -178,6 +187,7 @@ function startCore(config: ControllerConfig, deps: ControllerDeps): Core {
     state,
     keeper,
     watches,
+    secrets: watchSecrets(collections, { ...common, onChange }),
     hub,
     publisher,
     statuses: startStatusWriter({ client, collections, nowMs, log }),
@@ -198,6 +208,21 @@ function startCore(config: ControllerConfig, deps: ControllerDeps): Core {
 
 function timingsOf({ timings }: ControllerDeps): Pick<ControllerDeps, 'timings'> {
   return timings === undefined ? {} : { timings };
+}
+
+function watchSecrets(
+  { l7, sources }: MeshCollections,
+  options: Pick<
+    Parameters<typeof startSecretWatches>[0],
+    'client' | 'log' | 'timings' | 'onChange'
+  >,
+): SecretWatches {
+  return startSecretWatches({
+    ...options,
+    users: l7.destinationRules,
+    namesOf: secretsOf,
+    into: sources.secrets,
+  });
 }
 
 function startControlPort(
@@ -241,7 +266,13 @@ function startOwnPort(config: ControllerConfig, core: Core): Promise<Admin> {
 }
 
 function allResources(state: SnapshotState): unknown {
-  return Object.fromEntries(resourceTypes.map((type) => [type, [...state.all(type).values()]]));
+  const shown = (upsert: Upsert): Upsert =>
+    upsert.type === 'credential'
+      ? { ...upsert, resource: redactedCredential(upsert.resource) }
+      : upsert;
+  return Object.fromEntries(
+    resourceTypes.map((type) => [type, [...state.all(type).values()].map(shown)]),
+  );
 }
 
 function problemsOf({ collections, watches }: Core): unknown {
@@ -304,7 +335,12 @@ async function closeAll(core: Core): Promise<void> {
   core.hub.close();
   for (const close of [...core.closers].reverse()) await close();
   core.closers.length = 0;
-  await Promise.all([core.watches.close(), core.keeper.close(), core.publisher.close()]);
+  await Promise.all([
+    core.watches.close(),
+    core.secrets.close(),
+    core.keeper.close(),
+    core.publisher.close(),
+  ]);
   await Promise.all([
     core.statuses.close(),
     core.deployer.close(),

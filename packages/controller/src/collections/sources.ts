@@ -20,6 +20,7 @@ import type { NamespaceRecord } from '../kube/decode/namespace.ts';
 import type { NodeRecord } from '../kube/decode/node.ts';
 import type { PodRecord } from '../kube/decode/pod.ts';
 import type { PeerAuthenticationRecord, PolicyRecord } from '../kube/decode/policy.ts';
+import type { SecretRecord } from '../kube/decode/secret.ts';
 import type { ServiceRecord } from '../kube/decode/service.ts';
 import type { MeshConfig } from '../translate/mesh-config.ts';
 import { isForNamespace } from '../translate/telemetry.ts';
@@ -48,6 +49,8 @@ export interface Sources {
   readonly tlsRoutes: Collection<TlsRouteRecord>;
   readonly referenceGrants: Collection<ReferenceGrantRecord>;
   readonly telemetries: Collection<TelemetryRecord>;
+  /** Those that rules name, and no others. */
+  readonly secrets: Collection<SecretRecord>;
   /** One entry at most: the ConfigMap of the root namespace. */
   readonly meshConfig: Collection<MeshConfig>;
   /** One entry, `default`. */
@@ -91,6 +94,7 @@ export function createSources(): Sources {
     telemetries: new Collection<TelemetryRecord>('telemetries', {
       wide: (record) => (isForNamespace(record) ? [record.meta.namespace] : []),
     }),
+    secrets: new Collection('secrets'),
     meshConfig: new Collection('mesh-config'),
     settings: new Collection('settings'),
   };

@@ -19,6 +19,7 @@ import type { NamespaceRecord } from '../kube/decode/namespace.ts';
 import type { PodRecord } from '../kube/decode/pod.ts';
 import type { ServiceRecord } from '../kube/decode/service.ts';
 import type { CompiledDestinationRule } from '../translate/destination-rule.ts';
+import { credentialUses } from '../translate/credential.ts';
 import { compileDestinationRule } from '../translate/destination-rule.ts';
 import type { HostResolver } from '../translate/istio-host.ts';
 import { hostnameOf, serviceOfHost } from '../translate/istio-host.ts';
@@ -35,6 +36,7 @@ import type { Binding, BindingWorld, CompiledWaypoint } from '../translate/waypo
 import { bindingOf, compileWaypoint } from '../translate/waypoint.ts';
 import type { ClusterFacts } from '../translate/workload.ts';
 import type { Collection } from './collection.ts';
+import { credentialStages } from './credentials.ts';
 import type { Derived, Graph, Reader } from './derived.ts';
 import type { GatewayRoutes } from './gateway-routes.ts';
 import { attachedTo, gatewayRouteStages, routeName } from './gateway-routes.ts';
@@ -96,7 +98,7 @@ export function waypointStages(parts: Parts): WaypointCollections {
       bindingOf({ meta, what }, worldOf(read, base, parts.cluster, meta.namespace)),
     withoutWaypoint,
   });
-  const routing = routingStages(parts, entries);
+  const routing = routingStages(parts, entries, bindings);
   return {
     ...base,
     bindings,
@@ -283,7 +285,7 @@ function isEnforced({ policy }: CompiledPolicy): boolean {
   return policy !== undefined && !policy.dryRun && policy.action !== 'AUDIT';
 }
 
-function routingStages(parts: Parts, entries: EntryCollections) {
+function routingStages(parts: Parts, entries: EntryCollections, bindings: Collection<Binding>) {
   const { graph, sources, cluster, noted } = parts;
   const gatewayRoutes = gatewayRouteStages({ graph, sources, cluster, noted, entries });
   const hostResolver = resolverOf(parts, entries);
@@ -292,7 +294,10 @@ function routingStages(parts: Parts, entries: EntryCollections) {
     graph.derive<DestinationRuleRecord, CompiledDestinationRule>({
       name: 'destination-rules',
       primary: sources.destinationRules,
-      indexes: { service: ({ service }) => (service === undefined ? [] : [service]) },
+      indexes: {
+        service: ({ service }) => (service === undefined ? [] : [service]),
+        credential: (rule) => credentialUses(rule).map(({ name }) => name),
+      },
       derive: (record, key, read) =>
         only(key, compileDestinationRule(record, cluster.clusterDomain, hostResolver(read))),
       equal: isDeepStrictEqual,
@@ -305,11 +310,13 @@ function routingStages(parts: Parts, entries: EntryCollections) {
     return own.length > 0 ? own : all.filter((rule) => rule.namespace === cluster.rootNamespace);
   };
   const virtualServices = virtualServiceStage(parts, { rulesOf, gatewayRoutes, entries });
+  const credentials = credentialStages({ ...parts, rules: destinationRules, bindings });
   const outputs = [
     ...routeOutputs(parts, { virtualServices, gatewayRoutes, entries }),
     ...clusterOutputs(parts, rulesOf, entries),
+    credentials.output,
   ];
-  return { destinationRules, virtualServices, gatewayRoutes, outputs };
+  return { destinationRules: credentials.rules, virtualServices, gatewayRoutes, outputs };
 }
 
 interface VirtualServiceParts {

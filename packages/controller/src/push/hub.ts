@@ -9,6 +9,7 @@ import { createDebounce } from './debounce.ts';
 import { decodeProxyFrame } from './frames.ts';
 import { Session } from './session.ts';
 import type { SnapshotState } from './state.ts';
+import { visibleTo } from './visible.ts';
 
 /** One proxy's connection, whatever carries it. */
 export interface Channel {
@@ -149,7 +150,8 @@ function newSession(arrival: Arrival, options: HubOptions): Session {
         );
       },
     },
-    options.state,
+    // Its token says of which namespace it is; what it says itself does not count.
+    visibleTo(options.state, arrival.proxy.caller.namespace),
   );
 }
 

@@ -131,10 +131,6 @@ export type SettingsSpec = Pick<
 >;
 
 const refusedSettings: readonly (readonly [string, string])[] = [
-  [
-    'tls.credentialName',
-    'Secrets are not read yet and requests are answered 503; use files of the waypoint',
-  ],
   ['outlierDetection.consecutiveErrors', 'is deprecated; use consecutive5xxErrors'],
 ];
 
