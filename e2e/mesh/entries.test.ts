@@ -1,13 +1,16 @@
-import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from '@jest/globals';
 import type { Asked, MeshSandbox } from '../support/sandbox.ts';
 import { startMeshSandbox, until } from '../support/sandbox.ts';
 
 /** ServiceEntries, WorkloadEntries, and what the status tells of bindings, in a whole cluster. */
 let mesh: MeshSandbox;
-const host = 'api.example.com';
-const address = '192.0.2.10';
-const url = `http://${host}/`;
-const resolved = ['--resolve', `${host}:80:${address}`];
+let number = 0;
+// Of its own for each test, so that none sees what another has left.
+let host: string;
+let address: string;
+let url: string;
+let resolved: readonly string[];
+let entryPath: string;
 const waypointPod = { 'gateway.networking.k8s.io/gateway-name': 'waypoint' };
 
 beforeAll(async () => {
@@ -17,6 +20,15 @@ beforeAll(async () => {
   const made = await mesh.ctl('waypoint', 'apply', '-n', 'shop', '--wait');
   expect(made.text).toContain('waypoint shop/waypoint serves');
 }, 120_000);
+
+beforeEach(() => {
+  number += 1;
+  host = `api-${number}.example.com`;
+  address = `192.0.2.${number}`;
+  url = `http://${host}/`;
+  resolved = ['--resolve', `${host}:80:${address}`];
+  entryPath = entryPathIn('shop');
+});
 
 afterEach(async () => {
   await mesh.clean();
@@ -36,7 +48,20 @@ function object(kind: string, name: string, spec: object, labels: object = {}, n
 function entry(spec: object, labels: object = {}, namespace = 'shop') {
   const ports = [{ number: 80, name: 'http', protocol: 'HTTP', targetPort: 8080 }];
   const whole = { hosts: [host], addresses: [address], ports, ...spec };
-  return object('ServiceEntry', 'api', whole, labels, namespace);
+  return object('ServiceEntry', `api-${number}`, whole, labels, namespace);
+}
+
+function gateway(listener: object, more: object = {}) {
+  return {
+    apiVersion: 'gateway.networking.k8s.io/v1',
+    kind: 'Gateway',
+    metadata: { name: 'waypoint', namespace: 'shop' },
+    spec: {
+      gatewayClassName: 'istio-waypoint',
+      listeners: [{ name: 'mesh', port: 15008, protocol: 'HBONE', ...listener }],
+      ...more,
+    },
+  };
 }
 
 async function becomes(holds: (answer: Asked) => boolean): Promise<Asked> {
@@ -77,7 +102,9 @@ async function condition(path: string, type: string, status: string): Promise<st
   });
 }
 
-const entryPath = '/apis/networking.istio.io/v1/namespaces/shop/serviceentries/api';
+function entryPathIn(namespace: string): string {
+  return `/apis/networking.istio.io/v1/namespaces/${namespace}/serviceentries/api-${number}`;
+}
 
 test('TestServiceEntryInlinedWorkloadEntry: an address leads to an endpoint, and through the waypoint', async () => {
   const { ip } = await mesh.pod('shop', { app: 'reviews', version: 'v2' });
@@ -125,12 +152,16 @@ test('TestWaypointDNS: a name is resolved by the waypoint', async () => {
 test('TestCrossNamespaceWaypoint: a ServiceEntry and a waypoint of another namespace', async () => {
   const { ip } = await mesh.pod('shop', { app: 'reviews', version: 'v1' });
   const labels = { ...bound, 'istio.io/use-waypoint-namespace': 'shop' };
-  const path = '/apis/networking.istio.io/v1/namespaces/clients/serviceentries/api';
+  const path = entryPathIn('clients');
   await mesh.apply(
     entry({ resolution: 'STATIC', endpoints: [{ address: ip }] }, labels, 'clients'),
   );
   expect(await condition(path, 'istio.io/WaypointBound', 'False')).toContain('NotAllowed');
   expect((await mesh.ask(url, ['-m', '3', ...resolved]))[0]?.status ?? 0).toBe(0);
+  await mesh.sandbox.tour.apply(gateway({ allowedRoutes: { namespaces: { from: 'All' } } }));
+  await condition(path, 'istio.io/WaypointBound', 'True');
+  await becomes(through(await waypointIps()));
+  await mesh.sandbox.tour.apply(gateway({ allowedRoutes: { namespaces: { from: 'Same' } } }));
 });
 
 test('TestServiceEntryVisibility: what another namespace has is not taken from its clients', async () => {
@@ -181,7 +212,7 @@ test('TestWaypointStatus: GatewayClass, Gateway, Service and ServiceEntry', asyn
   );
   const status = await mesh.ctl('waypoint', 'status', '-n', 'shop');
   expect(status.text).toMatch(/Service +shop\/status +True +True/);
-  expect(status.text).toMatch(/ServiceEntry +shop\/api +True/);
+  expect(status.text).toMatch(/ServiceEntry +shop\/api-\d+ +True/);
 });
 
 test('TestOtherRevisionIgnored: a Gateway of another revision is left alone', async () => {
@@ -198,16 +229,26 @@ test('TestOtherRevisionIgnored: a Gateway of another revision is left alone', as
 });
 
 test('TestWaypoint: a waypoint for workloads is on the way to a pod', async () => {
-  const args = ['-n', 'clients', '--name', 'direct', '--for', 'workload'];
+  const args = ['-n', 'shop', '--name', 'direct', '--for', 'workload'];
   expect((await mesh.ctl('waypoint', 'apply', ...args, '--wait')).status).toBe(0);
-  const { ips } = await mesh.pod('clients', {
-    'gateway.networking.k8s.io/gateway-name': 'direct',
+  const { ips } = await mesh.pod('shop', { 'gateway.networking.k8s.io/gateway-name': 'direct' });
+  const { ip } = await mesh.pod('shop', { app: 'reviews', version: 'v1' });
+  await mesh.sandbox.tour.label('shop', 'istio.io/use-waypoint', 'direct');
+  await until(async () => {
+    const [answer] = await mesh.ask(`http://${ip}:8080/`);
+    return (answer !== undefined && through(ips)(answer)) || undefined;
   });
-  expect(ips.length).toBeGreaterThan(0);
+  const status = await mesh.ctl('waypoint', 'status', '-n', 'shop', '--name', 'direct');
+  expect(status.text).toMatch(/Pod +shop\/reviews/);
   expect((await mesh.ctl('waypoint', 'list', '-A')).text).toMatch(
-    /clients +direct +default +workload +True/,
+    /shop +direct +default +workload +True/,
   );
-  expect((await mesh.ctl('waypoint', 'delete', 'direct', '-n', 'clients')).status).toBe(0);
+  await mesh.sandbox.tour.label('shop', 'istio.io/use-waypoint', null);
+  await until(async () => {
+    const [answer] = await mesh.ask(`http://${ip}:8080/`);
+    return (answer?.status === 200 && !through(ips)(answer)) || undefined;
+  });
+  expect((await mesh.ctl('waypoint', 'delete', 'direct', '-n', 'shop')).status).toBe(0);
 });
 
 test('TestWaypointChanges: a new template rolls out and no request is lost', async () => {
@@ -221,16 +262,9 @@ test('TestWaypointChanges: a new template rolls out and no request is lost', asy
     '-c',
     `for i in $(seq 1 400); do curl -s -m 5 -o /dev/null -w '%{http_code}\\n' ${resolved.join(' ')} ${url}; done | sort | uniq -c`,
   ]);
-  await mesh.sandbox.tour.apply({
-    apiVersion: 'gateway.networking.k8s.io/v1',
-    kind: 'Gateway',
-    metadata: { name: 'waypoint', namespace: 'shop' },
-    spec: {
-      gatewayClassName: 'istio-waypoint',
-      listeners: [{ name: 'mesh', port: 15008, protocol: 'HBONE' }],
-      infrastructure: { annotations: { 'example.com/version': '2' } },
-    },
-  });
+  await mesh.sandbox.tour.apply(
+    gateway({}, { infrastructure: { annotations: { 'example.com/version': '2' } } }),
+  );
   await until(async () => {
     const pods = await mesh.sandbox.tour.pods('shop');
     const ours = pods.filter(

@@ -104,7 +104,7 @@ class Cluster {
     const resolved = this.mesh.l7.entries.resolved.get(key);
     return resolved === undefined
       ? ''
-      : entryConditions(resolved)
+      : entryConditions(resolved, this.mesh.l7.entryRequirements.get(key))
           .map(({ type, status, message }) => `${type}=${status}: ${message}`)
           .join('\n');
   }
@@ -412,6 +412,7 @@ describe('resources that name a host of a ServiceEntry', () => {
       decoded(decodeAuthorizationPolicy, { metadata: { name: 'p', namespace: 'shop' }, spec }),
     );
     expect(all.workloads()[0]?.waypointRequiredBy).toBe('AuthorizationPolicy shop/p');
+    expect(all.told('shop/api')).toContain('ambit.dev/WaypointRequired=True: because of');
   });
 });
 

@@ -27,6 +27,7 @@ import type { CompiledPolicy } from '../translate/policy.ts';
 import { regexProblem } from '../translate/regex.ts';
 import type { CompiledRequestAuthentication } from '../translate/request-authentication.ts';
 import { compileRequestAuthentication } from '../translate/request-authentication.ts';
+import type { ResolvedEntry } from '../translate/entry-claims.ts';
 import { isOwn } from '../translate/route-table.ts';
 import { targetName } from '../translate/targets.ts';
 import type { CompiledTelemetry } from '../translate/telemetry.ts';
@@ -55,6 +56,7 @@ export interface WaypointCollections {
   readonly bindings: Collection<Binding>;
   /** By `namespace/name` of a Service: the policy for which its workloads refuse what comes past its waypoint. */
   readonly requirements: Collection<string>;
+  readonly entryRequirements: Collection<string>;
   readonly authentications: Collection<CompiledRequestAuthentication>;
   readonly telemetries: Collection<CompiledTelemetry>;
   readonly virtualServices: Collection<CompiledVirtualService>;
@@ -103,6 +105,7 @@ export function waypointStages(parts: Parts): WaypointCollections {
     ...base,
     bindings,
     requirements,
+    entryRequirements: entryRequirementStage(parts, base, entries),
     entries,
     ...routing,
     telemetries: telemetry.telemetries,
@@ -266,6 +269,27 @@ function requirementStage(
         const service = serviceKey(meta.namespace, hostnameOf(meta, cluster.clusterDomain));
         const requiring = { policies, authentications: base.authentications };
         return only(key, requirement(read, requiring, targetsOf(gateway, service)));
+      },
+      equal: Object.is,
+    }),
+  );
+}
+
+/** The same by `namespace/name` of a ServiceEntry. */
+function entryRequirementStage(
+  { graph, policies, noted }: Parts,
+  { authentications }: Base,
+  { resolved }: EntryCollections,
+): Collection<string> {
+  return noted(
+    'entry-requirements',
+    graph.derive<ResolvedEntry, string>({
+      name: 'entry-requirements',
+      primary: resolved,
+      derive: ({ binding }, key, read) => {
+        const gateway = binding.kind === 'none' ? undefined : binding.gateway;
+        const targets = targetsOf(gateway, undefined, key);
+        return only(key, requirement(read, { policies, authentications }, targets));
       },
       equal: Object.is,
     }),

@@ -6,7 +6,7 @@ import type { Log } from '../log.ts';
 import type { ResourceDefinition } from '../resources/crd.ts';
 import { serviceEntryResource, workloadEntryResource } from '../resources/service-entry.ts';
 import type { EntryNote, ResolvedEntry } from '../translate/entry-claims.ts';
-import { boundConditions, hasCondition } from './bound.ts';
+import { boundConditions, hasCondition, requiredConditions } from './bound.ts';
 import type { Wanted } from './conditions.ts';
 import { setConditions } from './conditions.ts';
 import { patchStatus } from './patch.ts';
@@ -26,13 +26,19 @@ interface Subject {
 
 /** Tells on ServiceEntries and WorkloadEntries what became of them, and to which waypoint they are bound. */
 export function startEntryStatus(options: EntryStatusOptions): { close(): Promise<void> } {
-  const { entries } = options.collections.l7;
+  const { l7 } = options.collections;
+  const { entries } = l7;
   const writers = [
-    follow(options, serviceEntryResource, entries.resolved, (key) => {
+    follow(options, serviceEntryResource, [entries.resolved, l7.entryRequirements], (key) => {
       const resolved = entries.resolved.get(key);
-      return resolved && { ...resolved.entry, wanted: entryConditions(resolved) };
+      return (
+        resolved && {
+          ...resolved.entry,
+          wanted: entryConditions(resolved, l7.entryRequirements.get(key)),
+        }
+      );
     }),
-    follow(options, workloadEntryResource, entries.workloadEntries, (key) => {
+    follow(options, workloadEntryResource, [entries.workloadEntries], (key) => {
       const entry = entries.workloadEntries.get(key);
       if (entry === undefined) return undefined;
       const { binding, meta, status } = entry;
@@ -53,7 +59,7 @@ export function startEntryStatus(options: EntryStatusOptions): { close(): Promis
 function follow(
   { client, collections, nowMs, log }: EntryStatusOptions,
   resource: ResourceDefinition,
-  compiled: { onChange(listener: (key: string) => void): void },
+  compiled: readonly { onChange(listener: (key: string) => void): void }[],
   subjectOf: (key: string) => Subject | undefined,
 ): { close(): Promise<void> } {
   const { group, plural, kind, versions } = resource;
@@ -73,12 +79,15 @@ function follow(
     onError: (key, error) =>
       log.warn({ err: error, object: `${kind} ${key}` }, 'status not written'),
   });
-  compiled.onChange((key) => reconciler.enqueue(key));
+  for (const one of compiled) one.onChange((key) => reconciler.enqueue(key));
   return reconciler;
 }
 
 /** Pure: what is to be said of a ServiceEntry. */
-export function entryConditions({ entry, binding, notes }: ResolvedEntry): readonly Wanted[] {
+export function entryConditions(
+  { entry, binding, notes }: ResolvedEntry,
+  requiredBy?: string,
+): readonly Wanted[] {
   const problems: readonly Pick<Problem, 'field' | 'message'>[] = entry.problems;
   const conflicts = notes.filter(({ reason }) => reason === 'Conflict');
   const missed = notes.filter(({ reason }) => reason === 'NotCaptured');
@@ -87,6 +96,7 @@ export function entryConditions({ entry, binding, notes }: ResolvedEntry): reado
     ...limited('ambit.dev/Conflicted', 'Conflict', conflicts, entry.status),
     ...limited('ambit.dev/NotCaptured', 'NotCaptured', missed, entry.status),
     ...boundConditions(binding, entry.status),
+    ...requiredConditions(requiredBy, entry.status),
   ];
 }
 
