@@ -28,6 +28,7 @@ import { createOpenStream } from './forward/open.ts';
 import { retireWithCredentials } from './forward/retire.ts';
 import { TlsContexts } from './forward/tls-context.ts';
 import { createProbe } from './forward/probe.ts';
+import type { Http1Limits } from './http1/limits.ts';
 import { defaultHttp1Limits } from './http1/limits.ts';
 import { Bindings } from './inbound/bindings.ts';
 import { WaypointDrain } from './inbound/drain.ts';
@@ -48,6 +49,7 @@ export interface WaypointDeps {
   readonly metrics?: Metrics;
   readonly quit?: () => void;
   readonly random?: () => number;
+  readonly limits?: Http1Limits;
 }
 
 export interface Waypoint {
@@ -66,7 +68,7 @@ const noAddress = '0.0.0.0' as IpAddress;
 // eslint-disable-next-line max-lines-per-function -- wiring: each part once, in the order in which it must start
 export async function startWaypoint(config: WaypointConfig, deps: WaypointDeps): Promise<Waypoint> {
   await warmThreadpool();
-  const { logger } = deps;
+  const { logger, limits = defaultHttp1Limits } = deps;
   const identity = ownIdentity(config);
   const { state, updater } = createMeshState();
   const readiness = createReadiness(() => logger.info('ready'));
@@ -142,9 +144,9 @@ export async function startWaypoint(config: WaypointConfig, deps: WaypointDeps):
     state,
     own: () => state.workload(uid),
     addressesOf: (hostname) => names.addressesOf(hostname),
-    pool: (cluster) => new ConnectionPool(cluster, open, defaultHttp1Limits),
+    pool: (cluster) => new ConnectionPool(cluster, open, limits),
     observer: createClusterObserver(registry, logger.child({ scope: 'clusters' })),
-    probe: createProbe({ open, limits: defaultHttp1Limits, identity }),
+    probe: createProbe({ open, limits, identity }),
     random: deps.random ?? Math.random,
   });
   retireWithCredentials(state, clusters);
@@ -192,7 +194,7 @@ export async function startWaypoint(config: WaypointConfig, deps: WaypointDeps):
         mesh === undefined ? [config.trustDomain] : [mesh.trustDomain, ...mesh.trustDomainAliases],
       );
     },
-    onTunnel: (request) => void serveTunnel(context, request, defaultHttp1Limits, drain),
+    onTunnel: (request) => void serveTunnel(context, request, limits, drain),
     onRejected: (code, message) => {
       metrics.rejected(code);
       logger.warn({ code, error: message }, 'peer turned away');

@@ -26,6 +26,7 @@ import {
   upserts,
 } from '@ambit/testkit';
 import type { WaypointConfig } from '../src/config.ts';
+import type { Http1Limits } from '../src/http1/limits.ts';
 import type { Waypoint } from '../src/index.ts';
 import { startWaypoint } from '../src/index.ts';
 
@@ -156,7 +157,7 @@ export function endpointOf(
 
 export async function startWorld(
   nouns: Nouns,
-  config: Partial<WaypointConfig> = {},
+  { limits, ...config }: Partial<WaypointConfig> & { readonly limits?: Http1Limits } = {},
 ): Promise<WaypointWorld> {
   const ca = await makeTestCa();
   const controller = await startFakeController({ ca });
@@ -237,6 +238,7 @@ export async function startWorld(
       }),
       access: { write: (lines) => access.push(...lines.trimEnd().split('\n')) },
       metrics,
+      ...(limits === undefined ? {} : { limits }),
     },
   );
   await controller.settled(1);

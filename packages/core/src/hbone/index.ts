@@ -1,4 +1,5 @@
 export type { Authority, AuthorityRejected } from './authority.ts';
+export { Budget } from './budget.ts';
 export { formatAuthority, parseAuthority } from './authority.ts';
 export type { ConnectSessionOptions, Tunnel, TunnelOptions } from './client.ts';
 export { ClientSession, TunnelRefused, connectSession } from './client.ts';

@@ -42,6 +42,8 @@ export class MessageParser {
   #extensions = 0;
   #trailers = '';
   #pushing = false;
+  /** Chunks that came together: a million tiny ones are handed on as a few. */
+  #gathered: Buffer[] = [];
   /** While a message ends: bytes that came with it and belong to what follows. */
   #behind = 0;
 
@@ -99,6 +101,7 @@ export class MessageParser {
       if (bytes.length === 0 && this.#state !== 'chunk-data' && this.#state !== 'length') break;
       if (bytes.length === 0) break;
     }
+    this.#handOn();
     this.#pushing = false;
     if (this.#isStopped()) return;
     this.#rest = bytes;
@@ -201,7 +204,8 @@ export class MessageParser {
     const chunked = this.#state === 'chunk-data';
     this.#behind = bytes.length - part.length;
     if (done && chunked) this.#state = 'chunk-end';
-    this.#events.data(part);
+    if (chunked) this.#gathered.push(part);
+    else this.#events.data(part);
     if (done && !chunked && !this.#isStopped()) this.#finish(undefined);
     return part.length;
   }
@@ -271,12 +275,24 @@ export class MessageParser {
     return undefined;
   }
 
+  #handOn(): void {
+    const parts = this.#gathered;
+    const [only] = parts;
+    if (only === undefined) return;
+    this.#gathered = [];
+    if (!this.#isStopped()) this.#events.data(parts.length === 1 ? only : Buffer.concat(parts));
+  }
+
   #finish(trailers: HeaderList | undefined): void {
+    this.#handOn();
+    if (this.#isStopped()) return;
     this.#state = 'complete';
     this.#events.end(trailers);
   }
 
   #fail(code: string, message: string, status = 400): void {
+    this.#handOn();
+    if (this.#isStopped()) return;
     this.#state = 'stopped';
     this.#events.failed(new HttpError(code, status, message));
   }

@@ -128,8 +128,17 @@ export class Http1ServerConnection {
       return;
     }
     this.#deadline.set(this.#options.limits.idleTimeoutMs);
-    if (this.#paused) this.resume();
+    const paused = this.#paused;
+    this.#paused = false;
     this.#parser.next();
+    if (!paused || this.#isPaused()) return;
+    // A client that has sent more requests than are held waits until they are answered.
+    if (this.#parser.restBytes > maxPipelinedBytes) this.#paused = true;
+    else this.resume();
+  }
+
+  #isPaused(): boolean {
+    return this.#paused;
   }
 
   /** Ends in order; what the client still sends is thrown away for a moment, so that it can read the answer. */

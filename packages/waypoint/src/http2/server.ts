@@ -12,6 +12,15 @@ import type {
 } from '../http/message.ts';
 import { HttpError } from '../http/message.ts';
 import { fieldsOf, nodeHeaders, trailersOf } from './fields.ts';
+import { FrameMeter } from './meter.ts';
+import { MeteredStream } from './metered.ts';
+
+/** Times of one connection; see `Http1Limits`. */
+export interface Http2Limits {
+  readonly headTimeoutMs: number;
+  readonly idleTimeoutMs: number;
+  readonly stallTimeoutMs: number;
+}
 
 export interface Http2ServerHandlers {
   onRequest(exchange: ServerExchange): void;
@@ -49,11 +58,21 @@ const options = {
 /** Serves HTTP/2 with prior knowledge on a byte stream. */
 export function serveHttp2(
   stream: ByteStream,
+  limits: Http2Limits,
   handlers: Http2ServerHandlers,
   onClosed: (connection: Http2ServerConnection) => void,
 ): Http2ServerConnection {
-  const socket = duplexOf(stream);
+  const meter = new FrameMeter(performance.now());
+  const cut = (code: string, message: string): void => {
+    if (session.destroyed) return;
+    handlers.onMalformed(new HttpError(code, 0, message));
+    session.destroy(undefined, constants.NGHTTP2_ENHANCE_YOUR_CALM);
+    stream.abort(new Error(message));
+  };
+  const flooded = (): void => cut('http2/flood', 'too many frames that carry nothing');
+  const socket = duplexOf(new MeteredStream(stream, meter, flooded));
   const session = performServerHandshake(socket, options);
+  const exchanges = new Set<Exchange>();
   let closed = false;
   let draining = false;
   const connection: Http2ServerConnection = {
@@ -71,14 +90,52 @@ export function serveHttp2(
   };
   socket.on('error', () => undefined);
   session.on('error', () => session.destroy());
+  const watch = watchTimes(limits, meter, exchanges, {
+    slow: () => cut('http2/slow-head', 'a head did not come in time'),
+    idle: () => session.close(),
+  });
   session.on('close', () => {
     closed = true;
+    clearInterval(watch);
     onClosed(connection);
   });
   session.on('stream', (opened, _headers, _flags, raw?: readonly string[]) => {
-    take(opened, raw ?? [], handlers);
+    const exchange = take(opened, raw ?? [], meter, handlers);
+    if (exchange !== undefined) exchanges.add(exchange);
+    opened.on('close', () => {
+      if (exchange !== undefined) exchanges.delete(exchange);
+      if (opened.rstCode === constants.NGHTTP2_NO_ERROR || exchange?.aborted === true) return;
+      if (!meter.reset(performance.now())) flooded();
+    });
   });
   return connection;
+}
+
+/** One timer for each connection: nghttp2 knows no time, and a timer for each stream would be dear. */
+function watchTimes(
+  { headTimeoutMs, idleTimeoutMs, stallTimeoutMs }: Http2Limits,
+  meter: FrameMeter,
+  exchanges: ReadonlySet<Exchange>,
+  on: { readonly slow: () => void; readonly idle: () => void },
+): NodeJS.Timeout {
+  let busyAtMs = performance.now();
+  const timer = setInterval(
+    () => {
+      const nowMs = performance.now();
+      if (
+        meter.unfinishedSinceMs !== undefined &&
+        nowMs - meter.unfinishedSinceMs > headTimeoutMs
+      ) {
+        on.slow();
+        return;
+      }
+      for (const exchange of exchanges) exchange.look(nowMs, stallTimeoutMs);
+      if (exchanges.size > 0) busyAtMs = nowMs;
+      else if (nowMs - busyAtMs > idleTimeoutMs) on.idle();
+    },
+    Math.max(10, headTimeoutMs / 8),
+  );
+  return timer.unref();
 }
 
 const secondGoawayMs = 1_000;
@@ -86,15 +143,19 @@ const secondGoawayMs = 1_000;
 function take(
   stream: ServerHttp2Stream,
   raw: readonly string[],
+  meter: FrameMeter,
   handlers: Http2ServerHandlers,
-): void {
+): Exchange | undefined {
   stream.on('error', () => undefined);
   try {
-    handlers.onRequest(new Exchange(stream, headOf(raw), !stream.endAfterHeaders));
+    const exchange = new Exchange(stream, headOf(raw), !stream.endAfterHeaders, meter);
+    handlers.onRequest(exchange);
+    return exchange;
   } catch (error) {
     if (!(error instanceof HttpError)) throw error;
     handlers.onMalformed(error);
     stream.respond({ ':status': error.status }, { endStream: true });
+    return undefined;
   }
 }
 
@@ -146,20 +207,36 @@ function clientGone({ rstCode }: ServerHttp2Stream): HttpError {
 class Exchange implements ServerExchange {
   readonly request: RequestHead;
   readonly hasBody: boolean;
+  /** The proxy itself has cut it off. */
+  aborted = false;
   readonly #stream: ServerHttp2Stream;
+  readonly #meter: FrameMeter;
   #trailers: HeaderList | undefined;
   #over = false;
   #watcher: (() => void) | undefined;
+  /** Pieces that were moved either way, and what the last look saw of that. */
+  #moved = 0;
+  #seen = -1;
+  #seenAtMs = 0;
 
-  constructor(stream: ServerHttp2Stream, request: RequestHead, hasBody: boolean) {
+  constructor(
+    stream: ServerHttp2Stream,
+    request: RequestHead,
+    hasBody: boolean,
+    meter: FrameMeter,
+  ) {
     this.#stream = stream;
+    this.#meter = meter;
     this.request = request;
     this.hasBody = hasBody;
   }
 
   attach(events: ExchangeEvents, body: BodySink): void {
     const stream = this.#stream;
-    stream.on('drain', () => events.drain());
+    stream.on('drain', () => {
+      this.#moved += 1;
+      events.drain();
+    });
     stream.on('close', () => {
       if (this.#over) return;
       this.#over = true;
@@ -173,7 +250,10 @@ class Exchange implements ServerExchange {
         stream.close(constants.NGHTTP2_PROTOCOL_ERROR);
       }
     });
-    stream.on('data', (chunk: Buffer) => body.data(chunk));
+    stream.on('data', (chunk: Buffer) => {
+      this.#moved += 1;
+      body.data(chunk);
+    });
     stream.on('end', () => body.end(trailers));
     // Only now is the body wanted: whoever was refused never sent it.
     if (this.request.expectContinue && this.hasBody && !stream.destroyed) {
@@ -189,6 +269,16 @@ class Exchange implements ServerExchange {
     if (this.#watcher !== undefined) this.#stream.off('close', this.#watcher);
     this.#watcher = gone && (() => gone(clientGone(this.#stream)));
     if (this.#watcher !== undefined) this.#stream.once('close', this.#watcher);
+  }
+
+  /** Ends a stream whose client does not read; one on which nobody has anything to say may live. */
+  look(nowMs: number, stallTimeoutMs: number): void {
+    if (this.#moved !== this.#seen || this.#stream.writableLength === 0) {
+      this.#seen = this.#moved;
+      this.#seenAtMs = nowMs;
+    } else if (nowMs - this.#seenAtMs > stallTimeoutMs) {
+      this.#stream.close(constants.NGHTTP2_CANCEL);
+    }
   }
 
   pauseBody(): void {
@@ -207,6 +297,7 @@ class Exchange implements ServerExchange {
   respond({ status, headers }: ResponseHead, hasBody: boolean): void {
     const stream = this.#stream;
     if (stream.headersSent || stream.destroyed) return;
+    this.#moved += 1;
     if (!hasBody) this.#over = true;
     stream.respond(
       { ':status': status, ...nodeHeaders(headers) },
@@ -224,12 +315,15 @@ class Exchange implements ServerExchange {
 
   /** Whatever the client still sends of a body is of no use to anybody, and the stream would stay open for it. */
   #answered(): void {
+    this.#meter.answered();
     if (!this.hasBody || this.#stream.readableEnded) return;
     // Not before the answer itself has left: for Node a reset comes first.
     setImmediate(() => this.#stream.close(constants.NGHTTP2_NO_ERROR));
   }
 
   write(chunk: Buffer): boolean {
+    this.#moved += 1;
+    this.#meter.wrote();
     return this.#stream.destroyed || this.#stream.write(chunk);
   }
 
@@ -247,6 +341,7 @@ class Exchange implements ServerExchange {
   abort(): void {
     if (this.#over) return;
     this.#over = true;
+    this.aborted = true;
     this.#stream.close(constants.NGHTTP2_INTERNAL_ERROR);
   }
 }

@@ -154,6 +154,7 @@ function serve(
     case 'http2': {
       const connection = serveHttp2(
         stream,
+        limits,
         {
           onRequest: (exchange) => serveRequest(context, downstream, exchange),
           onMalformed: (error) => context.metrics.rejected(error.code),

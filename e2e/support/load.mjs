@@ -1,0 +1,55 @@
+// Asks a server without pause until a file is there, and prints what became of each request.
+//   node load.mjs URL STOP-FILE SECONDS
+import { existsSync } from 'node:fs';
+import { Agent, request } from 'node:http';
+
+const [url, stopFile, seconds] = process.argv.slice(2);
+const began = Date.now();
+const totals = { ok: 0, failed: 0, longestMs: 0, errors: [] };
+const over = () => existsSync(stopFile) || Date.now() - began > Number(seconds) * 1000;
+const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
+function ask(agent, method) {
+  return new Promise((resolve, reject) => {
+    const call = request(url, { agent, method, timeout: 20_000 }, (response) => {
+      response.on('data', () => {});
+      response.on('error', reject);
+      response.on('end', () =>
+        response.statusCode === 200
+          ? resolve()
+          : reject(new Error(`status ${response.statusCode}`)),
+      );
+    });
+    call.on('timeout', () => call.destroy(new Error('timeout')));
+    call.on('error', reject);
+    call.end();
+  });
+}
+
+/** One line of requests, each after the last; `POST`, so that nobody in between repeats one. */
+async function line(name, agent, pauseMs) {
+  while (!over()) {
+    const sentAt = Date.now();
+    try {
+      await ask(agent, 'POST');
+      totals.ok += 1;
+    } catch (error) {
+      totals.failed += 1;
+      if (totals.errors.length < 20)
+        totals.errors.push(`${name} at ${Date.now() - began} ms: ${error.message}`);
+    }
+    totals.longestMs = Math.max(totals.longestMs, Date.now() - sentAt);
+    await sleep(pauseMs);
+  }
+}
+
+const kept = () => new Agent({ keepAlive: true, maxSockets: 1 });
+const lines = [
+  ...[5, 10, 20, 20].map((pauseMs) => line('kept', kept(), pauseMs)),
+  // Idle for most of the time.
+  ...[400, 900, 1500, 2500].map((pauseMs) => line('rare', kept(), pauseMs)),
+  ...[20, 40].map((pauseMs) => line('new', new Agent({ keepAlive: false }), pauseMs)),
+];
+await Promise.all(lines);
+console.log(JSON.stringify(totals));
+process.exit(0);
