@@ -18,6 +18,7 @@ export interface MeshSandbox {
   apply(...objects: object[]): Promise<void>;
   /** An object of the API by its path. */
   get(path: string): Promise<unknown>;
+  remove(object: object): Promise<void>;
   /** Takes away everything that was applied since the last call. */
   clean(): Promise<void>;
   close(): Promise<void>;
@@ -87,6 +88,10 @@ export async function startMeshSandbox(): Promise<MeshSandbox> {
       }
     },
     get: (path) => client.request({ path }),
+    async remove(object) {
+      applied.splice(applied.indexOf(object), 1);
+      await tour.remove(object);
+    },
     async clean() {
       for (const object of applied.splice(0).reverse()) {
         if (await tour.exists(object)) await tour.remove(object);

@@ -29,7 +29,7 @@ describe('a reflector', () => {
   const held = new Map<string, string>();
   const failures: string[] = [];
 
-  const start = (pageSize = 3): void => {
+  const start = (pageSize = 3, [path = pods, ...otherPaths]: readonly string[] = [pods]): void => {
     changes.length = 0;
     held.clear();
     failures.length = 0;
@@ -47,7 +47,8 @@ describe('a reflector', () => {
     });
     reflector = startReflector({
       client,
-      path: pods,
+      path,
+      otherPaths,
       sink: cache,
       timings: fastTimings,
       pageSize,
@@ -96,6 +97,18 @@ describe('a reflector', () => {
     await settled('the events');
     expect(reflector.lists).toBe(1);
     expect(reflector.ageMs()).toBeLessThan(1000);
+  });
+
+  test('of several versions takes the one that the API knows, and stays with it', async () => {
+    const unknown = '/api/v0/pods';
+    fake.intercept = ({ url }) =>
+      url.pathname === unknown ? { status: 404, body: { kind: 'Status', code: 404 } } : undefined;
+    start(3, [unknown, pods]);
+    await settled('the list of the second version');
+    fake.expireWatches();
+    put('p-0', 'second');
+    await settled('the events');
+    expect(fake.requests.filter(({ path }) => path === unknown)).toHaveLength(1);
   });
 
   test('an expired continue token: the list is taken whole', async () => {

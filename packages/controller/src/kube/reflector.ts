@@ -36,6 +36,8 @@ export interface ReflectorOptions {
   readonly client: KubeClient;
   /** Collection to watch, for example `/api/v1/pods`. */
   readonly path: string;
+  /** The same collection in other versions, each asked for where the API does not know the one before. */
+  readonly otherPaths?: readonly string[];
   readonly fieldSelector?: string;
   readonly sink: ReflectorSink;
   readonly timings?: Partial<ReflectorTimings>;
@@ -63,7 +65,9 @@ class RunningReflector implements Reflector {
   readonly #options: ReflectorOptions;
   readonly #timings: ReflectorTimings;
   readonly #abort = new AbortController();
+  readonly #paths: readonly string[];
   readonly #done: Promise<void>;
+  #pathAt = 0;
   #lastSignAt: number | undefined;
   #resourceVersion = '';
   #failures = 0;
@@ -72,7 +76,12 @@ class RunningReflector implements Reflector {
   constructor(options: ReflectorOptions) {
     this.#options = options;
     this.#timings = { ...defaultReflectorTimings, ...options.timings };
+    this.#paths = [options.path, ...(options.otherPaths ?? [])];
     this.#done = this.#run();
+  }
+
+  get #path(): string {
+    return this.#paths[this.#pathAt] ?? this.#options.path;
   }
 
   get lists(): number {
@@ -99,6 +108,9 @@ class RunningReflector implements Reflector {
         if (this.#isClosed()) return;
         mustList ||= needsRelist(error);
         this.#failures += 1;
+        if (mustList && kubeStatus(error) === 404) {
+          this.#pathAt = (this.#pathAt + 1) % this.#paths.length;
+        }
         this.#options.onFailure(error, this.#failures);
         await this.#backOff(error);
       }
@@ -117,7 +129,7 @@ class RunningReflector implements Reflector {
       let page: unknown;
       try {
         page = await this.#options.client.request({
-          path: this.#options.path,
+          path: this.#path,
           query,
           signal: this.#abort.signal,
           timeoutMs: this.#timings.requestTimeoutMs,
@@ -131,7 +143,7 @@ class RunningReflector implements Reflector {
       }
       const items = field(page, 'items');
       if (!Array.isArray(items) && items !== null) {
-        throw new KubeError(`GET ${this.#options.path}: the answer is no list`, {});
+        throw new KubeError(`GET ${this.#path}: the answer is no list`, {});
       }
       for (const item of list(items)) objects.push(item);
       next = text(field(page, 'metadata', 'continue'));
@@ -158,7 +170,7 @@ class RunningReflector implements Reflector {
     try {
       const lines = this.#options.client.lines(
         {
-          path: this.#options.path,
+          path: this.#path,
           query,
           signal: AbortSignal.any([this.#abort.signal, stalled.signal]),
         },
@@ -174,7 +186,7 @@ class RunningReflector implements Reflector {
       }
     } catch (error) {
       if (!stalled.signal.aborted || this.#abort.signal.aborted) throw error;
-      throw new KubeError(`watch ${this.#options.path}: silent for ${stallMs} ms`, {
+      throw new KubeError(`watch ${this.#path}: silent for ${stallMs} ms`, {
         cause: error,
       });
     } finally {
@@ -182,7 +194,7 @@ class RunningReflector implements Reflector {
     }
     // An API server that ends watches as fast as they begin must not be asked tens of times a second.
     if (events === 0 && performance.now() - startedAt < 1000 && !this.#abort.signal.aborted) {
-      throw new KubeError(`watch ${this.#options.path}: ended at once`, {});
+      throw new KubeError(`watch ${this.#path}: ended at once`, {});
     }
   }
 
@@ -191,7 +203,7 @@ class RunningReflector implements Reflector {
     try {
       event = JSON.parse(line);
     } catch (cause) {
-      throw new KubeError(`watch ${this.#options.path}: an event is no JSON`, {
+      throw new KubeError(`watch ${this.#path}: an event is no JSON`, {
         reason: 'Undecodable',
         cause,
       });
@@ -211,7 +223,7 @@ class RunningReflector implements Reflector {
       case 'ERROR':
         this.#failed(object);
       default:
-        throw new KubeError(`watch ${this.#options.path}: unknown event ${JSON.stringify(type)}`, {
+        throw new KubeError(`watch ${this.#path}: unknown event ${JSON.stringify(type)}`, {
           reason: 'Undecodable',
         });
     }
@@ -228,7 +240,7 @@ class RunningReflector implements Reflector {
 
   #failed(object: unknown): never {
     const status = statusOf(object);
-    throw new KubeError(`watch ${this.#options.path}: ${status.code} ${status.message}`, {
+    throw new KubeError(`watch ${this.#path}: ${status.code} ${status.message}`, {
       status: status.code,
       reason: status.reason === '' ? 'WatchError' : status.reason,
     });

@@ -27,6 +27,12 @@ import { decodeNode } from './decode/node.ts';
 import { decodePod } from './decode/pod.ts';
 import { decodeAuthorizationPolicy, decodePeerAuthentication } from './decode/policy.ts';
 import { decodeService } from './decode/service.ts';
+import type { ResourceDefinition } from '../resources/crd.ts';
+import {
+  referenceGrantResource,
+  tcpRouteResource,
+  tlsRouteResource,
+} from '../resources/gateway-api.ts';
 import { kubeStatus } from './error.ts';
 import type { Reflector, ReflectorTimings } from './reflector.ts';
 import { startReflector } from './reflector.ts';
@@ -71,9 +77,10 @@ export function startWatches(options: WatchesOptions): Watches {
   const check = (): void => {
     if (started && watched.every((one) => one.cache.synced)) settle();
   };
-  const watch: Watch = (kind, path, decode, into, fieldSelector) => {
+  const watch: Watch = (kind, where, decode, into, fieldSelector) => {
+    const [path = '', ...otherPaths] = typeof where === 'string' ? [where] : where;
     const optional = path.startsWith(gatewayApi);
-    const target = { kind, path, decode, into, optional, fieldSelector };
+    const target = { kind, path, otherPaths, decode, into, optional, fieldSelector };
     watched.push(startWatch(target, options, problems, check));
   };
   watch('Namespace', '/api/v1/namespaces', decodeNamespace, sources.namespaces);
@@ -128,7 +135,8 @@ export function startWatches(options: WatchesOptions): Watches {
 
 type Watch = <R>(
   kind: string,
-  path: string,
+  /** Of several versions the first that the API knows. */
+  path: string | readonly string[],
   decode: Decode<R>,
   into: Collection<R>,
   fieldSelector?: string,
@@ -170,19 +178,24 @@ function watchTraffic(watch: Watch, sources: Sources): void {
   watch('Gateway', `${gatewayApi}/v1/gateways`, decodeGateway, sources.gateways);
   watch('HTTPRoute', `${gatewayApi}/v1/httproutes`, decodeHttpRoute, sources.httpRoutes);
   watch('GRPCRoute', `${gatewayApi}/v1/grpcroutes`, decodeGrpcRoute, sources.grpcRoutes);
-  watch('TCPRoute', `${gatewayApi}/v1alpha2/tcproutes`, decodeTcpRoute, sources.tcpRoutes);
-  watch('TLSRoute', `${gatewayApi}/v1/tlsroutes`, decodeTlsRoute, sources.tlsRoutes);
+  watch('TCPRoute', versionsOf(tcpRouteResource), decodeTcpRoute, sources.tcpRoutes);
+  watch('TLSRoute', versionsOf(tlsRouteResource), decodeTlsRoute, sources.tlsRoutes);
   watch(
     'ReferenceGrant',
-    `${gatewayApi}/v1beta1/referencegrants`,
+    versionsOf(referenceGrantResource),
     decodeReferenceGrant,
     sources.referenceGrants,
   );
 }
 
+function versionsOf({ versions, plural }: ResourceDefinition): readonly string[] {
+  return versions.map((version) => `${gatewayApi}/${version}/${plural}`);
+}
+
 interface WatchTarget<R> {
   readonly kind: string;
   readonly path: string;
+  readonly otherPaths: readonly string[];
   readonly decode: Decode<R>;
   readonly into: Collection<R>;
   /** Of an API that a cluster need not have. */
@@ -193,7 +206,7 @@ interface WatchTarget<R> {
 const gatewayApi = '/apis/gateway.networking.k8s.io';
 
 function startWatch<R>(
-  { kind, path, decode, into, optional, fieldSelector }: WatchTarget<R>,
+  { kind, path, otherPaths, decode, into, optional, fieldSelector }: WatchTarget<R>,
   options: WatchesOptions,
   problems: Map<string, Problem>,
   onSync: () => void,
@@ -221,6 +234,7 @@ function startWatch<R>(
   const reflector = startReflector({
     client: options.client,
     path,
+    otherPaths,
     ...(fieldSelector === undefined ? {} : { fieldSelector }),
     sink: {
       replace: (objects) => {
@@ -233,7 +247,8 @@ function startWatch<R>(
     ...(options.timings === undefined ? {} : { timings: options.timings }),
     onFailure: (error, attempt) => {
       const fields = { err: error, kind, attempt };
-      if (optional && kubeStatus(error) === 404 && !cache.synced) {
+      const askedAll = attempt > otherPaths.length;
+      if (optional && askedAll && kubeStatus(error) === 404 && !cache.synced) {
         // The API has no such kind (yet): there are none of it, and nobody waits for them.
         log.info({ kind }, 'the API does not know this kind; it is asked again');
         cache.replace([]);

@@ -402,7 +402,7 @@ export const tcpRouteResource: ResourceDefinition = {
   kind: 'TCPRoute',
   plural: 'tcproutes',
   singular: 'tcproute',
-  versions: ['v1alpha2'],
+  versions: ['v1', 'v1alpha2'],
   spec: tcpRouteSpec,
 };
 
@@ -421,6 +421,6 @@ export const referenceGrantResource: ResourceDefinition = {
   plural: 'referencegrants',
   singular: 'referencegrant',
   shortNames: ['refgrant'],
-  versions: ['v1beta1'],
+  versions: ['v1', 'v1beta1'],
   spec: referenceGrantSpec,
 };

@@ -9,8 +9,11 @@ export interface StatusPatch {
   readonly status: Readonly<Record<string, unknown>>;
 }
 
-/** Writes a status onto the version that was judged; when the object has moved on, its next event brings us back. */
-export async function patchStatus(client: KubeClient, patch: StatusPatch): Promise<void> {
+/**
+ * Writes a status onto the version that was judged; when the object has moved on, its next event brings us back. False
+ * where there is no such object.
+ */
+export async function patchStatus(client: KubeClient, patch: StatusPatch): Promise<boolean> {
   try {
     await client.request({
       method: 'PATCH',
@@ -18,8 +21,10 @@ export async function patchStatus(client: KubeClient, patch: StatusPatch): Promi
       contentType: 'application/merge-patch+json',
       body: { metadata: { resourceVersion: patch.meta.resourceVersion }, status: patch.status },
     });
+    return true;
   } catch (error) {
     const status = kubeStatus(error);
     if (status !== 404 && status !== 409) throw error;
+    return status === 409;
   }
 }

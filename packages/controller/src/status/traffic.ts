@@ -8,6 +8,12 @@ import { createReconciler } from '../kube/reconciler.ts';
 import type { Log } from '../log.ts';
 import type { ResourceDefinition } from '../resources/crd.ts';
 import { destinationRuleResource } from '../resources/destination-rule.ts';
+import {
+  grpcRouteResource,
+  httpRouteResource,
+  tcpRouteResource,
+  tlsRouteResource,
+} from '../resources/gateway-api.ts';
 import { requestAuthenticationResource } from '../resources/request-authentication.ts';
 import { telemetryResource } from '../resources/telemetry.ts';
 import { virtualServiceResource } from '../resources/virtual-service.ts';
@@ -17,6 +23,7 @@ import { setConditions } from './conditions.ts';
 import { controllerName } from './controller-name.ts';
 import { startEntryStatus } from './entries.ts';
 import { startGatewayClassStatus } from './gateway-class.ts';
+import type { GatewayRouteKind } from '../translate/gateway-compilation.ts';
 import { patchStatus } from './patch.ts';
 
 export interface TrafficStatusOptions {
@@ -138,7 +145,10 @@ function followRoutes(
     run: async (key) => {
       collections.flush();
       const route = routes.get(key);
-      if (route?.compiled === undefined) return;
+      if (route?.compiled === undefined) {
+        written.delete(key);
+        return;
+      }
       const { meta, compiled, kind } = route;
       const common = {
         observedGeneration: meta.generation,
@@ -164,12 +174,15 @@ function followRoutes(
           resolvedRefs,
         ]),
       );
-      if (parents.length === 0 || written.get(key) === `${meta.generation} ${said}`) return;
-      const plural = `${kind.toLowerCase()}s`;
-      const version = kind === 'TCPRoute' ? 'v1alpha2' : 'v1';
-      const path = `/apis/gateway.networking.k8s.io/${version}/namespaces/${meta.namespace}/${plural}/${meta.name}`;
-      await patchStatus(client, { path, meta, status: { parents } });
-      written.set(key, `${meta.generation} ${said}`);
+      if (parents.length === 0 || written.get(key) === `${meta.uid} ${meta.generation} ${said}`)
+        return;
+      const { plural, versions } = routeResources[kind];
+      for (const version of versions) {
+        const path = `/apis/gateway.networking.k8s.io/${version}/namespaces/${meta.namespace}/${plural}/${meta.name}`;
+        // Not every cluster serves every version.
+        if (await patchStatus(client, { path, meta, status: { parents } })) break;
+      }
+      written.set(key, `${meta.uid} ${meta.generation} ${said}`);
       const [problem] = route.problems;
       if (problem !== undefined) log.warn({ ...problem }, 'route not applied as written');
     },
@@ -178,3 +191,10 @@ function followRoutes(
   routes.onChange((key) => reconciler.enqueue(key));
   return reconciler;
 }
+
+const routeResources: Readonly<Record<GatewayRouteKind, ResourceDefinition>> = {
+  HTTPRoute: httpRouteResource,
+  GRPCRoute: grpcRouteResource,
+  TCPRoute: tcpRouteResource,
+  TLSRoute: tlsRouteResource,
+};

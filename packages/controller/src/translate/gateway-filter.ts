@@ -167,6 +167,10 @@ function notePathModifier(
   const value = modifier[field];
   const problem = value === undefined ? `must be set for type ${modifier.type}` : uriProblem(value);
   if (problem !== undefined) compilation.refuse(`${path}.${field}`, problem);
+  const other = field === 'replaceFullPath' ? 'replacePrefixMatch' : 'replaceFullPath';
+  if (modifier[other] !== undefined) {
+    compilation.refuse(`${path}.${other}`, `cannot be set for type ${modifier.type}`);
+  }
   if (field === 'replacePrefixMatch') filters.replacesPrefix = `${path}.${field}`;
 }
 

@@ -113,6 +113,12 @@ export function compileGatewayRoute(
   if (refs.length === 0) {
     return { name, parents: [], ...noRoutes, problems: compilation.problems };
   }
+  if (record.kind !== 'TLSRoute' && 'hostnames' in spec && (spec.hostnames ?? []).length > 0) {
+    compilation.note('spec.hostnames', 'is for Gateways; of a Service every request is meant');
+  }
+  if (spec.useDefaultGateways !== undefined) {
+    compilation.note('spec.useDefaultGateways', 'attaches to Gateways, which take no routes yet');
+  }
   const routes = compileRules(record, compilation);
   const parents = refs.map((ref) => parentOutcome(ref, compilation));
   return { name, parents, ...routes, problems: compilation.problems };
