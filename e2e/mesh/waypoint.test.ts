@@ -219,23 +219,6 @@ test('TestWaypointWithInvalidBackend: 500, and nothing past it', async () => {
   await becomes((answers) => answers.every(({ status }) => status === 500));
 });
 
-test('TestL7Telemetry: the request metrics of Istio', async () => {
-  await mesh.ask(`${reviews}?n=[1-5]`);
-  const { ip } = await mesh.pod('shop', { 'gateway.networking.k8s.io/gateway-name': 'waypoint' });
-  const text = await mesh.sandbox.tour.read(ip, 15020, '/stats/prometheus');
-  const line = text
-    .split('\n')
-    .find(
-      (one) =>
-        one.startsWith('istio_requests_total{') &&
-        ['reporter="waypoint"', 'destination_service_name="reviews"', 'response_code="200"'].every(
-          (part) => one.includes(part),
-        ),
-    );
-  expect(line).toContain('source_principal="spiffe://cluster.local/ns/clients/sa/client"');
-  expect(line).toContain('source_workload="client"');
-});
-
 test('TestTCPRoute: a line protocol follows its route', async () => {
   const answer = async (): Promise<string> => {
     const { name } = await mesh.pod('clients', { app: 'client' });
