@@ -33,7 +33,7 @@ export interface SpanExporterOptions {
 
 export interface SpanExporter {
   add(span: Span): void;
-  /** Sends what waits, within the time of one attempt; what is not taken by then is dropped. */
+  /** Sends what waits, within two seconds; what is not taken by then is dropped. */
   close(): Promise<void>;
   /** Spans that no collector took: the queue was full, or both attempts failed. */
   readonly dropped: number;
@@ -42,6 +42,8 @@ export interface SpanExporter {
 const defaultTimeoutMs = 5000;
 const retryAfterMs = 250;
 const maxBackoffMs = 30_000;
+/** Well within what a program has to close itself, however long a collector may usually take. */
+const closingMs = 2000;
 
 /** A collector that is slow, broken or gone costs spans and one line of log, never a request. */
 export function createSpanExporter(options: SpanExporterOptions): SpanExporter {
@@ -109,7 +111,7 @@ class BatchingExporter implements SpanExporter {
 
   async #close(): Promise<void> {
     clearInterval(this.#timer);
-    const deadline = setTimeout(() => this.#ending.abort(), this.#timeoutMs);
+    const deadline = setTimeout(() => this.#ending.abort(), closingMs);
     await this.#sending;
     this.#flush();
     await this.#sending;
