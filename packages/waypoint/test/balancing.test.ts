@@ -2,9 +2,10 @@ import type { RequestListener } from 'node:http';
 import { createServer } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
-import { defaultTraffic, noChanges } from '@ambit/api';
+import { defaultTraffic, noChanges, parseIp, parsePort } from '@ambit/api';
+import { duplexOf } from '@ambit/core';
 import type { Answer, Asking, Backend, WaypointWorld } from './world.ts';
-import { endpointOf, shopKey, shopService, startBackend, startWorld } from './world.ts';
+import { endpointOf, shopKey, shopService, startBackend, startWorld, vip } from './world.ts';
 
 let world: WaypointWorld;
 const backends: Backend[] = [];
@@ -137,6 +138,30 @@ async function until(holds: () => boolean | Promise<boolean>): Promise<void> {
     if (performance.now() > deadline) throw new Error('it did not come to be in five seconds');
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
+}
+
+/** Opens a tunnel and says something: true when it comes back. */
+async function echoes(): Promise<boolean> {
+  const ip = parseIp(vip);
+  const port = parsePort(80);
+  if (!ip.ok || !port.ok) throw new TypeError('no address');
+  const { stream } = await (
+    await world.session()
+  ).openTunnel({
+    authority: { kind: 'address', ip: ip.value, port: port.value },
+    headers: [],
+    timeoutMs: 3000,
+  });
+  const duplex = duplexOf(stream);
+  return new Promise((resolve) => {
+    duplex.on('error', () => resolve(false));
+    duplex.on('close', () => resolve(false));
+    duplex.once('data', () => {
+      resolve(true);
+      duplex.destroy();
+    });
+    duplex.write('hello');
+  });
 }
 
 const soon = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 30));
@@ -356,6 +381,27 @@ describe('outliers', () => {
     expect(names(await inTurn(10))).toEqual(new Set(['good']));
   });
 
+  test('connections of which only bytes are known count too', async () => {
+    const closed = await backend('closed');
+    closed.server.closeAllConnections();
+    await new Promise((resolve) => closed.server.close(resolve));
+    const echo = createServer((socket) => socket.on('error', () => undefined).pipe(socket));
+    await new Promise<void>((resolve) => echo.listen(0, '127.0.0.9', resolve));
+    const { port } = echo.address() as AddressInfo;
+    await world.tell({
+      services: [shopService({ ports: [{ name: 'tcp', port: 80, appProtocol: '' }] })],
+      workloads: [endpointOf({ name: 'echo', ip: '127.0.0.9', port } as Backend)],
+    });
+    await tell({ settings: { outlier } });
+    const outcomes: boolean[] = [];
+    for (let index = 0; index < 30; index += 1) outcomes.push(await echoes());
+    expect(outcomes.filter((echoed) => !echoed).length).toBe(2);
+    expect(outcomes.slice(-10)).toEqual(Array.from({ length: 10 }, () => true));
+    await world.tell({ services: [shopService()] });
+    await world.controller.push([], [{ type: 'workload', name: 'Kubernetes//Pod/test/echo' }]);
+    echo.close();
+  });
+
   test('a client that leaves says nothing of the endpoint', async () => {
     const slow = await backend('slow', (request) => void request.resume());
     await tell({ settings: { outlier: { ...outlier, consecutive5xx: 1 } } });
@@ -450,8 +496,8 @@ describe('repeats', () => {
   test('a slow try is given up for another', async () => {
     const slow = await backend('slow', (request) => void request.resume());
     await backend('quick');
-    await tell({ route: { retry: retry({ on: ['gateway-error'], perTryTimeoutMs: 50 }) } });
-    const answers = await inTurn(10);
+    await tell({ route: { retry: retry({ on: ['gateway-error'], perTryTimeoutMs: 400 }) } });
+    const answers = await inTurn(6);
     expect(new Set(answers.map((one) => one.status))).toEqual(new Set([200]));
     expect(slow.requests.length).toBeGreaterThan(0);
   });
@@ -534,7 +580,7 @@ describe('health checks', () => {
   const healthCheck = {
     path: '/healthz',
     intervalMs: 100,
-    timeoutMs: 80,
+    timeoutMs: 400,
     unhealthyThreshold: 2,
     healthyThreshold: 2,
   };

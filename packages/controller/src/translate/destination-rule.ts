@@ -110,17 +110,9 @@ function compilePolicy(
   if (spec === undefined) return inherited;
   const { ports: inheritedPorts, ...base } = inherited;
   const own = compileSettings(spec, base, path, report);
-  const { retryBudget } = spec;
   const whole: TrafficSettings = {
     ...own,
-    ...(retryBudget === undefined
-      ? {}
-      : {
-          retryBudget: {
-            percent: retryBudget.percent ?? 20,
-            minRetryConcurrency: retryBudget.minRetryConcurrency ?? 3,
-          },
-        }),
+    ...compileRetryBudget(spec, path, report),
     ...(spec.proxyProtocol === undefined
       ? {}
       : { proxyProtocol: spec.proxyProtocol.version === 'V2' ? 'v2' : 'v1' }),
@@ -134,19 +126,30 @@ function compilePolicy(
     }
     // As in Istio: what a port says stands for itself, nothing of the whole is taken over.
     const settings = compileSettings(one, defaultSettings, at, report);
-    // The PROXY protocol can be asked for only for all ports.
-    const { proxyProtocol } = whole;
-    return [
-      {
-        port: port.value,
-        settings: proxyProtocol === undefined ? settings : { ...settings, proxyProtocol },
-      },
-    ];
+    // The PROXY protocol and a retry budget can be asked for only for all ports.
+    const { proxyProtocol, retryBudget } = whole;
+    const shared = {
+      ...(proxyProtocol === undefined ? {} : { proxyProtocol }),
+      ...(retryBudget === undefined ? {} : { retryBudget }),
+    };
+    return [{ port: port.value, settings: { ...settings, ...shared } }];
   });
   return {
     ...whole,
     ports: spec.portLevelSettings === undefined ? inheritedPorts : ports,
   };
+}
+
+function compileRetryBudget(
+  { retryBudget }: TrafficPolicySpec,
+  path: string,
+  report: Report,
+): Pick<TrafficSettings, 'retryBudget'> {
+  if (retryBudget === undefined) return {};
+  const { percent = 20, minRetryConcurrency = 3 } = retryBudget;
+  const good = percent >= 0 && percent <= 100;
+  if (!good) report(`${path}.retryBudget.percent`, 'must be from 0 to 100; 20 is used');
+  return { retryBudget: { percent: good ? percent : 20, minRetryConcurrency } };
 }
 
 function compileSettings(
