@@ -1,5 +1,5 @@
 import 'reflect-metadata';
-import { webcrypto } from 'node:crypto';
+import { createPrivateKey, webcrypto } from 'node:crypto';
 import * as x509 from '@peculiar/x509';
 import type { WorkloadCertificate } from '@ambit/core';
 import { parseWorkloadCertificate } from '@ambit/core';
@@ -31,24 +31,16 @@ export interface TestCa {
   ): Promise<WorkloadCertificate>;
 }
 
-export async function makeTestCa(): Promise<TestCa> {
-  const keys = await generate();
-  const root = await x509.X509CertificateGenerator.createSelfSigned({
-    name: 'O=cluster.local',
-    serialNumber: '01',
-    keys,
-    signingAlgorithm: algorithm,
-    notBefore: new Date(Date.now() - 3_600_000),
-    notAfter: new Date(Date.now() + 24 * 3_600_000),
-    extensions: [
-      new x509.BasicConstraintsExtension(true, undefined, true),
-      new x509.KeyUsagesExtension(
-        x509.KeyUsageFlags.keyCertSign | x509.KeyUsageFlags.cRLSign,
-        true,
-      ),
-    ],
-  });
-  let serial = 1;
+/** An authority that stands already, to sign in its place: PEM, the key as PKCS #8 of ECDSA P-256. */
+export interface KnownCa {
+  readonly certificate: string;
+  readonly privateKey: string;
+}
+
+export async function makeTestCa(known?: KnownCa): Promise<TestCa> {
+  const { key, root } = known === undefined ? await newRoot() : await readRoot(known);
+
+  let serial = known === undefined ? 1 : Date.now();
   const sign = async (
     uri: string,
     publicKey: webcrypto.CryptoKey | x509.PublicKey,
@@ -60,7 +52,7 @@ export async function makeTestCa(): Promise<TestCa> {
       issuer: root.subject,
       serialNumber: serial.toString(16).padStart(4, '0'),
       publicKey,
-      signingKey: keys.privateKey,
+      signingKey: key,
       signingAlgorithm: algorithm,
       notBefore: options.notBefore ?? new Date(Date.now() - 120_000),
       notAfter: options.notAfter ?? new Date(Date.now() + 3_600_000),
@@ -104,6 +96,37 @@ export async function makeTestCa(): Promise<TestCa> {
       return parsed.value;
     },
   };
+}
+
+interface Root {
+  readonly key: webcrypto.CryptoKey;
+  readonly root: x509.X509Certificate;
+}
+
+async function readRoot({ certificate, privateKey }: KnownCa): Promise<Root> {
+  const der = createPrivateKey(privateKey).export({ type: 'pkcs8', format: 'der' });
+  const key = await webcrypto.subtle.importKey('pkcs8', der, algorithm, false, ['sign']);
+  return { key, root: new x509.X509Certificate(certificate) };
+}
+
+async function newRoot(): Promise<Root> {
+  const keys = await generate();
+  const root = await x509.X509CertificateGenerator.createSelfSigned({
+    name: 'O=cluster.local',
+    serialNumber: '01',
+    keys,
+    signingAlgorithm: algorithm,
+    notBefore: new Date(Date.now() - 3_600_000),
+    notAfter: new Date(Date.now() + 24 * 3_600_000),
+    extensions: [
+      new x509.BasicConstraintsExtension(true, undefined, true),
+      new x509.KeyUsagesExtension(
+        x509.KeyUsageFlags.keyCertSign | x509.KeyUsageFlags.cRLSign,
+        true,
+      ),
+    ],
+  });
+  return { key: keys.privateKey, root };
 }
 
 async function generate(): Promise<webcrypto.CryptoKeyPair> {

@@ -28,6 +28,8 @@ export interface TourCluster {
   label(namespace: string, key: string, value: string | null): Promise<void>;
   apply(object: object): Promise<void>;
   exists(object: object): Promise<boolean>;
+  /** An object as it stands, by its apiVersion, kind, namespace and name. */
+  get(object: object): Promise<unknown>;
   remove(object: object): Promise<void>;
   pods(namespace: string): Promise<TourPod[]>;
   exec(namespace: string, pod: string, command: readonly string[]): Promise<ExecResult>;

@@ -59,6 +59,9 @@ export function createKubeTour(options: KubeTourOptions): TourCluster {
         throw error;
       }
     },
+    async get(object) {
+      return plain.request({ path: await pathOf(plain, object) });
+    },
     async remove(object) {
       await objects.delete(object);
     },

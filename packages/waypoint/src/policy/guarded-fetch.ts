@@ -1,10 +1,10 @@
 import { lookup as dnsLookup } from 'node:dns/promises';
-import type { LookupFunction, Socket } from 'node:net';
+import { request as httpRequest } from 'node:http';
+import type { LookupFunction } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { connect as tlsConnect } from 'node:tls';
 import type { Cidr, IpAddress } from '@ambit/api';
 import { cidrContains, familyOf, parseCidr, parseIp } from '@ambit/api';
-import type { buildConnector } from 'undici';
 import { Agent, request } from 'undici';
 
 export interface GuardOptions {
@@ -60,13 +60,11 @@ export async function guardedFetch(
     (stream) => signal.aborted && stream.destroy(),
     () => undefined,
   );
-  const connect =
-    opening === undefined
-      ? {
-          lookup: pinned(await unlessAborted(addressFor(hostname, options), signal)),
-          timeout: timeoutMs,
-        }
-      : over(await unlessAborted(opening, signal), url, hostname);
+  if (opening !== undefined) {
+    return getOver(await unlessAborted(opening, signal), url, hostname, signal);
+  }
+  const lookup = pinned(await unlessAborted(addressFor(hostname, options), signal));
+  const connect = { lookup, timeout: timeoutMs };
   return get(url, new Agent({ connect, maxResponseSize: maxBytes }), signal);
 }
 
@@ -79,13 +77,44 @@ function pinned(address: IpAddress): LookupFunction {
   };
 }
 
-/** Speaks on a stream that is there already. */
-function over(stream: Duplex, url: URL, servername: string): buildConnector.connector {
-  return (_options, done) => {
+/** Speaks on a stream that is there already, for one question only. */
+function getOver(
+  stream: Duplex,
+  url: URL,
+  servername: string,
+  signal: AbortSignal,
+): Promise<string> {
+  return new Promise((resolve, reject) => {
     const socket = url.protocol === 'https:' ? tlsConnect({ socket: stream, servername }) : stream;
-    // A stream does all of a socket that is asked for here.
-    done(null, socket as Socket);
-  };
+    const fail = (error: Error): void => {
+      stream.destroy();
+      reject(error);
+    };
+    socket.on('error', fail);
+    const headers = { accept: 'application/json', host: url.host, connection: 'close' };
+    const path = `${url.pathname}${url.search}`;
+    const call = httpRequest({ createConnection: () => socket, path, headers, signal });
+    call.on('error', fail);
+    call.on('response', (response) => {
+      const chunks: Buffer[] = [];
+      let bytes = 0;
+      if (response.statusCode !== 200) {
+        fail(new Error(`HTTP ${response.statusCode ?? 0}; redirects are not followed`));
+        return;
+      }
+      response.on('error', fail);
+      response.on('data', (chunk: Buffer) => {
+        bytes += chunk.length;
+        if (bytes > maxBytes) fail(new Error(`more than ${maxBytes} bytes`));
+        else chunks.push(chunk);
+      });
+      response.on('end', () => {
+        resolve(Buffer.concat(chunks).toString());
+        stream.destroy();
+      });
+    });
+    call.end();
+  });
 }
 
 async function get(url: URL, dispatcher: Agent, signal: AbortSignal): Promise<string> {

@@ -1,0 +1,190 @@
+import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import type { SnapshotVersion, Upsert } from '@ambit/api';
+import { decodeAuthentication, decodeWith } from '@ambit/api';
+import type { JWTPayload } from 'jose';
+import { SignJWT, exportJWK, generateKeyPair } from 'jose';
+import type { Backend, WaypointWorld } from './world.ts';
+import { endpointOf, shopKey, shopService, startBackend, startWorld } from './world.ts';
+
+/** Tokens over real sockets, with keys from a server that is itself a service of the mesh. */
+let world: WaypointWorld;
+let shop: Backend;
+let server: Backend;
+let keys: Awaited<ReturnType<typeof generateKeyPair>>;
+let keysDown = false;
+const keysKey = 'auth/keys.auth.svc.cluster.local';
+
+beforeAll(async () => {
+  keys = await generateKeyPair('RS256');
+  const jwks = JSON.stringify({ keys: [{ ...(await exportJWK(keys.publicKey)), kid: 'k' }] });
+  shop = await startBackend('v1');
+  server = await startBackend('keys', (_request, response) => {
+    response.statusCode = keysDown ? 500 : 200;
+    response.end(keysDown ? '' : jwks);
+  });
+  world = await startWorld({
+    workloads: [
+      endpointOf(shop),
+      endpointOf(
+        server,
+        {},
+        {
+          namespace: 'auth',
+          services: [
+            {
+              service: keysKey,
+              ready: true,
+              ports: [{ servicePort: 8080, targetPort: server.port }],
+            },
+          ],
+        },
+      ),
+    ],
+    services: [
+      shopService(),
+      {
+        name: 'keys',
+        namespace: 'auth',
+        hostname: 'keys.auth.svc.cluster.local',
+        vips: ['10.96.0.9'],
+        ports: [{ port: 8080, name: 'http', appProtocol: '' }],
+      },
+    ],
+  });
+});
+afterAll(async () => {
+  await world.close();
+  await shop.close();
+  await server.close();
+});
+
+let version = 0;
+async function authentication(rule: object, more: object = {}): Promise<void> {
+  version += 1;
+  const decoded = decodeWith(decodeAuthentication, {
+    name: 'jwt',
+    namespace: 'test',
+    targets: [{ kind: 'service', service: shopKey }],
+    broken: false,
+    rules: [
+      {
+        issuer: 'me',
+        audiences: [],
+        keys: { kind: 'remote', uri: 'http://keys.auth:8080/jwks', timeoutMs: 2000 },
+        from: [],
+        forwardOriginalToken: false,
+        spaceDelimitedClaims: ['scope'],
+        outputClaimsToHeaders: [],
+        ...rule,
+      },
+    ],
+    ...more,
+  });
+  if (!decoded.ok) throw new TypeError(decoded.error.message);
+  const upsert = {
+    type: 'authentication',
+    name: 'test/jwt',
+    version: `a${version}` as SnapshotVersion,
+    resource: decoded.value,
+  };
+  await world.tell({ more: [upsert as Upsert] });
+}
+
+function sign(claims: JWTPayload = {}): Promise<string> {
+  return new SignJWT({ iss: 'me', sub: 'sub-1', ...claims })
+    .setProtectedHeader({ alg: 'RS256', kid: 'k' })
+    .setExpirationTime('10m')
+    .sign(keys.privateKey);
+}
+
+const bearer = async (claims: JWTPayload = {}) => ({
+  headers: { authorization: `Bearer ${await sign(claims)}` },
+});
+
+test('keys are had from a service of the mesh by its name, and outlive its failure', async () => {
+  await authentication({});
+  const answer = await world.ask(await bearer());
+  expect([
+    answer.status,
+    answer.body,
+    world.log.filter((line) => line.includes('keys for')),
+  ]).toEqual([200, expect.any(String), []]);
+  expect(server.requests.map(({ url }) => url)).toEqual(['/jwks']);
+  expect(shop.requests.at(-1)?.headers).not.toHaveProperty('authorization');
+  keysDown = true;
+  expect((await world.ask(await bearer({ sub: 'sub-2' }))).status).toBe(200);
+  // A source that was never had: nobody's token is good.
+  await authentication({
+    keys: { kind: 'remote', uri: 'http://keys.auth:8080/x', timeoutMs: 500 },
+  });
+  expect((await world.ask(await bearer())).status).toBe(401);
+  await authentication({ keys: { kind: 'remote', uri: 'http://10.96.0.9:8080/', timeoutMs: 500 } });
+  expect((await world.ask(await bearer())).status).toBe(401);
+  expect(world.log.some((line) => line.includes('10.96.0.9, which may not be asked'))).toBe(true);
+  keysDown = false;
+});
+
+test('a refusal says that the token is at fault; no token at all passes', async () => {
+  await authentication({});
+  const forged = { headers: { authorization: `Bearer ${await sign()}x` } };
+  expect(await world.ask(forged)).toMatchObject({
+    status: 401,
+    body: 'Jwt verification fails',
+    headers: { 'www-authenticate': expect.stringContaining('error="invalid_token"') as unknown },
+  });
+  expect((await world.ask({})).status).toBe(200);
+});
+
+test('tokens are taken out of parameters and cookies, the rest stays as it came', async () => {
+  await authentication({
+    from: [
+      { kind: 'query', name: 'jwt' },
+      { kind: 'cookie', name: 'session' },
+    ],
+  });
+  const token = await sign();
+  expect((await world.ask({ path: `/a?x=%2f&jwt=${token}&y` })).status).toBe(200);
+  expect(shop.requests.at(-1)?.url).toBe('/a?x=%2f&y');
+  const cookie = `a=b; session=${token}; c=d`;
+  expect((await world.ask({ headers: { cookie } })).status).toBe(200);
+  expect(shop.requests.at(-1)?.headers.cookie).toBe('a=b; c=d');
+});
+
+test('headers for claims are written by the waypoint alone', async () => {
+  await authentication({
+    forwardOriginalToken: true,
+    outputPayloadToHeader: 'x-payload',
+    outputClaimsToHeaders: [
+      { header: 'x-scope', claim: ['scope'] },
+      { header: 'x-level', claim: ['deep', 'level'] },
+      { header: 'x-break', claim: ['break'] },
+    ],
+  });
+  const forged = { 'x-payload': 'forged', 'x-scope': 'all', 'x-level': '99', 'x-break': 'x' };
+  expect((await world.ask({ headers: forged })).status).toBe(200);
+  for (const name of Object.keys(forged)) {
+    expect(shop.requests.at(-1)?.headers).not.toHaveProperty(name);
+  }
+  const { headers } = await bearer({
+    scope: 'read write',
+    deep: { level: 7 },
+    break: 'a\r\nx-evil: 1',
+  });
+  expect((await world.ask({ headers: { ...headers, ...forged } })).status).toBe(200);
+  const seen = shop.requests.at(-1)?.headers;
+  expect(seen).toMatchObject({
+    'x-scope': 'read write',
+    'x-level': '7',
+    'x-payload': headers.authorization.split('.')[1],
+    authorization: headers.authorization,
+  });
+  expect(seen).not.toHaveProperty('x-break');
+  expect(seen).not.toHaveProperty('x-evil');
+});
+
+test('one that cannot be read refuses every request for its targets', async () => {
+  await authentication({}, { broken: true, rules: [] });
+  expect((await world.ask({})).status).toBe(401);
+  await authentication({});
+  expect((await world.ask({})).status).toBe(200);
+});
