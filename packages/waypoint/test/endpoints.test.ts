@@ -1,4 +1,6 @@
 import { writeFileSync, mkdtempSync, rmSync } from 'node:fs';
+import type { ServerHttp2Stream } from 'node:http2';
+import { createSecureServer, createServer as createHttp2Server } from 'node:http2';
 import type { AddressInfo, Server as TcpServer } from 'node:net';
 import { Socket, createServer as createTcpServer } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -7,12 +9,12 @@ import type { TLSSocket, TlsOptions } from 'node:tls';
 import { createServer as createTlsServer } from 'node:tls';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import type { Upsert } from '@ambit/api';
-import { defaultTraffic, parseTrustDomain } from '@ambit/api';
+import { defaultTraffic, parseIp, parsePort, parseTrustDomain } from '@ambit/api';
 import { createHboneServer } from '@ambit/core';
 import type { TestCa } from '@ambit/testkit';
 import { makeTestCa } from '@ambit/testkit';
 import type { WaypointWorld } from './world.ts';
-import { shopKey, shopService, startWorld } from './world.ts';
+import { shopKey, shopService, startWorld, vip } from './world.ts';
 
 interface Heard {
   readonly serverName: string | undefined;
@@ -141,13 +143,14 @@ function simple(fields: object = {}) {
   };
 }
 
-/** Waits until the access log has such a line; lines are written in batches. */
+/** Waits until the access log has such a line; lines are written in batches, and reasons in one word. */
 async function logged(what: RegExp): Promise<void> {
+  const spaced = new RegExp(what.source.replaceAll(' ', '[ _]'));
   const deadline = Date.now() + 2000;
-  while (!world.access.some((line) => what.test(line)) && Date.now() < deadline) {
+  while (!world.access.some((line) => spaced.test(line)) && Date.now() < deadline) {
     await new Promise((resolve) => setTimeout(resolve, 5));
   }
-  expect(world.access.filter((line) => what.test(line))).not.toEqual([]);
+  expect(world.access).toContainEqual(expect.stringMatching(spaced));
 }
 
 beforeAll(async () => {
@@ -355,5 +358,271 @@ describe('TLS to endpoints', () => {
     expect(authorities).toEqual([`${ip}:8443`]);
     expect(endpoint.heard[0]?.serverName).toBe('shop.test');
     hbone.end(() => true, 'destroy');
+  });
+});
+
+describe('the PROXY protocol', () => {
+  /** An endpoint that keeps the first bytes of each connection and answers any request after them. */
+  async function heardFirst(): Promise<{ ip: string; port: number; first: Buffer[] }> {
+    const first: Buffer[] = [];
+    const server = createTcpServer((socket) => {
+      let begun = false;
+      socket.on('data', (chunk: Buffer) => {
+        if (!begun) first.push(chunk);
+        begun = true;
+        socket.write(answered);
+      });
+    });
+    return { ...(await listening(server)), first };
+  }
+
+  test('version 1 tells of the client and of what it called, before the request', async () => {
+    const endpoint = await heardFirst();
+    await settings(endpoint, { proxyProtocol: 'v1' });
+    expect((await world.ask()).status).toBe(200);
+    expect(endpoint.first[0]?.toString('latin1')).toMatch(
+      /^PROXY TCP4 127\.0\.0\.1 10\.96\.0\.1 \d+ 80\r\n(GET \/ HTTP|$)/,
+    );
+  });
+
+  test('version 2; clients of two connections do not share one', async () => {
+    const endpoint = await heardFirst();
+    await settings(endpoint, { proxyProtocol: 'v2' });
+    for (const as of ['client', 'other', 'client']) {
+      expect((await world.ask({ as })).status).toBe(200);
+    }
+    expect(endpoint.first).toHaveLength(2);
+    const [one, two] = endpoint.first.map((bytes) => bytes.subarray(0, 28));
+    expect(one?.subarray(0, 24).toString('hex')).toBe(
+      '0d0a0d0a000d0a515549540a2111000c7f0000010a600001',
+    );
+    expect(one?.readUInt16BE(26)).toBe(80);
+    expect(one?.readUInt16BE(24)).not.toBe(two?.readUInt16BE(24));
+  });
+
+  test('comes before TLS', async () => {
+    const { chain, privateKey } = await partner(['shop.test']);
+    const heard: string[] = [];
+    const inner = createTlsServer({ cert: chain.join('\n'), key: privateKey }, (socket) => {
+      socket.on('error', () => undefined);
+      socket.on('data', () => socket.write(answered));
+    });
+    const server = createTcpServer((socket) => {
+      socket.once('data', (chunk: Buffer) => {
+        const end = chunk.indexOf('\r\n') + 2;
+        heard.push(chunk.subarray(0, end).toString());
+        socket.pause();
+        if (chunk.length > end) socket.unshift(chunk.subarray(end));
+        inner.emit('connection', socket);
+      });
+    });
+    await settings(await listening(server), { ...simple(), proxyProtocol: 'v1' }, [
+      credential({ ca: partners.rootPem }),
+    ]);
+    expect(await world.ask()).toMatchObject({ status: 200, body: 'secure' });
+    expect(heard[0]).toMatch(/^PROXY TCP4 127\.0\.0\.1 10\.96\.0\.1 \d+ 80\r\n$/);
+  });
+});
+
+describe('the version of HTTP to endpoints', () => {
+  interface Http2Endpoint {
+    readonly ip: string;
+    readonly port: number;
+    readonly requests: string[];
+    sessions: number;
+  }
+
+  async function http2Endpoint(options?: { cert: string; key: string }): Promise<Http2Endpoint> {
+    const endpoint = { requests: new Array<string>(), sessions: 0 };
+    const server =
+      options === undefined
+        ? createHttp2Server()
+        : createSecureServer({ ...options, allowHTTP1: false });
+    server.on('session', (session) => {
+      endpoint.sessions += 1;
+      session.on('error', () => undefined);
+    });
+    server.on('stream', (opened, headers) => {
+      const stream = opened as ServerHttp2Stream;
+      endpoint.requests.push(`${endpoint.sessions} ${String(headers[':path'])}`);
+      const chunks: Buffer[] = [];
+      stream.on('data', (chunk: Buffer) => chunks.push(chunk));
+      stream.on('error', () => undefined);
+      stream.on('end', () => {
+        stream.respond({ ':status': 200 });
+        stream.end(`h2 ${Buffer.concat(chunks).toString()}`);
+      });
+    });
+    return Object.assign(endpoint, await listening(server));
+  }
+
+  const pool = (fields: object) => ({ pool: { ...defaultTraffic.pool, ...fields } });
+
+  test('UPGRADE: requests of HTTP/1.1 go out on one connection of HTTP/2', async () => {
+    const endpoint = await http2Endpoint();
+    await settings(endpoint, pool({ h2Upgrade: 'upgrade' }));
+    const answers = await Promise.all(
+      Array.from({ length: 20 }, () => world.ask({ method: 'POST', body: 'hello' })),
+    );
+    expect(new Set(answers.map(({ status, body }) => `${status} ${body}`))).toEqual(
+      new Set(['200 h2 hello']),
+    );
+    expect(endpoint.sessions).toBe(1);
+  });
+
+  test('over TLS the endpoint chooses, and DO_NOT_UPGRADE keeps HTTP/1.1', async () => {
+    const { chain, privateKey } = await partner(['shop.test']);
+    const options = { cert: chain.join('\n'), key: privateKey };
+    const trust = [credential({ ca: partners.rootPem })];
+    const endpoint = await http2Endpoint(options);
+    await settings(endpoint, simple(), trust);
+    expect(await world.ask()).toMatchObject({ status: 200, body: 'h2 ' });
+    await settings(endpoint, { ...simple(), ...pool({ h2Upgrade: 'do-not-upgrade' }) });
+    expect((await world.ask()).status).toBe(503);
+    const old = await tlsEndpoint({ chain, privateKey });
+    await settings(old, { ...simple(), ...pool({ h2Upgrade: 'do-not-upgrade' }) });
+    expect(await world.ask()).toMatchObject({ status: 200, body: 'secure' });
+    expect(old.heard[0]?.offered).toEqual(['http/1.1']);
+  });
+
+  test('maxRequestsPerConnection and maxConcurrentStreams hold for HTTP/2', async () => {
+    const endpoint = await http2Endpoint();
+    await settings(endpoint, pool({ h2Upgrade: 'upgrade', maxRequestsPerConnection: 3 }));
+    for (let index = 0; index < 7; index += 1) expect((await world.ask()).status).toBe(200);
+    expect(endpoint.requests.map((one) => one.split(' ')[0]).join('')).toBe('1112223');
+    const other = await http2Endpoint();
+    await settings(other, pool({ h2Upgrade: 'upgrade', maxConcurrentStreams: 2 }));
+    const answers = await Promise.all(Array.from({ length: 6 }, () => world.ask()));
+    expect(answers.map(({ status }) => status)).toEqual(Array.from({ length: 6 }, () => 200));
+    expect(other.sessions).toBeGreaterThanOrEqual(3);
+  });
+});
+
+describe('limits of connections', () => {
+  interface Slow {
+    readonly ip: string;
+    readonly port: number;
+    connections: number;
+    closed: number;
+    answer(): void;
+  }
+
+  /** An endpoint of HTTP/1.1 that answers when it is told to, or at once. */
+  async function slowEndpoint(held = false): Promise<Slow> {
+    const waiting: Socket[] = [];
+    const endpoint = { connections: 0, closed: 0 };
+    const server = createTcpServer((socket) => {
+      endpoint.connections += 1;
+      socket.on('close', () => (endpoint.closed += 1));
+      socket.on('data', () => {
+        if (held) waiting.push(socket);
+        else socket.write(answered);
+      });
+    });
+    return Object.assign(endpoint, await listening(server), {
+      answer: () => {
+        for (const socket of waiting.splice(0)) socket.write(answered);
+      },
+    });
+  }
+
+  const pool = (fields: object) => ({ pool: { ...defaultTraffic.pool, ...fields } });
+  const soon = async (what: () => boolean): Promise<void> => {
+    const deadline = Date.now() + 3000;
+    while (!what() && Date.now() < deadline) await new Promise((wait) => setTimeout(wait, 5));
+    expect(what()).toBe(true);
+  };
+
+  test('maxConnectionDuration: a connection ends when it is old, and not in a request', async () => {
+    const endpoint = await slowEndpoint(true);
+    await settings(endpoint, pool({ maxConnectionDurationMs: 150 }));
+    const asked = world.ask();
+    await soon(() => endpoint.connections === 1);
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    expect(endpoint.closed).toBe(0);
+    endpoint.answer();
+    expect((await asked).status).toBe(200);
+    await soon(() => endpoint.closed === 1);
+  });
+
+  test('idleTimeout: an idle connection is closed, and only then', async () => {
+    const endpoint = await slowEndpoint();
+    await settings(endpoint, pool({ idleTimeoutMs: 200 }));
+    await world.ask();
+    await world.ask();
+    expect(endpoint.connections).toBe(1);
+    await soon(() => endpoint.closed === 1);
+    await world.ask();
+    expect(endpoint.connections).toBe(2);
+  });
+
+  test('maxConnections with maxPendingRequests: one waits, the next is refused with UO', async () => {
+    const endpoint = await slowEndpoint(true);
+    await settings(endpoint, pool({ maxConnections: 1, maxPendingRequests: 1 }));
+    const first = world.ask();
+    await soon(() => endpoint.connections === 1);
+    const second = world.ask();
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    expect((await world.ask()).status).toBe(503);
+    await logged(/503 UO/);
+    endpoint.answer();
+    expect((await first).status).toBe(200);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    endpoint.answer();
+    expect((await second).status).toBe(200);
+    expect(endpoint.connections).toBe(1);
+  });
+
+  test('maxRequests: one more is refused with UO', async () => {
+    const endpoint = await slowEndpoint(true);
+    await settings(endpoint, pool({ maxRequests: 1 }));
+    const first = world.ask();
+    await soon(() => endpoint.connections === 1);
+    expect((await world.ask()).status).toBe(503);
+    await logged(/503 UO/);
+    endpoint.answer();
+    expect((await first).status).toBe(200);
+  });
+
+  test('bytes alone: idle and old connections are cut', async () => {
+    const server = createTcpServer((socket) => socket.on('data', (chunk) => socket.write(chunk)));
+    const endpoint = await listening(server);
+    await world.tell({
+      services: [shopService({ ports: [{ name: 'tcp', port: 80, appProtocol: '' }] })],
+    });
+    const cutAfter = async (fields: object): Promise<number> => {
+      await settings(endpoint, pool(fields));
+      const session = await world.session();
+      const [ip, port] = [parseIp(vip), parsePort(80)];
+      if (!ip.ok || !port.ok) throw new TypeError('no address');
+      const { stream } = await session.openTunnel({
+        authority: { kind: 'address', ip: ip.value, port: port.value },
+        headers: [],
+        timeoutMs: 3000,
+      });
+      const began = performance.now();
+      return new Promise((resolve) => {
+        const speaks = setInterval(() => stream.write(Buffer.from('x')), 40);
+        setTimeout(() => {
+          if ('tcpIdleTimeoutMs' in fields) clearInterval(speaks);
+        }, 200);
+        stream.attach({
+          data: () => undefined,
+          end: () => undefined,
+          drain: () => undefined,
+          close: () => {
+            clearInterval(speaks);
+            resolve(performance.now() - began);
+          },
+        });
+      });
+    };
+    const idle = await cutAfter({ tcpIdleTimeoutMs: 150 });
+    expect(idle).toBeGreaterThan(280);
+    expect(idle).toBeLessThan(1500);
+    const old = await cutAfter({ maxConnectionDurationMs: 250 });
+    expect(old).toBeGreaterThan(200);
+    expect(old).toBeLessThan(1500);
+    await world.tell({ services: [shopService()] });
   });
 });

@@ -72,17 +72,19 @@ export class Http2ClientConnection implements ClientConnection {
       },
       { endStream: !hasBody, waitForTrailers: hasBody },
     );
-    // The last one that this connection may take: it closes when all are done.
-    if (this.#served >= this.#options.maxRequests) this.drain();
+    // The last one that this connection may take.
+    if (this.#served >= this.#options.maxRequests) this.#going = true;
     return new Exchange(stream, head.method === 'HEAD', events, () => {
       this.#active -= 1;
+      if (this.#going) this.drain();
       if (!this.closed) this.#options.onFree(this);
     });
   }
 
   drain(): void {
     this.#going = true;
-    if (!this.#session.closed) this.#session.close();
+    // Only now: GOAWAY overtakes a request that has just been made, and the endpoint would refuse that.
+    if (this.#active === 0 && !this.#session.closed) this.#session.close();
   }
 
   destroy(): void {
