@@ -60,6 +60,8 @@ export function sniff(stream: ByteStream, timeoutMs: number): Promise<Sniffed> {
   return peeked.look(timeoutMs);
 }
 
+const helloMs = 5_000;
+
 class Peeked implements ByteStream {
   readonly #stream: ByteStream;
   #sink: ByteSink | undefined;
@@ -76,7 +78,15 @@ class Peeked implements ByteStream {
 
   look(timeoutMs: number): Promise<Sniffed> {
     return new Promise((resolve) => {
-      const timer = setTimeout(() => this.#settle?.(protocolOf(this.#bytes) ?? 'tcp'), timeoutMs);
+      const late = (): void => {
+        const protocol = protocolOf(this.#bytes) ?? 'tcp';
+        // A hello that has begun gets the time of a handshake.
+        if (protocol === 'tls' && timer !== handshake)
+          timer = handshake = setTimeout(late, helloMs);
+        else this.#settle?.(protocol);
+      };
+      let handshake: NodeJS.Timeout | undefined;
+      let timer = setTimeout(late, timeoutMs);
       this.#settle = (protocol) => {
         this.#settle = undefined;
         clearTimeout(timer);
