@@ -19,6 +19,7 @@ import {
   decodeGateway,
   decodeRouteTable,
 } from './decode-l7.ts';
+import { decodeRateLimitPolicy } from './decode-rate-limit.ts';
 import { decodeTelemetry } from './decode-telemetry.ts';
 import type { AgentFrame, EnrolledPod, ZtunnelFrame } from './enrolment.ts';
 import type { Result } from './result.ts';
@@ -48,6 +49,7 @@ const resources: Readonly<Record<ResourceType, Decoder<unknown>>> = {
   cluster: decodeCluster,
   route: decodeRouteTable,
   telemetry: decodeTelemetry,
+  'rate-limit': decodeRateLimitPolicy,
   policy: decodePolicy,
   service: decodeService,
   workload: decodeWorkload,

@@ -227,7 +227,7 @@ const scope: Decoder<PolicyScope> = union<PolicyScope>('kind', {
   targeted: object((f) => ({ kind: 'targeted', targets: f.get('targets', list(policyTarget)) })),
 });
 
-const clause: Decoder<Clause> = list(match);
+export const clause: Decoder<Clause> = list(match);
 
 const rule: Decoder<Rule> = object((f) => ({
   from: f.get('from', list(clause)),

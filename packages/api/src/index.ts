@@ -15,6 +15,7 @@ export * from './credential.ts';
 export * from './authentication.ts';
 export * from './gateway.ts';
 export * from './telemetry.ts';
+export * from './rate-limit.ts';
 export * from './snapshot.ts';
 export * from './signing.ts';
 export * from './enrolment.ts';
@@ -31,6 +32,7 @@ export {
   decodeGateway,
   decodeRouteTable,
 } from './decode-l7.ts';
+export { decodeRateLimitPolicy } from './decode-rate-limit.ts';
 export { decodeTelemetry } from './decode-telemetry.ts';
 export type { DecodedControllerFrame, DecodedUpdate } from './decode-frames.ts';
 export { decodeAgentFrame, decodeControllerFrame, decodeZtunnelFrame } from './decode-frames.ts';

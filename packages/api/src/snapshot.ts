@@ -9,6 +9,7 @@ import type { AuthorizationPolicy, PolicyKey } from './policy.ts';
 import type { RouteTable } from './route.ts';
 import type { Service } from './service.ts';
 import type { CertificateRefused, CertificateRequest, CertificateResponse } from './signing.ts';
+import type { RateLimitPolicy } from './rate-limit.ts';
 import type { Telemetry } from './telemetry.ts';
 import type { Workload, WorkloadUid } from './workload.ts';
 
@@ -33,6 +34,7 @@ export interface ResourceTypes {
   readonly cluster: Cluster;
   readonly route: RouteTable;
   readonly telemetry: Telemetry;
+  readonly 'rate-limit': RateLimitPolicy;
 }
 export type ResourceType = keyof ResourceTypes;
 /** In the order in which they are sent: nothing is named before it is there. */
@@ -42,6 +44,7 @@ export const resourceTypes: readonly ResourceType[] = [
   'authentication',
   'gateway',
   'telemetry',
+  'rate-limit',
   'service',
   'credential',
   'cluster',
@@ -65,6 +68,7 @@ export interface ResourceNames {
   readonly authentication: string;
   readonly gateway: string;
   readonly telemetry: string;
+  readonly 'rate-limit': string;
   readonly credential: string;
   readonly cluster: ServiceKey;
   readonly route: ServiceKey;

@@ -283,6 +283,7 @@ function problemsOf({ collections, watches }: Core): unknown {
     l7.waypoints,
     l7.authentications,
     l7.telemetries,
+    collections.rateLimits.compiled,
     l7.virtualServices,
     l7.destinationRules,
   ];

@@ -40,6 +40,7 @@ import { createTelemetry } from './observe/setup.ts';
 import { PolicyCache } from './policy/cache.ts';
 import { createJwksSource } from './policy/jwks.ts';
 import { keyServers } from './policy/key-servers.ts';
+import { RateLimiter } from './policy/rate-limit/limiter.ts';
 import { createTokenVerifier } from './policy/tokens.ts';
 import { RouteIndexes } from './route/indexes.ts';
 
@@ -178,6 +179,7 @@ export async function startWaypoint(config: WaypointConfig, deps: WaypointDeps):
     client: asking,
     routes: new RouteIndexes(),
     policies: new PolicyCache(state),
+    limiter: new RateLimiter(),
     tokens: createTokenVerifier(state, jwks),
     metrics,
     telemetry: telemetry.cache,

@@ -28,6 +28,8 @@ import type { Collection } from './collection.ts';
 import type { Derived, Reader } from './derived.ts';
 import { Graph } from './derived.ts';
 import { entryWorkloadStages } from './entry-workloads.ts';
+import type { RateLimitCollections } from './rate-limits.ts';
+import { rateLimitStages } from './rate-limits.ts';
 import type { MeshBasics, Sources } from './sources.ts';
 import { createSources } from './sources.ts';
 import { only, sameVersion, versionOf } from './version.ts';
@@ -40,6 +42,7 @@ export interface MeshCollections {
   readonly compiledPolicies: Collection<CompiledPolicy>;
   readonly compiledPeerAuthentications: Collection<CompiledPeerAuthentication>;
   readonly l7: WaypointCollections;
+  readonly rateLimits: RateLimitCollections;
   /** Waypoints that have a ready endpoint, by key. */
   readonly programmed: Collection<boolean>;
   /** What proxies are to hold, by type; every value has its version. */
@@ -102,7 +105,9 @@ export function createMeshCollections(cluster: ClusterFacts): MeshCollections {
       equal: sameVersion,
     }),
   );
+  const rateLimits = rateLimitStages({ graph, sources, cluster, noted });
   const outputs = [
+    rateLimits.output,
     settingsStage(graph, sources, meshConfigKey(cluster)),
     policyOutputStage(graph, policies.compiled),
     authenticationOutputStage(graph, l7),
@@ -119,6 +124,7 @@ export function createMeshCollections(cluster: ClusterFacts): MeshCollections {
     compiledPolicies: policies.compiled,
     compiledPeerAuthentications: policies.peer,
     l7,
+    rateLimits,
     programmed,
     outputs,
     flush: () => graph.flush(),

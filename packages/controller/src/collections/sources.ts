@@ -7,6 +7,7 @@ import type {
   GrpcRouteRecord,
   HttpRouteRecord,
   ReferenceGrantRecord,
+  RateLimitPolicyRecord,
   RequestAuthenticationRecord,
   ServiceEntryRecord,
   TcpRouteRecord,
@@ -36,6 +37,7 @@ export interface Sources {
   readonly nodes: Collection<NodeRecord>;
   readonly peerAuthentications: Collection<PeerAuthenticationRecord>;
   readonly policies: Collection<PolicyRecord>;
+  readonly rateLimitPolicies: Collection<RateLimitPolicyRecord>;
   readonly requestAuthentications: Collection<RequestAuthenticationRecord>;
   readonly gateways: Collection<GatewayRecord>;
   readonly gatewayClasses: Collection<GatewayClassRecord>;
@@ -77,6 +79,7 @@ export function createSources(): Sources {
     nodes: new Collection('nodes'),
     peerAuthentications: new Collection('peer-authentications'),
     policies: new Collection('policies'),
+    rateLimitPolicies: new Collection('rate-limit-policies'),
     requestAuthentications: new Collection('request-authentications'),
     gateways: new Collection('gateways'),
     gatewayClasses: new Collection('gateway-classes'),

@@ -13,6 +13,7 @@ import {
   decodeReferenceGrant,
   decodeTcpRoute,
   decodeTlsRoute,
+  decodeRateLimitPolicy,
   decodeRequestAuthentication,
   decodeServiceEntry,
   decodeTelemetry,
@@ -79,7 +80,7 @@ export function startWatches(options: WatchesOptions): Watches {
   };
   const watch: Watch = (kind, where, decode, into, fieldSelector) => {
     const [path = '', ...otherPaths] = typeof where === 'string' ? [where] : where;
-    const optional = path.startsWith(gatewayApi);
+    const optional = path.startsWith(gatewayApi) || path.startsWith('/apis/ambit.dev/');
     const target = { kind, path, otherPaths, decode, into, optional, fieldSelector };
     watched.push(startWatch(target, options, problems, check));
   };
@@ -161,6 +162,12 @@ function watchTraffic(watch: Watch, sources: Sources): void {
     `${networking}/destinationrules`,
     decodeDestinationRule,
     sources.destinationRules,
+  );
+  watch(
+    'RateLimitPolicy',
+    '/apis/ambit.dev/v1alpha1/ratelimitpolicies',
+    decodeRateLimitPolicy,
+    sources.rateLimitPolicies,
   );
   watch('ServiceEntry', `${networking}/serviceentries`, decodeServiceEntry, sources.serviceEntries);
   watch(

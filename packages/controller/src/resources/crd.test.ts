@@ -11,7 +11,7 @@ function walk(schema: JsonSchema, visit: (one: JsonSchema) => void): void {
 }
 
 describe('the definitions of custom resources', () => {
-  test('are those of Istio, by name, versions and short names', () => {
+  test('are those of Istio and our own, by name, versions and short names', () => {
     expect(
       crds().map(
         ({ metadata, spec }) =>
@@ -35,6 +35,7 @@ describe('the definitions of custom resources', () => {
       'tcproutes.gateway.networking.k8s.io  v1*,v1alpha2',
       'tlsroutes.gateway.networking.k8s.io  v1*,v1alpha3,v1alpha2',
       'referencegrants.gateway.networking.k8s.io refgrant v1*,v1beta1',
+      'ratelimitpolicies.ambit.dev rlp v1alpha1*',
     ]);
   });
 

@@ -11,6 +11,7 @@ import {
 } from './gateway-api.ts';
 import { gatewayClassResource, gatewayResource } from './gateway.ts';
 import { peerAuthenticationResource } from './peer-authentication.ts';
+import { rateLimitPolicyResource } from './rate-limit-policy.ts';
 import { requestAuthenticationResource } from './request-authentication.ts';
 import { serviceEntryResource, workloadEntryResource } from './service-entry.ts';
 import { telemetryResource } from './telemetry.ts';
@@ -33,6 +34,7 @@ export const resources: readonly ResourceDefinition[] = [
   tcpRouteResource,
   tlsRouteResource,
   referenceGrantResource,
+  rateLimitPolicyResource,
 ];
 
 /** The CustomResourceDefinitions of every custom resource that the controller reads. */

@@ -14,6 +14,7 @@ import {
   tcpRouteResource,
   tlsRouteResource,
 } from '../resources/gateway-api.ts';
+import { rateLimitPolicyResource } from '../resources/rate-limit-policy.ts';
 import { requestAuthenticationResource } from '../resources/request-authentication.ts';
 import { telemetryResource } from '../resources/telemetry.ts';
 import { virtualServiceResource } from '../resources/virtual-service.ts';
@@ -35,7 +36,7 @@ export interface TrafficStatusOptions {
 
 /** Tells on resources that configure traffic what became of them, and on Services which waypoint they are bound to. */
 export function startTrafficStatus(options: TrafficStatusOptions): { close(): Promise<void> } {
-  const { sources, l7 } = options.collections;
+  const { sources, l7, rateLimits } = options.collections;
   const writers = [
     follow(options, virtualServiceResource, sources.virtualServices, l7.virtualServices),
     follow(options, destinationRuleResource, sources.destinationRules, l7.destinationRules),
@@ -46,6 +47,7 @@ export function startTrafficStatus(options: TrafficStatusOptions): { close(): Pr
       l7.authentications,
     ),
     follow(options, telemetryResource, sources.telemetries, l7.telemetries),
+    follow(options, rateLimitPolicyResource, sources.rateLimitPolicies, rateLimits.compiled),
     followServices(options),
     startEntryStatus(options),
     startGatewayClassStatus({ ...options, sources }),

@@ -203,6 +203,11 @@ function anyClause(
   return clauses.length === 0 || clauses.some((clause) => clauseHolds(clause, facts, unknowable));
 }
 
+/** Whether all of a clause holds; what cannot be known does not. */
+export function clauseApplies(clause: Clause, facts: ConnectionFacts): boolean {
+  return clauseHolds(clause, facts, 'narrow');
+}
+
 function clauseHolds(clause: Clause, facts: ConnectionFacts, unknowable: Unknowable): boolean {
   return clause.every((match) => matchHolds(match, facts, unknowable));
 }

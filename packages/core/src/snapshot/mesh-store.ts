@@ -9,6 +9,7 @@ import type {
   PolicyKey,
   PolicyTarget,
   Removal,
+  RateLimitPolicy,
   RequestAuthentication,
   ResourceType,
   RouteTable,
@@ -65,6 +66,7 @@ class MeshStore implements MeshState, MeshStateUpdater {
   readonly #credentials = new Map<string, Credential>();
   readonly #routes = new Map<string, RouteTable>();
   readonly #telemetries = new Map<string, Telemetry>();
+  readonly #rateLimits = new Map<string, RateLimitPolicy>();
   readonly #held = new Map<ResourceType, Map<string, Held>>(
     resourceTypes.map((type) => [type, new Map()]),
   );
@@ -186,6 +188,10 @@ class MeshStore implements MeshState, MeshStateUpdater {
     return this.#routes.get(service);
   }
 
+  rateLimitPolicies(): Iterable<RateLimitPolicy> {
+    return this.#rateLimits.values();
+  }
+
   telemetries(): Iterable<Telemetry> {
     return this.#telemetries.values();
   }
@@ -295,6 +301,9 @@ class MeshStore implements MeshState, MeshStateUpdater {
       case 'telemetry':
         this.#telemetries.set(upsert.name, upsert.resource);
         break;
+      case 'rate-limit':
+        this.#rateLimits.set(upsert.name, upsert.resource);
+        break;
     }
   }
 
@@ -356,6 +365,9 @@ class MeshStore implements MeshState, MeshStateUpdater {
         break;
       case 'telemetry':
         this.#telemetries.delete(name);
+        break;
+      case 'rate-limit':
+        this.#rateLimits.delete(name);
         break;
     }
   }
@@ -427,6 +439,8 @@ class MeshStore implements MeshState, MeshStateUpdater {
         return this.#routes.get(name);
       case 'telemetry':
         return this.#telemetries.get(name);
+      case 'rate-limit':
+        return this.#rateLimits.get(name);
     }
   }
 

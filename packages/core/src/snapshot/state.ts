@@ -7,6 +7,7 @@ import type {
   MeshSettings,
   PolicyKey,
   PolicyTarget,
+  RateLimitPolicy,
   RequestAuthentication,
   ResourceType,
   RouteTable,
@@ -61,6 +62,7 @@ export interface MeshState {
   credential(name: string): Credential | undefined;
   cluster(service: ServiceKey): Cluster | undefined;
   routes(service: ServiceKey): RouteTable | undefined;
+  rateLimitPolicies(): Iterable<RateLimitPolicy>;
   telemetries(): Iterable<Telemetry>;
   /** Names and versions of what is held, to tell the controller on reconnecting. */
   held(): readonly {

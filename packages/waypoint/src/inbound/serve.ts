@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import type { CorsPolicy, HeaderChanges, HttpRoute } from '@ambit/api';
+import type { CorsPolicy, HeaderChanges, HttpRoute, RateLimitPolicy } from '@ambit/api';
 import { noChanges } from '@ambit/api';
 import type { Downstream, WaypointContext } from '../context.ts';
 import type { UpstreamCluster } from '../forward/cluster.ts';
@@ -10,6 +10,8 @@ import { introduce } from '../forward/vouch.ts';
 import type { RequestHead, ServerExchange } from '../http/message.ts';
 import { normalizePath } from '../http/path.ts';
 import { askAuthorizer } from '../policy/authorizer/ask.ts';
+import { detailsOf, overLimit } from '../policy/rate-limit/apply.ts';
+import type { Known } from '../policy/judge.ts';
 import { connectionFacts, factsOf, judge, remoteIpOf } from '../policy/judge.ts';
 import type { TokenOutcome } from '../policy/tokens.ts';
 import { locationOf } from '../route/changes.ts';
@@ -53,7 +55,7 @@ export function serveRequest(
   // What is judged below is what is forwarded: there is only this one path from here on.
   request.path = path.value;
   const { targets, gateway } = downstream;
-  const { asksForTokens, custom } = context.policies.of(targets, gateway.namespace);
+  const { asksForTokens, custom, rateLimits } = context.policies.of(targets, gateway.namespace);
   const judged = (token: TokenOutcome): void => {
     if (token.kind === 'invalid') {
       const challenge = `Bearer realm="http://${request.authority}/", error="invalid_token"`;
@@ -71,7 +73,8 @@ export function serveRequest(
         refuse(403, '-', `rbac_access_denied_matched_policy[${policy}]`, 'RBAC: access denied');
         return;
       }
-      route(context, downstream, passed, record, refuse);
+      const serving = { context, downstream, exchange: passed, record, refuse };
+      route(serving, (name) => limits(serving, rateLimits, known, name));
     };
     if (custom.length === 0) {
       pass(exchange, 'refuse');
@@ -98,6 +101,21 @@ export function serveRequest(
   });
 }
 
+/** True where the request is over a limit, and has been told so. */
+function limits(
+  { context, downstream, refuse }: Serving,
+  policies: readonly RateLimitPolicy[],
+  known: Known,
+  name: string,
+): boolean {
+  if (policies.length === 0) return false;
+  const limited = { facts: connectionFacts(downstream, known), route: name };
+  const over = overLimit(context, policies, limited);
+  if (over === undefined) return false;
+  refuse(429, 'RL', detailsOf(over), 'local_rate_limited', { fields: over.fields });
+  return true;
+}
+
 interface More {
   readonly fields?: readonly (readonly [string, string])[];
   /** Of the route. */
@@ -107,19 +125,15 @@ interface More {
 }
 type Refuse = (status: number, flags: string, details: string, body: string, more?: More) => void;
 
-function route(
-  context: WaypointContext,
-  downstream: Downstream,
-  exchange: ServerExchange,
-  record: RequestRecord,
-  refuse: Refuse,
-): void {
+function route(serving: Serving, isLimited: (route: string) => boolean): void {
+  const { context, downstream, exchange, record, refuse } = serving;
   const found = findRoute(context, downstream, exchange.request);
   if (found === 'none') {
     refuse(404, 'NR', 'route_not_found', '');
     return;
   }
   if (found === 'service') {
+    if (isLimited(record.route)) return;
     const cluster = ownCluster(context, downstream);
     if (cluster === undefined) {
       refuse(503, 'NC', 'cluster_not_found', 'no such service');
@@ -136,11 +150,11 @@ function route(
     return;
   }
   record.route = found.name;
-  const serving: Serving = { context, downstream, exchange, record, refuse };
   const origin = exchange.request.headers.get('origin');
   if (found.cors !== undefined && origin !== undefined) {
     if (answersCors(serving, found.cors, origin)) return;
   }
+  if (isLimited(found.name)) return;
   withFault(serving, found, () => act(serving, found));
 }
 

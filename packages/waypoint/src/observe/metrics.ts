@@ -54,6 +54,8 @@ export interface WaypointMetrics {
   audited(policy: string): void;
   /** What an external authorizer said, or that it could not be asked. */
   authorized(provider: string, outcome: 'ok' | 'denied' | 'error' | 'failure-allowed'): void;
+  /** A limit was exceeded, or would have been. */
+  rateLimited(policy: string, limit: string, enforced: boolean): void;
   spansDropped(count: number): void;
 }
 
@@ -68,6 +70,11 @@ export function createWaypointMetrics(metrics: Metrics, version: string): Waypoi
     'ambit_rejected_total',
     'Messages and peers refused before they were a request.',
     ['reason'],
+  );
+  const limited = metrics.counter(
+    'ambit_rate_limited_total',
+    'Requests over a limit, by whether they were refused for it.',
+    ['policy', 'limit', 'enforced'],
   );
   const authorized = metrics.counter(
     'ambit_external_authorization_total',
@@ -95,6 +102,8 @@ export function createWaypointMetrics(metrics: Metrics, version: string): Waypoi
     dryRun: (policy, would) => dryRuns.inc({ policy, would }),
     authorized: (provider, outcome) => authorized.inc({ provider, outcome }),
     audited: (policy) => audits.inc({ policy }),
+    rateLimited: (policy, limit, enforced) =>
+      limited.inc({ policy, limit, enforced: String(enforced) }),
     spansDropped: (count) => dropped.inc({}, count),
   };
 }

@@ -1,4 +1,4 @@
-import type { AuthorizationPolicy, PolicyTarget } from '@ambit/api';
+import type { AuthorizationPolicy, PolicyTarget, RateLimitPolicy } from '@ambit/api';
 import type { ApplicablePolicies, MeshState } from '@ambit/core';
 import { customPolicies } from '@ambit/core';
 
@@ -8,6 +8,8 @@ interface Known {
   readonly asksForTokens: boolean;
   /** Policies of action CUSTOM; mostly none. */
   readonly custom: readonly AuthorizationPolicy[];
+  /** Mostly none. */
+  readonly rateLimits: readonly RateLimitPolicy[];
 }
 
 /** What holds for the targets of a connection, looked up once for each change of the state and not for each request. */
@@ -29,9 +31,20 @@ export class PolicyCache {
       generation: this.#generation,
       policies,
       custom: customPolicies(policies),
+      rateLimits: rateLimitsFor(this.#state, targets),
       asksForTokens: this.#state.authenticationsForTargets(targets).length > 0,
     };
     this.#known.set(targets, made);
     return made;
   }
+}
+
+function rateLimitsFor(
+  state: MeshState,
+  targets: readonly PolicyTarget[],
+): readonly RateLimitPolicy[] {
+  const held = new Set(targets.map((target) => JSON.stringify(target)));
+  return [...state.rateLimitPolicies()].filter((policy) =>
+    policy.targets.some((target) => held.has(JSON.stringify(target))),
+  );
 }

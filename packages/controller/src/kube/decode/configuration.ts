@@ -21,6 +21,8 @@ import type { GatewayClassSpec, GatewaySpec } from '../../resources/gateway.ts';
 import { gatewayClassResource, gatewayResource } from '../../resources/gateway.ts';
 import type { ResourceDefinition } from '../../resources/crd.ts';
 import { refusedFields, schemaProblems } from '../../resources/crd.ts';
+import type { RateLimitPolicySpec } from '../../resources/rate-limit-policy.ts';
+import { rateLimitPolicyResource } from '../../resources/rate-limit-policy.ts';
 import type { RequestAuthenticationSpec } from '../../resources/request-authentication.ts';
 import { requestAuthenticationResource } from '../../resources/request-authentication.ts';
 import type { ServiceEntrySpec, WorkloadEntrySpec } from '../../resources/service-entry.ts';
@@ -48,6 +50,7 @@ export interface ConfigurationRecord<S> {
 
 export type VirtualServiceRecord = ConfigurationRecord<VirtualServiceSpec>;
 export type DestinationRuleRecord = ConfigurationRecord<DestinationRuleSpec>;
+export type RateLimitPolicyRecord = ConfigurationRecord<RateLimitPolicySpec>;
 export type RequestAuthenticationRecord = ConfigurationRecord<RequestAuthenticationSpec>;
 export type TelemetryRecord = ConfigurationRecord<TelemetrySpec>;
 export type GatewayRecord = ConfigurationRecord<GatewaySpec>;
@@ -60,6 +63,8 @@ export const decodeWorkloadEntry: Decode<WorkloadEntryRecord> = decoder(workload
 export const decodeVirtualService: Decode<VirtualServiceRecord> = decoder(virtualServiceResource);
 export const decodeDestinationRule: Decode<DestinationRuleRecord> =
   decoder(destinationRuleResource);
+export const decodeRateLimitPolicy: Decode<RateLimitPolicyRecord> =
+  decoder(rateLimitPolicyResource);
 export const decodeRequestAuthentication: Decode<RequestAuthenticationRecord> = decoder(
   requestAuthenticationResource,
 );
