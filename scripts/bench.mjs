@@ -1,4 +1,5 @@
-// npm run bench [-- ROUNDS SECONDS]: the benchmarks, each beside its baseline in the same run.
+// npm run bench [-- ROUNDS SECONDS] and npm run bench:waypoint [-- ROUNDS SECONDS [ROW]]: the benchmarks of the node
+// proxy and of the waypoint, each beside its baselines in the same run.
 import { spawn } from 'node:child_process';
 import { join } from 'node:path';
 import {
@@ -18,13 +19,9 @@ await orExplain(async () => {
   ensureTools(say);
   ensureNamespaces();
   await (await import('./bundle.mjs')).bundle();
-  const script = join(root, 'dist/programs/bench.mjs');
-  const world = enterWorld('node', [
-    '--enable-source-maps',
-    script,
-    root,
-    ...process.argv.slice(2),
-  ]);
+  const [which, ...args] = process.argv.slice(2);
+  const script = join(root, 'dist/programs', `${which}.mjs`);
+  const world = enterWorld('node', ['--enable-source-maps', script, root, ...args]);
   const bench = spawn(world.command, world.args, { cwd: root, stdio: 'inherit', env: world.env });
   process.exitCode = await new Promise((resolve) => bench.on('exit', (code) => resolve(code ?? 1)));
 });

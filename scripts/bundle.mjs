@@ -15,9 +15,10 @@ const programs = {
   sandbox: 'packages/sandbox/src/main.ts',
   'sandbox-ptp': 'packages/sandbox/src/cni/main.ts',
   bench: 'bench/src/main.ts',
-  'bench-waypoint': 'bench/src/waypoint/main.ts',
-  'bench-waypoint-plain': 'bench/src/waypoint/plain.ts',
-  'bench-waypoint-backend': 'bench/src/waypoint/backend.ts',
+  'bench-waypoint': 'bench/src/http/main.ts',
+  'bench-http-backend': 'bench/src/http/backend.ts',
+  'bench-http-plain': 'bench/src/http/plain.ts',
+  'bench-http-load': 'bench/src/http/load-main.ts',
 };
 
 export async function bundle() {
