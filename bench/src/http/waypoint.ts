@@ -131,6 +131,7 @@ function resourcesFor(backend: TwoPorts, routes: number, policies: number): Upse
     identity,
     service: waypointService,
     xfccClientIdentity: true,
+    trustedForwarders: [],
   });
   const table = routeTable(routes);
   if (!table.ok || !gateway.ok) throw new TypeError('the benchmark configures nonsense');
