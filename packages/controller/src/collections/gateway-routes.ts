@@ -6,6 +6,7 @@ import { serviceKey, waypointClass } from '@ambit/api';
 import type { ConfigurationRecord } from '../kube/decode/configuration.ts';
 import type { Metadata, Problem } from '../kube/decode/fields.ts';
 import { objectKey } from '../kube/decode/fields.ts';
+import { readBrokenRoute } from '../translate/gateway-broken.ts';
 import type {
   AnyGatewayRoute,
   CompiledGatewayRoute,
@@ -28,7 +29,7 @@ import { only } from './version.ts';
 export interface GatewayRoute {
   readonly kind: GatewayRouteKind;
   readonly meta: Metadata;
-  readonly compiled: CompiledGatewayRoute | undefined;
+  readonly compiled: CompiledGatewayRoute;
   readonly problems: readonly Problem[];
 }
 
@@ -66,16 +67,19 @@ function stage<S>(
       name: kind,
       primary,
       indexes: {
-        service: ({ compiled }) => [
-          ...new Set((compiled?.parents ?? []).flatMap(servicesOfParent)),
-        ],
+        service: ({ compiled }) => [...new Set(compiled.parents.flatMap(servicesOfParent))],
       },
       derive: (record, key, read) => {
         const { meta, spec, problems } = record;
-        if (!spec.ok) return only(key, { kind, meta, compiled: undefined, problems });
-        const route = { kind, meta, spec: spec.value } as unknown as AnyGatewayRoute;
-        const compiled = compileGatewayRoute(route, worldOf(read, sources, cluster, entries));
-        return only(key, { kind, meta, compiled, problems: [...problems, ...compiled.problems] });
+        const broken = spec.ok ? undefined : readBrokenRoute(kind, spec.error, problems);
+        const route = {
+          kind,
+          meta,
+          spec: spec.ok ? spec.value : broken?.spec,
+        } as unknown as AnyGatewayRoute;
+        const world = worldOf(read, sources, cluster, entries);
+        const compiled = compileGatewayRoute(route, world, broken);
+        return only(key, { kind, meta, compiled, problems: compiled.problems });
       },
       equal: isDeepStrictEqual,
     }),
@@ -145,11 +149,9 @@ export function attachedTo(
     read
       .find(collection, 'service', service)
       .flatMap(({ compiled, meta }) =>
-        compiled === undefined
-          ? []
-          : compiled.parents
-              .filter((parent) => servicesOfParent(parent).some((one) => one === service))
-              .map((parent) => ({ compiled, meta, parent })),
+        compiled.parents
+          .filter((parent) => servicesOfParent(parent).some((one) => one === service))
+          .map((parent) => ({ compiled, meta, parent })),
       ),
   );
 }

@@ -377,6 +377,25 @@ const hostnamesColumn = {
   description: 'Hosts that are asked for.',
 } as const;
 
+export const parentRefSchema: TSchema = parentRef;
+
+/** The parts of each kind of route, for reading one of which a part cannot be read. */
+export const routeSchemas: Readonly<
+  Record<
+    'HTTPRoute' | 'GRPCRoute' | 'TCPRoute' | 'TLSRoute',
+    {
+      readonly rule: TSchema;
+      readonly match?: TSchema;
+      readonly fields: Readonly<Record<string, TSchema>>;
+    }
+  >
+> = {
+  HTTPRoute: { rule: httpRule, match: httpMatch, fields: httpRouteSpec.properties },
+  GRPCRoute: { rule: grpcRule, match: grpcMatch, fields: grpcRouteSpec.properties },
+  TCPRoute: { rule: connectionRule, fields: tcpRouteSpec.properties },
+  TLSRoute: { rule: connectionRule, fields: tlsRouteSpec.properties },
+};
+
 export const httpRouteResource: ResourceDefinition = {
   ...shared,
   kind: 'HTTPRoute',

@@ -147,7 +147,7 @@ function followRoutes(
     run: async (key) => {
       collections.flush();
       const route = routes.get(key);
-      if (route?.compiled === undefined) {
+      if (route === undefined) {
         written.delete(key);
         return;
       }

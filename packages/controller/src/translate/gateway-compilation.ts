@@ -66,7 +66,7 @@ export class Compilation {
     this.#object = `${kind} ${objectKey(meta)}`;
   }
 
-  /** What the owner should know, and what changes no condition. */
+  /** What the owner should know: it is told with the condition, and does not make it false. */
   note(field: string, message: string): void {
     this.#notes.push({ object: this.#object, field, message });
   }
@@ -86,7 +86,9 @@ export class Compilation {
   }
 
   get accepted(): ParentCondition {
-    return conditionOf(this.#refusals, 'Accepted', 'the route holds for this parent');
+    const told = this.#notes.map((one) => `; ${one.field}: ${one.message}`).join('');
+    const message = shortened(`the route holds for this parent${told}`);
+    return conditionOf(this.#refusals, 'Accepted', message);
   }
 
   get resolvedRefs(): ParentCondition {

@@ -6,6 +6,7 @@ import type {
   TcpMatch,
   TcpRoute,
   TlsRoute,
+  WeightedTarget,
 } from '@ambit/api';
 import { noChanges, serviceKey } from '@ambit/api';
 
@@ -20,10 +21,11 @@ import type {
   TlsRouteSpec,
 } from '../resources/gateway-api.ts';
 import { gatewayApiGroup } from '../resources/gateway-api.ts';
+import type { BrokenRoute } from './gateway-broken.ts';
 import type { FilteredBackendRef } from './gateway-backend.ts';
 import { compileTargets } from './gateway-backend.ts';
 import type { GatewayRouteKind, ParentCondition, RouteWorld } from './gateway-compilation.ts';
-import { Compilation } from './gateway-compilation.ts';
+import { Compilation, quoted } from './gateway-compilation.ts';
 import type { CompiledFilters } from './gateway-filter.ts';
 import { compileAction, compileBackendChanges, compileFilters } from './gateway-filter.ts';
 import type { CompiledMatch } from './gateway-match.ts';
@@ -103,9 +105,11 @@ const noRoutes: Routes = { http: [], tcp: [], tls: [] };
 export function compileGatewayRoute(
   record: AnyGatewayRoute,
   world: RouteWorld,
+  broken?: BrokenRoute,
 ): CompiledGatewayRoute {
   const { meta, kind, spec } = record;
   const compilation = new Compilation(kind, meta, world);
+  for (const { field, message } of broken?.problems ?? []) compilation.refuse(field, message);
   const { name } = compilation;
   const refs = (spec.parentRefs ?? []).filter((ref, index) =>
     isMeshParent(ref, `spec.parentRefs[${index}]`, compilation),
@@ -119,31 +123,58 @@ export function compileGatewayRoute(
   if (spec.useDefaultGateways !== undefined) {
     compilation.note('spec.useDefaultGateways', 'attaches to Gateways, which take no routes yet');
   }
-  const routes = compileRules(record, compilation);
+  noteRepeatedNames(spec.rules ?? [], compilation);
+  const routes = compileRules(record, compilation, broken);
   const parents = refs.map((ref) => parentOutcome(ref, compilation));
   return { name, parents, ...routes, problems: compilation.problems };
 }
 
-function compileRules(record: AnyGatewayRoute, compilation: Compilation): Routes {
+/** Names of rules are for those who refer to them; two of one name cannot be told apart. */
+function noteRepeatedNames(
+  rules: readonly { readonly name?: string }[],
+  compilation: Compilation,
+): void {
+  const names = new Set<string>();
+  for (const [index, { name }] of rules.entries()) {
+    if (name === undefined) continue;
+    if (names.has(name)) {
+      compilation.note(`spec.rules[${index}].name`, `${quoted(name)} is an earlier rule's name`);
+    }
+    names.add(name);
+  }
+}
+
+function compileRules(
+  record: AnyGatewayRoute,
+  compilation: Compilation,
+  broken: BrokenRoute | undefined,
+): Routes {
+  const isClosed = (index: number): boolean => broken?.isClosed(index) ?? false;
   switch (record.kind) {
     case 'HTTPRoute':
       return {
         ...noRoutes,
         http: (record.spec.rules ?? [{}]).flatMap((rule, index) =>
-          compileRequestRule(rule, index, compilation, compileHttpMatch),
+          compileRequestRule(rule, index, compilation, {
+            compileMatch: compileHttpMatch,
+            isClosed: isClosed(index),
+          }),
         ),
       };
     case 'GRPCRoute':
       return {
         ...noRoutes,
         http: (record.spec.rules ?? [{}]).flatMap((rule, index) =>
-          compileRequestRule(rule, index, compilation, compileGrpcMatch),
+          compileRequestRule(rule, index, compilation, {
+            compileMatch: compileGrpcMatch,
+            isClosed: isClosed(index),
+          }),
         ),
       };
     case 'TCPRoute':
-      return { ...noRoutes, tcp: compileTcpRules(record.spec.rules, compilation) };
+      return { ...noRoutes, tcp: compileTcpRules(record.spec.rules, compilation, isClosed) };
     case 'TLSRoute':
-      return { ...noRoutes, tls: compileTlsRules(record.spec, compilation) };
+      return { ...noRoutes, tls: compileTlsRules(record.spec, compilation, isClosed) };
   }
 }
 
@@ -247,18 +278,26 @@ function compileRequestRule<M extends object>(
   rule: RequestRule<M>,
   index: number,
   compilation: Compilation,
-  compileMatch: (
-    spec: M | Record<string, never>,
-    path: string,
-    compilation: Compilation,
-  ) => CompiledMatch,
+  {
+    compileMatch,
+    isClosed,
+  }: {
+    readonly compileMatch: (
+      spec: M | Record<string, never>,
+      path: string,
+      compilation: Compilation,
+    ) => CompiledMatch;
+    readonly isClosed: boolean;
+  },
 ): OrderedHttpRoute[] {
   const path = `spec.rules[${index}]`;
   const specs = rule.matches === undefined || rule.matches.length === 0 ? [{}] : rule.matches;
   const matches = specs.map((spec, at) =>
     compileMatch(spec, `${path}.matches[${at}]`, compilation),
   );
-  const build = requestRoutes(rule, path, matches, compilation);
+  const build = isClosed
+    ? () => closedBody(unreadable)
+    : requestRoutes(rule, path, matches, compilation);
   const kind = compilation.kind === 'GRPCRoute' ? 'GRPCRoute' : 'HTTPRoute';
   const name = `${compilation.name}/${rule.name ?? index}`;
   return matches.map((match, at) => {
@@ -267,6 +306,8 @@ function compileRequestRule<M extends object>(
     return { route, order: { kind, precedence: match.precedence, rule: index, match: at } };
   });
 }
+
+const unreadable = 'a part of the route cannot be read; see its status';
 
 type RouteBody = Omit<HttpRoute, 'name' | 'matches'>;
 
@@ -328,18 +369,17 @@ function requestTargets(
 
 /** Answers 500. */
 function closedBody(why: string): RouteBody {
-  const target = { kind: 'missing', why } as const;
   return {
-    action: {
-      kind: 'forward',
-      targets: [{ weight: 1, target, request: noChanges, response: noChanges }],
-      rewrite: {},
-    },
+    action: { kind: 'forward', targets: closedTargets(why), rewrite: {} },
     request: noChanges,
     response: noChanges,
     fault: {},
     mirrors: [],
   };
+}
+
+function closedTargets(why: string): WeightedTarget[] {
+  return [{ weight: 1, target: { kind: 'missing', why }, request: noChanges, response: noChanges }];
 }
 
 const anyConnection: TcpMatch = { sourceLabels: [], destinationSubnets: [] };
@@ -354,20 +394,27 @@ function noteUnreachedRules(rules: readonly ConnectionRuleSpec[], compilation: C
 function compileTcpRules(
   rules: readonly ConnectionRuleSpec[],
   compilation: Compilation,
+  isClosed: (index: number) => boolean,
 ): TcpRoute[] {
   noteUnreachedRules(rules, compilation);
   return rules.map((rule, index) => ({
     name: `${compilation.name}/${rule.name ?? index}`,
     matches: [anyConnection],
-    targets: compileTargets(rule.backendRefs, `spec.rules[${index}].backendRefs`, compilation),
+    targets: isClosed(index)
+      ? closedTargets(unreadable)
+      : compileTargets(rule.backendRefs, `spec.rules[${index}].backendRefs`, compilation),
   }));
 }
 
 /** One route for each name, so that exact names can be put before those with a star. */
-function compileTlsRules(spec: TlsRouteSpec, compilation: Compilation): TlsRoute[] {
+function compileTlsRules(
+  spec: TlsRouteSpec,
+  compilation: Compilation,
+  isClosed: (index: number) => boolean,
+): TlsRoute[] {
   const { hostnames = [] } = spec;
   const sniHosts = hostnames.length === 0 ? [[]] : hostnames.map((host) => [host.toLowerCase()]);
-  return compileTcpRules(spec.rules, compilation).flatMap(({ name, targets }) =>
+  return compileTcpRules(spec.rules, compilation, isClosed).flatMap(({ name, targets }) =>
     sniHosts.map((hosts) => ({
       name,
       matches: [{ ...anyConnection, sniHosts: hosts }],
