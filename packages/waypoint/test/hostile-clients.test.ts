@@ -31,6 +31,11 @@ beforeAll(async () => {
       more();
       return;
     }
+    if (request.url === '/quiet') {
+      setTimeout(() => response.write('begun '), 2_500);
+      setTimeout(() => response.end('done'), 5_000);
+      return;
+    }
     request.on('end', () => response.end('fine'));
   });
   world = await startWorld(
@@ -334,6 +339,10 @@ describe('slow clients are cut by their times, and hold only their window', () =
   });
 });
 
+test('an endpoint may be silent for longer than a client, before its answer and in it', async () => {
+  expect(await world.ask({ path: '/quiet' })).toMatchObject({ status: 200, body: 'begun done' });
+}, 15_000);
+
 describe('HTTP/1.1', () => {
   test.each([
     ['too many fields', `GET / HTTP/1.1\r\nHost: shop.test\r\n${'a: b\r\n'.repeat(200)}\r\n`, 431],
@@ -368,8 +377,8 @@ describe('HTTP/1.1', () => {
     const rss = process.memoryUsage().rss;
     const one = Buffer.from('GET / HTTP/1.1\r\nHost: shop.test\r\n\r\n');
     const { answer } = await attack(one, (round) => (round < 400 ? times(1_000, one) : undefined));
-    expect(answer).toMatch(/^HTTP\/1\.1 200 /);
-    expect(process.memoryUsage().rss - rss).toBeLessThan(256 * 2 ** 20);
+    expect(answer.split('HTTP/1.1 200 ').length).toBeGreaterThan(1_000);
+    expect(process.memoryUsage().rss - rss).toBeLessThan(96 * 2 ** 20);
   }, 30_000);
 
   test('a hundred thousand tiny chunks: others are served in between', async () => {

@@ -44,8 +44,10 @@ function sendCopy(
     hasBody,
     client,
     protocol: protocol(cluster),
-    perTryTimeoutMs: timeoutMs ?? shadowTimeoutMs,
+    // A route without a timeout says so of its own answer; nobody waits for this one.
+    perTryTimeoutMs: timeoutMs === undefined || timeoutMs === 0 ? shadowTimeoutMs : timeoutMs,
     body: [...body],
+    timesAnswer: true,
   });
   copy.start();
 }

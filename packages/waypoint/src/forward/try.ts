@@ -9,6 +9,7 @@ import { grpcStatusOf } from './retry.ts';
 
 /** An answer that is thrown away for another try is read to its end when it is short; else its connection is cut. */
 const maxDiscardBytes = 64 * 1024;
+const discardTimeoutMs = 5_000;
 
 /** Who is told what becomes of a try. */
 export interface TryOwner {
@@ -47,6 +48,8 @@ export interface TryParts {
   readonly protocol: UpstreamProtocol;
   readonly perTryTimeoutMs: number | undefined;
   readonly body?: readonly Buffer[];
+  /** The time is for the whole answer and not only for its head. */
+  readonly timesAnswer?: boolean;
 }
 
 /** One try at one endpoint. */
@@ -119,7 +122,7 @@ export class Try implements ResponseEvents {
   }
 
   response(head: ResponseHead, hasBody: boolean): void {
-    clearTimeout(this.#timer);
+    if (this.#parts.timesAnswer !== true) clearTimeout(this.#timer);
     const { host } = this.#parts;
     const outcome: TryOutcome = {
       kind: 'response',
@@ -139,8 +142,11 @@ export class Try implements ResponseEvents {
   #discard(head: ResponseHead, hasBody: boolean): void {
     this.#settle();
     this.#discarding = true;
+    if (!hasBody) return;
     const length = Number(head.headers.get('content-length') ?? '0');
-    if (hasBody && length > maxDiscardBytes) this.#client?.abort(new Error('answer not wanted'));
+    if (length > maxDiscardBytes) this.#client?.abort(new Error('answer not wanted'));
+    else
+      this.#timer = setTimeout(() => this.#client?.abort(new Error('too late')), discardTimeoutMs);
   }
 
   data(chunk: Buffer): void {
@@ -154,7 +160,10 @@ export class Try implements ResponseEvents {
   #discarded = 0;
 
   end(trailers: HeaderList | undefined): void {
-    if (this.#discarding) return;
+    if (this.#discarding) {
+      clearTimeout(this.#timer);
+      return;
+    }
     this.#settle();
     this.#owner.responseEnd(trailers);
   }
@@ -169,7 +178,10 @@ export class Try implements ResponseEvents {
   }
 
   failed(error: HttpError): void {
-    if (this.#discarding) return;
+    if (this.#discarding) {
+      clearTimeout(this.#timer);
+      return;
+    }
     this.#end({ kind: 'reset', unprocessed: error.unprocessed }, error);
   }
 

@@ -46,8 +46,8 @@ export class Http1ClientConnection implements ClientConnection {
     this.#stream = stream;
     this.#options = options;
     const { limits } = options;
-    const shortest = Math.min(options.idleTimeoutMs, limits.stallTimeoutMs);
-    this.#deadline = new Deadline(Math.max(10, shortest / 8), () => this.#late());
+    // How long an endpoint may be silent while it is asked something is for the timeout of the route to say.
+    this.#deadline = new Deadline(Math.max(10, options.idleTimeoutMs / 8), () => this.drain());
     this.#parser = new MessageParser(limits, {
       head: (text) => this.#head(text),
       data: (chunk) => this.#exchange?.events.data(chunk),
@@ -78,7 +78,7 @@ export class Http1ClientConnection implements ClientConnection {
     this.#served += 1;
     const exchange = new Exchange(this, head, events);
     this.#exchange = exchange;
-    this.#deadline.set(this.#options.limits.stallTimeoutMs);
+    this.#deadline.clear();
     exchange.begin(hasBody);
     return exchange;
   }
@@ -106,7 +106,6 @@ export class Http1ClientConnection implements ClientConnection {
   }
 
   send(bytes: Buffer): boolean {
-    this.#deadline.set(this.#options.limits.stallTimeoutMs);
     return this.#stream.write(bytes);
   }
 
@@ -129,7 +128,6 @@ export class Http1ClientConnection implements ClientConnection {
       this.destroy(new HttpError('http1/unsolicited', 502, 'bytes on an idle connection'));
       return;
     }
-    this.#deadline.set(this.#options.limits.stallTimeoutMs);
     this.#parser.push(chunk);
   }
 
@@ -215,12 +213,6 @@ export class Http1ClientConnection implements ClientConnection {
     if (this.#exchange !== undefined) {
       this.#broken(new HttpError('http1/cut-off', 502, 'the endpoint closed before it answered'));
     }
-  }
-
-  #late(): void {
-    if (this.#retired) return;
-    if (this.#exchange === undefined) this.drain();
-    else this.#broken(new HttpError('http1/stalled', 504, 'no progress for too long'));
   }
 
   #broken(error: HttpError): void {

@@ -7,7 +7,7 @@ export interface Http1Limits {
   readonly headTimeoutMs: number;
   /** A connection on which nothing happens between two requests. */
   readonly idleTimeoutMs: number;
-  /** A body that makes no progress in either direction. */
+  /** A client that neither sends on nor reads; endpoints may be silent as long as the route allows. */
   readonly stallTimeoutMs: number;
   /** 1xx answers to one request. */
   readonly maxInformational: number;

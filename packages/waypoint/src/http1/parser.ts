@@ -36,6 +36,9 @@ export class MessageParser {
   readonly #events: ParserEvents;
   #state: State = 'head';
   #rest: Buffer = empty;
+  /** Of the rest: what has been looked through for the end of the head or line that it begins. */
+  #searched = 0;
+  readonly #joiner = new Joiner();
   /** Came while something else was parsed: it is next, and not before. */
   #late: Buffer = empty;
   #left = 0;
@@ -91,12 +94,13 @@ export class MessageParser {
       return;
     }
     if (this.#state === 'stopped') return;
-    let bytes = this.#rest.length === 0 ? chunk : Buffer.concat([this.#rest, chunk]);
+    let bytes = this.#joiner.join(this.#rest, chunk);
     this.#rest = empty;
     this.#pushing = true;
     for (;;) {
       const used = this.#step(bytes);
       if (used === undefined) break;
+      this.#searched = 0;
       bytes = used === bytes.length ? empty : bytes.subarray(used);
       if (bytes.length === 0 && this.#state !== 'chunk-data' && this.#state !== 'length') break;
       if (bytes.length === 0) break;
@@ -149,9 +153,12 @@ export class MessageParser {
   }
 
   #head(bytes: Buffer): number | undefined {
-    const end = bytes.indexOf(headEnd);
+    const end = bytes.indexOf(headEnd, Math.max(0, this.#searched - headEnd.length + 1));
     if (end < 0 || end > this.#limits.maxHeadBytes) {
-      if (hasBareLineFeed(bytes)) this.#fail('http1/malformed', 'a line feed without its return');
+      const from = this.#searched;
+      this.#searched = bytes.length;
+      if (hasBareLineFeed(bytes, from))
+        this.#fail('http1/malformed', 'a line feed without its return');
       else if (bytes.length > this.#limits.maxHeadBytes) {
         this.#fail(
           'http1/head-too-big',
@@ -267,9 +274,11 @@ export class MessageParser {
   }
 
   #line(bytes: Buffer, max: number): number | undefined {
-    const end = bytes.indexOf(lineEnd);
+    const end = bytes.indexOf(lineEnd, Math.max(0, this.#searched - lineEnd.length + 1));
     if (end >= 0 && end <= max) return end;
-    if (bytes.length > max || hasBareLineFeed(bytes)) {
+    const from = this.#searched;
+    this.#searched = bytes.length;
+    if (bytes.length > max || hasBareLineFeed(bytes, from)) {
       this.#fail('http1/malformed', 'a line that does not end as it should');
     }
     return undefined;
@@ -298,8 +307,37 @@ export class MessageParser {
   }
 }
 
-function hasBareLineFeed(bytes: Buffer): boolean {
-  for (let at = bytes.indexOf(0x0a); at >= 0; at = bytes.indexOf(0x0a, at + 1)) {
+/** Puts small pieces together without copying again what is there already. */
+class Joiner {
+  /** The last buffer that was made here, filled up to `#used`; behind that it belongs to nobody. */
+  #room: Buffer = empty;
+  #used = 0;
+
+  /** `rest` may be a part of what was joined before; nothing that was handed out is ever overwritten. */
+  join(rest: Buffer, chunk: Buffer): Buffer {
+    if (rest.length === 0) {
+      this.#room = empty;
+      return chunk;
+    }
+    if (chunk.length === 0) return rest;
+    const length = rest.length + chunk.length;
+    const end = rest.byteOffset + rest.length - this.#room.byteOffset;
+    const isLast = rest.buffer === this.#room.buffer && end === this.#used;
+    if (!isLast || end + chunk.length > this.#room.length) {
+      this.#room = Buffer.allocUnsafeSlow(Math.max(minRoomBytes, length * 2));
+      rest.copy(this.#room);
+      this.#used = rest.length;
+    }
+    const from = this.#used - rest.length;
+    chunk.copy(this.#room, this.#used);
+    this.#used += chunk.length;
+    return this.#room.subarray(from, this.#used);
+  }
+}
+const minRoomBytes = 512;
+
+function hasBareLineFeed(bytes: Buffer, from: number): boolean {
+  for (let at = bytes.indexOf(0x0a, from); at >= 0; at = bytes.indexOf(0x0a, at + 1)) {
     if (at === 0 || bytes[at - 1] !== 0x0d) return true;
   }
   return false;

@@ -38,7 +38,12 @@ export class Http1ServerConnection {
   readonly #deadline: Deadline;
   #exchange: Exchange | undefined;
   #takenOver: TakenOver | undefined;
-  #paused = false;
+  /** The body of the request is not wanted yet. */
+  #bodyPaused = false;
+  /** More requests have come than are held. */
+  #full = false;
+  /** The client does not read what it is sent. */
+  #unread = false;
   #draining = false;
   #peerEnded = false;
   #closed = false;
@@ -59,6 +64,8 @@ export class Http1ServerConnection {
       data: (chunk) => this.#data(chunk),
       end: () => this.#end(),
       drain: () => {
+        this.#unread = false;
+        if (this.#exchange !== undefined) this.#deadline.set(limits.stallTimeoutMs);
         if (this.#takenOver === undefined) this.#exchange?.events?.drain();
         else this.#takenOver.drain();
       },
@@ -98,17 +105,20 @@ export class Http1ServerConnection {
   /** For the exchange: sends bytes. */
   send(bytes: Buffer): boolean {
     this.#deadline.set(this.#options.limits.stallTimeoutMs);
-    return this.#stream.write(bytes);
+    const room = this.#stream.write(bytes);
+    this.#unread = !room;
+    return room;
   }
 
   pause(): void {
-    this.#paused = true;
+    this.#bodyPaused = true;
     this.#stream.pause();
   }
 
   resume(): void {
-    this.#paused = false;
-    this.#stream.resume();
+    if (this.#bodyPaused) this.#deadline.set(this.#options.limits.stallTimeoutMs);
+    this.#bodyPaused = false;
+    if (!this.#full) this.#stream.resume();
   }
 
   takeOver(): ByteStream {
@@ -128,17 +138,15 @@ export class Http1ServerConnection {
       return;
     }
     this.#deadline.set(this.#options.limits.idleTimeoutMs);
-    const paused = this.#paused;
-    this.#paused = false;
+    this.#bodyPaused = false;
     this.#parser.next();
-    if (!paused || this.#isPaused()) return;
+    this.#full = this.#parser.restBytes > maxPipelinedBytes;
     // A client that has sent more requests than are held waits until they are answered.
-    if (this.#parser.restBytes > maxPipelinedBytes) this.#paused = true;
-    else this.resume();
+    if (!this.#full && !this.#isBodyPaused()) this.#stream.resume();
   }
 
-  #isPaused(): boolean {
-    return this.#paused;
+  #isBodyPaused(): boolean {
+    return this.#bodyPaused;
   }
 
   /** Ends in order; what the client still sends is thrown away for a moment, so that it can read the answer. */
@@ -163,7 +171,9 @@ export class Http1ServerConnection {
       if (!this.#parser.inHead) this.#deadline.set(this.#options.limits.headTimeoutMs);
     } else this.#deadline.set(this.#options.limits.stallTimeoutMs);
     this.#parser.push(chunk);
-    if (this.#exchange !== undefined && this.#parser.restBytes > maxPipelinedBytes) this.pause();
+    if (this.#exchange === undefined || this.#parser.restBytes <= maxPipelinedBytes) return;
+    this.#full = true;
+    this.#stream.pause();
   }
 
   #head(text: string): Framing | HttpError {
@@ -207,8 +217,13 @@ export class Http1ServerConnection {
   }
 
   #late(): void {
-    if (this.#exchange !== undefined) {
-      const exchange = this.#exchange;
+    const exchange = this.#exchange;
+    if (exchange !== undefined) {
+      // How long an endpoint may be silent is for the timeout of the route to say.
+      if (!this.#unread && (this.#bodyPaused || !exchange.awaitsBody)) {
+        this.#deadline.set(this.#options.limits.stallTimeoutMs);
+        return;
+      }
       const error = new HttpError('http1/stalled', 408, 'no progress for too long');
       exchange.broken(error);
       this.destroy(error);
@@ -293,6 +308,11 @@ class Exchange implements ServerExchange {
 
   get gone(): boolean {
     return this.#over;
+  }
+
+  /** The client has not said all. */
+  get awaitsBody(): boolean {
+    return this.hasBody && !this.#requestDone;
   }
 
   watch(gone: ((error: HttpError) => void) | undefined): void {
