@@ -154,14 +154,14 @@ export async function startWaypoint(config: WaypointConfig, deps: WaypointDeps):
   const gateway = (): Gateway | undefined =>
     state.gateway(`${config.namespace}/${config.gatewayName}`);
   const random = deps.random ?? Math.random;
+  const asking = createMeshClient({ state, clusters, open, identity, random });
   const jwks = createJwksSource({
-    ...keyServers({ state, clusters, open, identity, random }),
+    ...keyServers(state, asking.reach),
     onFailure: (uri, error) => {
       metrics.rejected('jwks-fetch');
       logger.warn({ uri, error }, 'keys for tokens not fetched; the last good ones hold');
     },
   });
-  const asking = createMeshClient({ state, clusters, open, identity, random });
   const telemetry = createTelemetry(config, {
     state,
     metrics,

@@ -6,6 +6,8 @@ import type { ProviderAddress } from '@ambit/api';
 import { parseHostname, parsePort } from '@ambit/api';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import type { HttpCall } from '../src/client/http.ts';
+import type { NodeProxy } from './node-proxy.ts';
+import { startNodeProxy } from './node-proxy.ts';
 import type { Backend, WaypointWorld } from './world.ts';
 import { endpointOf, shopService, startBackend, startWorld } from './world.ts';
 
@@ -19,11 +21,13 @@ function at(host: string, port: number, namespace?: string): ProviderAddress {
   };
 }
 
+const meshedIp = '127.0.4.1';
 const shop = at('shop.test.svc.cluster.local', 80);
 
 describe('the client with which a waypoint itself asks', () => {
   let world: WaypointWorld;
   let backend: Backend;
+  let node: NodeProxy;
   let answering: (socket: Socket) => void;
   const raw = createServer((socket) => {
     socket.on('error', () => undefined);
@@ -56,10 +60,30 @@ describe('the client with which a waypoint itself asks', () => {
     });
     await new Promise<void>((resolve) => grpc.listen(0, '127.0.0.1', resolve));
     await new Promise<void>((resolve) => raw.listen(0, '127.0.0.1', resolve));
-    world = await startWorld({ services: [shopService()], workloads: [endpointOf(backend)] });
+    world = await startWorld({
+      services: [shopService(), { name: 'meshed' }],
+      workloads: [
+        endpointOf(backend),
+        {
+          name: 'meshed',
+          addresses: [meshedIp],
+          serviceAccount: 'meshed',
+          tunnel: 'hbone',
+          services: [
+            {
+              service: 'test/meshed.test.svc.cluster.local',
+              ready: true,
+              ports: [{ servicePort: 80, targetPort: 8080 }],
+            },
+          ],
+        },
+      ],
+    });
+    node = await startNodeProxy(world.ca, meshedIp, backend);
   });
   afterAll(async () => {
     await world.close();
+    await node.close();
     await backend.close();
     raw.close();
     grpc.close();
@@ -77,6 +101,25 @@ describe('the client with which a waypoint itself asks', () => {
     // Two at most, because one that has just answered may not be free yet.
     expect(bodies.size).toBeLessThan(3);
     expect((await http.request(call({ address: at(shop.host, 80, 'test') }))).status).toBe(200);
+  });
+
+  test('reaches a service of the mesh in a tunnel, again and again, also many at once', async () => {
+    const { http } = world.waypoint.context.client;
+    const asked = call({ address: at('meshed.test.svc.cluster.local', 80) });
+    for (let count = 0; count < 20; count += 1) {
+      expect((await http.request(asked)).body.toString()).toMatch(/^hello \d+$/);
+    }
+    const many = await Promise.all(
+      Array.from({ length: 100 }, () =>
+        http.request({ ...asked, method: 'POST', body: Buffer.alloc(100_000) }),
+      ),
+    );
+    expect(many.filter(({ status }) => status === 200)).toHaveLength(100);
+    expect(new Set(node.authorities)).toEqual(new Set([`${meshedIp}:8080`]));
+    await expect(http.request({ ...asked, path: '/long' })).rejects.toThrow('an answer over 1000');
+    await expect(http.request({ ...asked, path: '/never', timeoutMs: 50 })).rejects.toThrow(
+      'no answer in 50 ms',
+    );
   });
 
   test('follows no redirect, takes no longer answer than allowed, waits no longer than told', async () => {

@@ -1,18 +1,18 @@
 import { writeFileSync, mkdtempSync, rmSync } from 'node:fs';
 import type { ServerHttp2Stream } from 'node:http2';
 import { createSecureServer, createServer as createHttp2Server } from 'node:http2';
-import type { AddressInfo, Server as TcpServer } from 'node:net';
-import { Socket, createServer as createTcpServer } from 'node:net';
+import type { AddressInfo, Socket, Server as TcpServer } from 'node:net';
+import { createServer as createTcpServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TLSSocket, TlsOptions } from 'node:tls';
 import { createServer as createTlsServer } from 'node:tls';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import type { Upsert } from '@ambit/api';
-import { defaultTraffic, parseIp, parsePort, parseTrustDomain } from '@ambit/api';
-import { createHboneServer } from '@ambit/core';
+import { defaultTraffic, parseIp, parsePort } from '@ambit/api';
 import type { TestCa } from '@ambit/testkit';
 import { makeTestCa } from '@ambit/testkit';
+import { startNodeProxy } from './node-proxy.ts';
 import type { WaypointWorld } from './world.ts';
 import { shopKey, shopService, startWorld, vip } from './world.ts';
 
@@ -45,11 +45,6 @@ function own(): string {
 /** Listens on an address of loopback of its own until the test is over. */
 async function listening(server: TcpServer): Promise<{ ip: string; port: number }> {
   const ip = own();
-  await listenOn(server, ip, 0);
-  return { ip, port: (server.address() as AddressInfo).port };
-}
-
-async function listenOn(server: TcpServer, ip: string, port: number): Promise<void> {
   const sockets = new Set<Socket>();
   server.on('connection', (socket) => {
     sockets.add(socket);
@@ -59,7 +54,8 @@ async function listenOn(server: TcpServer, ip: string, port: number): Promise<vo
     for (const socket of sockets) socket.destroy();
     await new Promise<void>((resolve) => server.close(() => resolve()));
   });
-  await new Promise<void>((resolve) => server.listen(port, ip, resolve));
+  await new Promise<void>((resolve) => server.listen(0, ip, resolve));
+  return { ip, port: (server.address() as AddressInfo).port };
 }
 
 /** An endpoint of TLS that answers any request of HTTP/1.1. */
@@ -322,42 +318,16 @@ describe('TLS to endpoints', () => {
 
   test('inside the tunnel where the endpoint is in the mesh', async () => {
     const endpoint = await tlsEndpoint(await partner(['shop.test']));
-    const trustDomain = parseTrustDomain('cluster.local');
-    if (!trustDomain.ok) throw new TypeError('no trust domain');
-    const authorities: string[] = [];
-    const hbone = createHboneServer<'node'>({
-      trustDomains: () => new Set([trustDomain.value]),
-      onRejected: () => undefined,
-      onTunnel: (request) => {
-        authorities.push(request.authority);
-        const stream = request.accept([]);
-        const socket = new Socket({ allowHalfOpen: true });
-        socket.connect(endpoint.port, endpoint.ip);
-        socket.on('error', () => undefined);
-        stream?.attach({
-          data: (chunk) => void socket.write(chunk),
-          end: () => socket.end(),
-          drain: () => undefined,
-          close: () => socket.destroy(),
-        });
-        socket.on('data', (chunk: Buffer) => stream?.write(chunk));
-        socket.on('end', () => stream?.end());
-      },
-    });
-    const certificate = await world.ca.certificate('spiffe://cluster.local/ns/test/sa/meshed');
-    const node = createTcpServer({ allowHalfOpen: true }, (socket) =>
-      hbone.accept(socket, certificate, 'node'),
-    );
     const ip = own();
-    await listenOn(node, ip, 15008);
+    const node = await startNodeProxy(world.ca, ip, endpoint);
+    closers.push(() => node.close());
     await settings({ ip, port: 8443 }, simple(), [credential({ ca: partners.rootPem })], {
       tunnel: 'hbone',
       serviceAccount: 'meshed',
     });
     expect(await world.ask()).toMatchObject({ status: 200, body: 'secure' });
-    expect(authorities).toEqual([`${ip}:8443`]);
+    expect(node.authorities).toEqual([`${ip}:8443`]);
     expect(endpoint.heard[0]?.serverName).toBe('shop.test');
-    hbone.end(() => true, 'destroy');
   });
 });
 

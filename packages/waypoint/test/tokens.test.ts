@@ -3,6 +3,8 @@ import type { SnapshotVersion, Upsert } from '@ambit/api';
 import { decodeAuthentication, decodeWith } from '@ambit/api';
 import type { JWTPayload } from 'jose';
 import { SignJWT, exportJWK, generateKeyPair } from 'jose';
+import type { NodeProxy } from './node-proxy.ts';
+import { startNodeProxy } from './node-proxy.ts';
 import type { Backend, WaypointWorld } from './world.ts';
 import { endpointOf, shopKey, shopService, startBackend, startWorld } from './world.ts';
 
@@ -11,34 +13,33 @@ let world: WaypointWorld;
 let shop: Backend;
 let server: Backend;
 let keys: Awaited<ReturnType<typeof generateKeyPair>>;
+let node: NodeProxy;
 let keysDown = false;
+const keysIp = '127.0.4.2';
 const keysKey = 'auth/keys.auth.svc.cluster.local';
 
 beforeAll(async () => {
   keys = await generateKeyPair('RS256');
   const jwks = JSON.stringify({ keys: [{ ...(await exportJWK(keys.publicKey)), kid: 'k' }] });
   shop = await startBackend('v1');
-  server = await startBackend('keys', (_request, response) => {
+  server = await startBackend('keys', (request, response) => {
+    if (request.url === '/cut') request.socket.destroy();
     response.statusCode = keysDown ? 500 : 200;
     response.end(keysDown ? '' : jwks);
   });
   world = await startWorld({
     workloads: [
       endpointOf(shop),
-      endpointOf(
-        server,
-        {},
-        {
-          namespace: 'auth',
-          services: [
-            {
-              service: keysKey,
-              ready: true,
-              ports: [{ servicePort: 8080, targetPort: server.port }],
-            },
-          ],
-        },
-      ),
+      {
+        name: 'keys',
+        namespace: 'test',
+        serviceAccount: 'keys',
+        addresses: [keysIp],
+        tunnel: 'hbone',
+        services: [
+          { service: keysKey, ready: true, ports: [{ servicePort: 8080, targetPort: 80 }] },
+        ],
+      },
     ],
     services: [
       shopService(),
@@ -51,9 +52,11 @@ beforeAll(async () => {
       },
     ],
   });
+  node = await startNodeProxy(world.ca, keysIp, server, 'keys');
 });
 afterAll(async () => {
   await world.close();
+  await node.close();
   await shop.close();
   await server.close();
 });
@@ -122,6 +125,12 @@ test('keys are had from a service of the mesh by its name, and outlive its failu
   expect((await world.ask(await bearer())).status).toBe(401);
   expect(world.log.some((line) => line.includes('10.96.0.9, which may not be asked'))).toBe(true);
   keysDown = false;
+  // Whoever hangs up is not asked for ever.
+  await authentication({
+    keys: { kind: 'remote', uri: 'http://keys.auth:8080/cut', timeoutMs: 500 },
+  });
+  expect((await world.ask(await bearer())).status).toBe(401);
+  expect(new Set(node.authorities)).toEqual(new Set([`${keysIp}:80`]));
 });
 
 test('a refusal says that the token is at fault; no token at all passes', async () => {

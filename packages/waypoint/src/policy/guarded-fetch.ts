@@ -1,10 +1,10 @@
 import { lookup as dnsLookup } from 'node:dns/promises';
-import { request as httpRequest } from 'node:http';
-import type { LookupFunction } from 'node:net';
+import type { LookupFunction, Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { connect as tlsConnect } from 'node:tls';
 import type { Cidr, IpAddress } from '@ambit/api';
 import { cidrContains, familyOf, parseCidr, parseIp } from '@ambit/api';
+import type { buildConnector } from 'undici';
 import { Agent, request } from 'undici';
 
 export interface GuardOptions {
@@ -60,11 +60,13 @@ export async function guardedFetch(
     (stream) => signal.aborted && stream.destroy(),
     () => undefined,
   );
-  if (opening !== undefined) {
-    return getOver(await unlessAborted(opening, signal), url, hostname, signal);
-  }
-  const lookup = pinned(await unlessAborted(addressFor(hostname, options), signal));
-  const connect = { lookup, timeout: timeoutMs };
+  const connect =
+    opening === undefined
+      ? {
+          lookup: pinned(await unlessAborted(addressFor(hostname, options), signal)),
+          timeout: timeoutMs,
+        }
+      : over(await unlessAborted(opening, signal), url, hostname);
   return get(url, new Agent({ connect, maxResponseSize: maxBytes }), signal);
 }
 
@@ -78,43 +80,22 @@ function pinned(address: IpAddress): LookupFunction {
 }
 
 /** Speaks on a stream that is there already, for one question only. */
-function getOver(
-  stream: Duplex,
-  url: URL,
-  servername: string,
-  signal: AbortSignal,
-): Promise<string> {
-  return new Promise((resolve, reject) => {
-    const socket = url.protocol === 'https:' ? tlsConnect({ socket: stream, servername }) : stream;
-    const fail = (error: Error): void => {
-      stream.destroy();
-      reject(error);
-    };
-    socket.on('error', fail);
-    const headers = { accept: 'application/json', host: url.host, connection: 'close' };
-    const path = `${url.pathname}${url.search}`;
-    const call = httpRequest({ createConnection: () => socket, path, headers, signal });
-    call.on('error', fail);
-    call.on('response', (response) => {
-      const chunks: Buffer[] = [];
-      let bytes = 0;
-      if (response.statusCode !== 200) {
-        fail(new Error(`HTTP ${response.statusCode ?? 0}; redirects are not followed`));
+function over(stream: Duplex, url: URL, servername: string): buildConnector.connector {
+  let taken = false;
+  return (_options, done) => {
+    // Never before this function returns: undici would go round for ever. Nor a second time, for the same reason.
+    queueMicrotask(() => {
+      if (taken) {
+        done(new Error('the connection ended before an answer'), null);
         return;
       }
-      response.on('error', fail);
-      response.on('data', (chunk: Buffer) => {
-        bytes += chunk.length;
-        if (bytes > maxBytes) fail(new Error(`more than ${maxBytes} bytes`));
-        else chunks.push(chunk);
-      });
-      response.on('end', () => {
-        resolve(Buffer.concat(chunks).toString());
-        stream.destroy();
-      });
+      taken = true;
+      const socket =
+        url.protocol === 'https:' ? tlsConnect({ socket: stream, servername }) : stream;
+      // undici only uses what every Duplex has.
+      done(null, socket as Socket);
     });
-    call.end();
-  });
+  };
 }
 
 async function get(url: URL, dispatcher: Agent, signal: AbortSignal): Promise<string> {
