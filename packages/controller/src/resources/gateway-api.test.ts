@@ -36,9 +36,9 @@ describe('the kinds of the Gateway API', () => {
     ).toEqual([
       ['httproutes.gateway.networking.k8s.io', ['v1', 'v1beta1']],
       ['grpcroutes.gateway.networking.k8s.io', ['v1']],
-      ['tcproutes.gateway.networking.k8s.io', ['v1alpha2']],
+      ['tcproutes.gateway.networking.k8s.io', ['v1', 'v1alpha2']],
       ['tlsroutes.gateway.networking.k8s.io', ['v1', 'v1alpha3', 'v1alpha2']],
-      ['referencegrants.gateway.networking.k8s.io', ['v1beta1']],
+      ['referencegrants.gateway.networking.k8s.io', ['v1', 'v1beta1']],
     ]);
   });
 
