@@ -40,6 +40,7 @@ import { createTelemetry } from './observe/setup.ts';
 import { PolicyCache } from './policy/cache.ts';
 import { createJwksSource } from './policy/jwks.ts';
 import { keyServers } from './policy/key-servers.ts';
+import { LiveTraffic } from './policy/live.ts';
 import { RateLimiter } from './policy/rate-limit/limiter.ts';
 import { createTokenVerifier } from './policy/tokens.ts';
 import { RouteIndexes } from './route/indexes.ts';
@@ -180,6 +181,7 @@ export async function startWaypoint(config: WaypointConfig, deps: WaypointDeps):
     routes: new RouteIndexes(),
     policies: new PolicyCache(state),
     limiter: new RateLimiter(),
+    live: new LiveTraffic(),
     tokens: createTokenVerifier(state, jwks),
     metrics,
     telemetry: telemetry.cache,
@@ -188,6 +190,7 @@ export async function startWaypoint(config: WaypointConfig, deps: WaypointDeps):
     identity,
     random,
   };
+  state.subscribe((changes) => context.live.changed(changes));
   const drain = new WaypointDrain();
   const hbone = createHboneServer<'tunnel'>({
     trustDomains: () => {
@@ -248,6 +251,7 @@ export async function startWaypoint(config: WaypointConfig, deps: WaypointDeps):
       context.names.close();
       context.bindings.close();
       context.tokens.close();
+      context.live.close();
       certificates.close();
       control.close();
       await admin.close();

@@ -16,6 +16,7 @@ import type { Bindings } from './inbound/bindings.ts';
 import type { WaypointMetrics } from './observe/metrics.ts';
 import type { ObservedTraffic, Observer } from './observe/observer.ts';
 import type { PolicyCache } from './policy/cache.ts';
+import type { LiveTraffic } from './policy/live.ts';
 import type { RateLimiter } from './policy/rate-limit/limiter.ts';
 import type { TokenVerifier } from './policy/tokens.ts';
 import type { RouteIndexes } from './route/indexes.ts';
@@ -31,6 +32,7 @@ export interface WaypointContext {
   readonly tokens: TokenVerifier;
   readonly policies: PolicyCache;
   readonly limiter: RateLimiter;
+  readonly live: LiveTraffic;
   readonly metrics: WaypointMetrics;
   /** Who is told of the traffic of a connection. */
   readonly telemetry: { of(traffic: ObservedTraffic): Observer };

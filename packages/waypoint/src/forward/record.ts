@@ -7,6 +7,7 @@ import { GrpcMessages } from '../observe/grpc-messages.ts';
 import type { RequestFigures } from '../observe/metrics.ts';
 import type { Observer } from '../observe/observer.ts';
 import type { RequestTrace, TracedRequest } from '../observe/tracing.ts';
+import type { Admission } from '../policy/admission.ts';
 import type { EndpointHost } from './endpoint.ts';
 
 /** What is to be told of one request when it is over, once, to the metrics, the access log and the trace. */
@@ -30,6 +31,8 @@ export class RequestRecord implements RequestFigures, TracedRequest {
   clusterName: string | undefined;
   host: EndpointHost | undefined;
   cors: HeaderChanges | undefined;
+  /** By what it was let in. */
+  admission: Admission = byNothing;
   /** Another try would have been worth it and was not allowed. */
   exhausted = false;
   responseCode = 0;
@@ -179,6 +182,8 @@ export class RequestRecord implements RequestFigures, TracedRequest {
     return this.#responseHeaders ?? [];
   }
 }
+
+const byNothing: Admission = { known: {}, asked: [] };
 
 /** An endpoint chooses it, so only what gRPC knows becomes a label. */
 function statusOf(status: string | undefined): string | undefined {

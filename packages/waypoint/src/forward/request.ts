@@ -1,7 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import type { HttpRoute, WeightedTarget } from '@ambit/api';
 import { noChanges } from '@ambit/api';
-import { copyBothWays } from '@ambit/core';
+import type { Copy, Denial } from '@ambit/core';
+import { MeshError, copyBothWays } from '@ambit/core';
 import type { Downstream, WaypointContext } from '../context.ts';
 import { isGrpc } from '../http/grpc.ts';
 import type { HeaderList } from '../http/headers.ts';
@@ -15,6 +16,8 @@ import type {
   ServerExchange,
 } from '../http/message.ts';
 import { changeHeaders, rewriteAuthority, rewritePath } from '../route/changes.ts';
+import { accessDenied, deniedNow, tellLate } from '../policy/admission.ts';
+import type { UnderWay } from '../policy/live.ts';
 import type { UpstreamCluster } from './cluster.ts';
 import type { EndpointHost, UpstreamProtocol } from './endpoint.ts';
 import { answerLocally, localReason } from './local.ts';
@@ -39,7 +42,7 @@ export interface ForwardPlan {
 }
 
 /** Carries one request to an endpoint, again where that is allowed, and its answer back. */
-export class Forwarding implements ExchangeEvents, BodySink {
+export class Forwarding implements ExchangeEvents, BodySink, UnderWay {
   readonly #context: WaypointContext;
   readonly #downstream: Downstream;
   readonly #exchange: ServerExchange;
@@ -80,6 +83,7 @@ export class Forwarding implements ExchangeEvents, BodySink {
   }
 
   start(): void {
+    this.#context.live.add(this);
     this.#exchange.attach(this, this);
     this.#startTry();
   }
@@ -305,12 +309,42 @@ export class Forwarding implements ExchangeEvents, BodySink {
       return;
     }
     clearTimeout(this.#timeout);
-    const copy = copyBothWays(stream, upstream);
-    void copy.done.then(({ sent, received }) => {
+    this.#copy = copyBothWays(stream, upstream);
+    void this.#copy.done.then(({ sent, received }) => {
       this.#record.bytesReceived += sent;
       this.#record.bytesSent += received;
       this.#finish();
     });
+  }
+
+  #copy: Copy | undefined;
+
+  // Policies that change.
+
+  get isBytes(): boolean {
+    return this.#copy !== undefined;
+  }
+
+  judgeAgain(): Denial | undefined {
+    return deniedNow(this.#context, this.#downstream, this.#record.admission);
+  }
+
+  cut(denial: Denial): void {
+    tellLate(this.#context, this.#downstream, denial);
+    const details = accessDenied(denial.policy);
+    const error = new MeshError('policy/late-rejection', denial.message);
+    this.#record.details = details;
+    if (this.#copy !== undefined) {
+      this.#copy.abort(error);
+      return;
+    }
+    this.#try?.abandon(error);
+    if (this.#responded) this.#exchange.abort(error);
+    else {
+      this.#record.fail(403, '-', details);
+      answerLocally(this.#exchange, 403, 'RBAC: access denied');
+    }
+    this.#finish();
   }
 
   /** For the try: the end without another try. */
@@ -367,6 +401,7 @@ export class Forwarding implements ExchangeEvents, BodySink {
   #finish(): void {
     if (this.#done) return;
     this.#done = true;
+    this.#context.live.remove(this);
     clearTimeout(this.#timeout);
     clearTimeout(this.#wait);
     this.#retry.release();

@@ -69,6 +69,12 @@ export class TcpRecord implements TelemetryFacts {
     this.#end();
   }
 
+  /** It is ended by the proxy. */
+  cut(flags: string, details: string): void {
+    this.responseFlags = flags;
+    this.connectionTerminationDetails = details;
+  }
+
   /** It was refused, or never came about. */
   failed(flags: string, details: string): void {
     this.responseFlags = flags;

@@ -1,9 +1,12 @@
-import type { ByteStream } from '@ambit/core';
-import { causeChain, copyBothWays, parseAuthority } from '@ambit/core';
+import type { ByteStream, Copy, CopyOutcome } from '@ambit/core';
+import { MeshError, causeChain, copyBothWays, parseAuthority } from '@ambit/core';
 import type { Downstream, WaypointContext } from '../context.ts';
 import { keyOf } from '../inbound/plan.ts';
 import { chooseTarget } from '../route/choose.ts';
 import { judge } from '../policy/judge.ts';
+import type { Admission } from '../policy/admission.ts';
+import { deniedNow, tellLate } from '../policy/admission.ts';
+import type { UnderWay } from '../policy/live.ts';
 import type { ConnectionFacts } from '../route/l4.ts';
 import { connectionTargets } from '../route/l4.ts';
 import type { UpstreamCluster } from './cluster.ts';
@@ -24,7 +27,8 @@ export async function serveTcp(
     record.failed(flags, message);
     tell(context, downstream, flags, message);
   };
-  const decision = judge(context, downstream, sni === undefined || sni === '' ? {} : { sni });
+  const known = sni === undefined || sni === '' ? {} : { sni };
+  const decision = judge(context, downstream, known);
   if (decision.verdict === 'deny') {
     refuse('DENY', decision.denial.message);
     return;
@@ -58,15 +62,20 @@ export async function serveTcp(
     const opened = await context.open(host, { client: downstream, protocol: 'tcp' }, cluster);
     const upstream = opened.stream;
     cluster.report(host, 'success', performance.now());
+    const admission = { known, asked: [] };
+    const late = deniedNow(context, downstream, admission);
+    if (late !== undefined) {
+      upstream.abort(new Error(late.message));
+      refuse('DENY', late.message);
+      return;
+    }
     const limits = limitedLife(cluster.settings.pool);
     const copy = copyBothWays(stream, upstream, limits.options);
     limits.begin(copy);
-    record.opened(copy.counts);
-    const { sent, received, broken } = await copy.done;
+    const { broken } = await whole(context, { downstream, admission, record, copy });
     limits.end();
-    record.closed({ sent, received });
     context.logger.debug(
-      { cluster: cluster.name, sent, received, broken: broken?.error.message },
+      { cluster: cluster.name, ...copy.counts, broken: broken?.error.message },
       'connection complete',
     );
   } catch (error) {
@@ -76,6 +85,35 @@ export async function serveTcp(
     host.active -= 1;
     cluster.requests -= 1;
   }
+}
+
+interface Carried {
+  readonly downstream: Downstream;
+  readonly admission: Admission;
+  readonly record: TcpRecord;
+  readonly copy: Copy;
+}
+
+/** Follows a copy until both sides have ended, or policies no longer let it. */
+async function whole(
+  context: WaypointContext,
+  { downstream, admission, record, copy }: Carried,
+): Promise<CopyOutcome> {
+  const underWay: UnderWay = {
+    isBytes: true,
+    judgeAgain: () => deniedNow(context, downstream, admission),
+    cut: (denial) => {
+      tellLate(context, downstream, denial);
+      record.cut('DENY', denial.message);
+      copy.abort(new MeshError('policy/late-rejection', denial.message));
+    },
+  };
+  record.opened(copy.counts);
+  context.live.add(underWay);
+  const outcome = await copy.done;
+  context.live.remove(underWay);
+  record.closed(outcome);
+  return outcome;
 }
 
 function tell(

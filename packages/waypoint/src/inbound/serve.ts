@@ -1,5 +1,11 @@
 import { randomUUID } from 'node:crypto';
-import type { CorsPolicy, HeaderChanges, HttpRoute, RateLimitPolicy } from '@ambit/api';
+import type {
+  AuthorizationPolicy,
+  CorsPolicy,
+  HeaderChanges,
+  HttpRoute,
+  RateLimitPolicy,
+} from '@ambit/api';
 import { noChanges } from '@ambit/api';
 import type { Downstream, WaypointContext } from '../context.ts';
 import type { UpstreamCluster } from '../forward/cluster.ts';
@@ -12,6 +18,7 @@ import { normalizePath } from '../http/path.ts';
 import { askAuthorizer } from '../policy/authorizer/ask.ts';
 import { detailsOf, overLimit } from '../policy/rate-limit/apply.ts';
 import type { Known } from '../policy/judge.ts';
+import { accessDenied, deniedNow } from '../policy/admission.ts';
 import { connectionFacts, factsOf, judge, remoteIpOf } from '../policy/judge.ts';
 import type { TokenOutcome } from '../policy/tokens.ts';
 import { locationOf } from '../route/changes.ts';
@@ -55,7 +62,8 @@ export function serveRequest(
   // What is judged below is what is forwarded: there is only this one path from here on.
   request.path = path.value;
   const { targets, gateway } = downstream;
-  const { asksForTokens, custom, rateLimits } = context.policies.of(targets, gateway.namespace);
+  const held = context.policies.of(targets, gateway.namespace);
+  const { asksForTokens, custom: authorizers, rateLimits } = held;
   const judged = (token: TokenOutcome): void => {
     if (token.kind === 'invalid') {
       const challenge = `Bearer realm="http://${request.authority}/", error="invalid_token"`;
@@ -70,17 +78,18 @@ export function serveRequest(
       const decision = judge(context, downstream, known, custom);
       if (decision.verdict === 'deny') {
         const { policy } = decision.denial;
-        refuse(403, '-', `rbac_access_denied_matched_policy[${policy}]`, 'RBAC: access denied');
+        refuse(403, '-', accessDenied(policy), 'RBAC: access denied');
         return;
       }
+      record.admission = { known, asked: custom === 'asked' ? authorizers : noPolicies };
       const serving = { context, downstream, exchange: passed, record, refuse };
       route(serving, (name) => limits(serving, rateLimits, known, name));
     };
-    if (custom.length === 0) {
+    if (authorizers.length === 0) {
       pass(exchange, 'refuse');
       return;
     }
-    const concern = { policies: custom, facts: connectionFacts(downstream, known) };
+    const concern = { policies: authorizers, facts: connectionFacts(downstream, known) };
     askAuthorizer(context, downstream, exchange, concern, {
       pass: (passed) => pass(passed, 'asked'),
       refuse: ({ status, details, body, headers }) =>
@@ -158,6 +167,7 @@ function route(serving: Serving, isLimited: (route: string) => boolean): void {
   withFault(serving, found, () => act(serving, found));
 }
 
+const noPolicies: readonly AuthorizationPolicy[] = [];
 const unchanged = { request: noChanges, response: noChanges };
 
 function findRoute(
@@ -247,11 +257,12 @@ function act({ context, downstream, exchange, record, refuse }: Serving, found: 
 
 /** Delays and refuses on purpose, where the route asks for it. */
 function withFault(
-  { context: { random }, exchange, record, refuse }: Serving,
+  { context, downstream, exchange, record, refuse }: Serving,
   { fault, response }: HttpRoute,
   go: () => void,
 ): void {
   const { delay, abort } = fault;
+  const { random } = context;
   const then = (): void => {
     if (exchange.gone) {
       record.fail(0, 'DI,DC', 'downstream_remote_disconnect');
@@ -269,7 +280,12 @@ function withFault(
     return;
   }
   record.flags = 'DI';
-  setTimeout(then, delay.ms);
+  setTimeout(() => {
+    // Policies may have changed in the meantime.
+    const denial = exchange.gone ? undefined : deniedNow(context, downstream, record.admission);
+    if (denial === undefined) then();
+    else refuse(403, 'DI', accessDenied(denial.policy), 'RBAC: access denied');
+  }, delay.ms);
 }
 
 /** True when the request was a preflight that has been answered; otherwise the answer's fields are noted. */
