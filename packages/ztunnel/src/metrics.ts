@@ -48,6 +48,8 @@ export interface ZtunnelMetrics {
   readonly proxiesStarted: BoundedCounter<never>;
   readonly proxiesStopped: BoundedCounter<never>;
   readonly terminations: BoundedCounter<'reason'>;
+  readonly dryRun: BoundedCounter<'policy' | 'would'>;
+  readonly audited: BoundedCounter<'policy'>;
 }
 
 export function createZtunnelMetrics(
@@ -98,6 +100,15 @@ export function createZtunnelMetrics(
       'istio_xds_connection_terminations_total',
       'Lost connections to the controller.',
       ['reason'],
+    ),
+    dryRun: metrics.counter('ambit_dry_run_total', 'What policies in dry run would have decided.', [
+      'policy',
+      'would',
+    ]),
+    audited: metrics.counter(
+      'ambit_audited_total',
+      'Connections that a policy of action AUDIT asks to be told.',
+      ['policy'],
     ),
   };
 }

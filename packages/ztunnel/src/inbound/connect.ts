@@ -24,6 +24,7 @@ import type { PodProxy } from '../inpod/pod-proxy.ts';
 import { baggageOf } from '../outbound/headers.ts';
 import type { InboundPlan } from './plan.ts';
 import { planPlaintext, planTunnel } from './plan.ts';
+import { tellPolicies } from './tell.ts';
 
 type Denied = Extract<InboundPlan, { kind: 'deny' }>;
 
@@ -85,6 +86,7 @@ export async function handleTunnel(
     hboneAddress: authority.slice(0, 300),
     mutualTls: true,
   };
+  tellPolicies(context, record, plan);
   if (plan.kind === 'deny') {
     request.refuse(plan.status);
     context.connections.failed(record, flags(plan), plan.message);
@@ -134,6 +136,7 @@ export async function handlePlaintext(
   }
   const record = inboundRecord(context, proxy, workload, source, destination);
   const plan = planPlaintext(context.state, { workload, sourceIp: source.ip, destination });
+  tellPolicies(context, record, plan);
   if (plan.kind === 'deny') {
     socket.resetAndDestroy();
     context.connections.failed(record, flags(plan), plan.message);

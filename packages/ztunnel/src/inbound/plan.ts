@@ -7,7 +7,7 @@ import type {
   Workload,
 } from '@ambit/api';
 import { meshPorts } from '@ambit/api';
-import type { Denial, DryRun, MeshState, Permit } from '@ambit/core';
+import type { Decision, Denial, MeshState, Permit } from '@ambit/core';
 import { authorize, parseAuthority } from '@ambit/core';
 
 /** What is known of an inbound connection before it is judged. */
@@ -20,21 +20,25 @@ export interface InboundFacts {
   readonly origin?: SpiffeIdentity;
 }
 
-export type InboundPlan =
-  | {
-      readonly kind: 'deliver';
-      readonly to: SocketAddress;
-      readonly permit: Permit;
-      readonly dryRun: readonly DryRun[];
-    }
-  | {
-      readonly kind: 'deny';
-      /** The answer of HBONE; a plain connection is reset. */
-      readonly status: 400 | 401 | 503;
-      readonly flags: 'DENY' | 'CONNECT' | '-';
-      readonly message: string;
-      readonly denial?: Denial;
-    };
+/** The policies that decide nothing, and what they have to say. */
+type Asides = Partial<Pick<Decision, 'dryRun' | 'audited'>>;
+
+export type InboundPlan = Asides &
+  (
+    | {
+        readonly kind: 'deliver';
+        readonly to: SocketAddress;
+        readonly permit: Permit;
+      }
+    | {
+        readonly kind: 'deny';
+        /** The answer of HBONE; a plain connection is reset. */
+        readonly status: 400 | 401 | 503;
+        readonly flags: 'DENY' | 'CONNECT' | '-';
+        readonly message: string;
+        readonly denial?: Denial;
+      }
+  );
 
 /**
  * Judges a CONNECT. The authority must be an address of the very pod whose listener took the connection, or a
@@ -109,11 +113,13 @@ export function planDelivery(state: MeshState, facts: InboundFacts): InboundPlan
     destinationIp: destination.ip,
     destinationPort: destination.port,
   });
+  const { dryRun, audited } = decision;
   if (decision.verdict === 'allow') {
-    return { kind: 'deliver', to: destination, permit: decision.permit, dryRun: decision.dryRun };
+    return { kind: 'deliver', to: destination, permit: decision.permit, dryRun, audited };
   }
   const { denial } = decision;
-  return { kind: 'deny', status: 401, flags: 'DENY', message: denial.message, denial };
+  const { message } = denial;
+  return { kind: 'deny', status: 401, flags: 'DENY', message, denial, dryRun, audited };
 }
 
 function badRequest(message: string): InboundPlan {
