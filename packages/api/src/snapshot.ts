@@ -127,5 +127,23 @@ export interface Nack {
   }[];
 }
 
-export type ProxyFrame = Hello | Ack | Nack | CertificateRequest;
+/** What a proxy cannot do with a resource that it could read, for example fetch its keys. */
+export interface ReportedProblem {
+  readonly type: ResourceType;
+  readonly name: string;
+  /** Path in the Kubernetes object of this name, for example `spec.jwtRules[0].jwksUri`. */
+  readonly field: string;
+  readonly message: string;
+}
+
+/** Every such problem that a proxy has at the moment: what it names no more is mended. Sent when it changes. */
+export interface Report {
+  readonly kind: 'report';
+  readonly problems: readonly ReportedProblem[];
+}
+
+/** What one report may hold; the rest is not told. */
+export const maxReportedProblems = 100;
+
+export type ProxyFrame = Hello | Ack | Nack | Report | CertificateRequest;
 export type ControllerFrame = SnapshotUpdate | CertificateResponse | CertificateRefused;

@@ -1,6 +1,6 @@
 import type { AddressInfo } from 'node:net';
 
-import type { Upsert } from '@ambit/api';
+import type { ReportedProblem, Upsert } from '@ambit/api';
 import { redactedCredential, resourceTypes } from '@ambit/api';
 import { createMetrics } from '@ambit/core';
 
@@ -161,6 +161,7 @@ function startCore(config: ControllerConfig, deps: ControllerDeps): Core {
     log,
     onPush: () => metrics.push(),
     onRejected: (type) => metrics.rejected(type),
+    onReport: reportsInto(sources, () => hub.changed()),
   });
   const publisher = startRootPublisher({
     ...common,
@@ -203,6 +204,18 @@ function startCore(config: ControllerConfig, deps: ControllerDeps): Core {
     registry,
     metrics,
     closers: [],
+  };
+}
+
+function reportsInto(
+  { reports }: Sources,
+  onChange: () => void,
+): (connection: string, problems: readonly ReportedProblem[]) => void {
+  return (connection, problems) => {
+    const [proxy = ''] = connection.split('#');
+    if (problems.length === 0) reports.delete(connection);
+    else reports.set(connection, { proxy, problems });
+    onChange();
   };
 }
 
@@ -276,14 +289,14 @@ function allResources(state: SnapshotState): unknown {
 }
 
 function problemsOf({ collections, watches }: Core): unknown {
-  const { compiledPolicies, compiledPeerAuthentications, l7 } = collections;
+  const { compiledPeerAuthentications, l7, judged } = collections;
   const compiled: readonly ReadableCollection<{ readonly problems: readonly Problem[] }>[] = [
-    compiledPolicies,
+    judged.policies,
+    judged.authentications,
+    judged.telemetries,
+    judged.rateLimits,
     compiledPeerAuthentications,
     l7.waypoints,
-    l7.authentications,
-    l7.telemetries,
-    collections.rateLimits.compiled,
     l7.virtualServices,
     l7.destinationRules,
   ];

@@ -178,6 +178,28 @@ describe('the connection', () => {
   });
 });
 
+describe('reports', () => {
+  const problem = (message: string) =>
+    [{ type: 'authentication', name: 'shop/jwt', field: 'spec', message }] as const;
+
+  test('are sent when they change, once a second at most, and again to a controller that forgot', async () => {
+    await start();
+    client.report([]);
+    client.report(problem('before'));
+    await controller.settled(1);
+    await until(() => controller.reports.length === 1);
+    for (const message of ['a', 'b', 'c', 'c']) client.report(problem(message));
+    await until(() => controller.reports.length === 2);
+    expect(controller.reports.map((one) => one.problems[0]?.message)).toEqual(['before', 'c']);
+    controller.cut();
+    await until(() => controller.reports.length === 3);
+    expect(controller.reports.at(-1)?.problems).toEqual(problem('c'));
+    client.report([]);
+    await until(() => controller.reports.length === 4);
+    expect(controller.reports.at(-1)?.problems).toEqual([]);
+  });
+});
+
 describe('certificates', () => {
   test('many at once each get their own answer', async () => {
     await start({

@@ -12,6 +12,7 @@ import type {
   Nack,
   ProxyFrame,
   Removal,
+  Report,
   ResourceType,
   SpiffeId,
   Upsert,
@@ -38,6 +39,7 @@ export interface FakeController {
   readonly hellos: readonly Hello[];
   readonly tokens: readonly string[];
   readonly nacks: readonly Nack[];
+  readonly reports: readonly Report[];
   readonly requested: readonly SpiffeId[];
   readonly connections: number;
   /** Sets the state and sends the difference; resolves when every proxy has answered, whether ack or nack. */
@@ -68,6 +70,7 @@ class Controller implements FakeController {
   readonly hellos: Hello[] = [];
   readonly tokens: string[] = [];
   readonly nacks: Nack[] = [];
+  readonly reports: Report[] = [];
   readonly requested: SpiffeId[] = [];
   readonly #options: FakeControllerOptions;
   readonly #state = new Map<string, Upsert>();
@@ -168,6 +171,9 @@ class Controller implements FakeController {
         break;
       case 'ack':
         this.#answers.get(frame.nonce)?.();
+        break;
+      case 'report':
+        this.reports.push(frame);
         break;
       case 'certificate-request':
         this.requested.push(frame.identity);

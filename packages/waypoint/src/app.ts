@@ -39,6 +39,7 @@ import { createWaypointMetrics } from './observe/metrics.ts';
 import { createTelemetry } from './observe/setup.ts';
 import { PolicyCache } from './policy/cache.ts';
 import { createJwksSource } from './policy/jwks.ts';
+import { KeyWatch } from './policy/key-watch.ts';
 import { keyServers } from './policy/key-servers.ts';
 import { LiveTraffic } from './policy/live.ts';
 import { RateLimiter } from './policy/rate-limit/limiter.ts';
@@ -161,7 +162,15 @@ export async function startWaypoint(config: WaypointConfig, deps: WaypointDeps):
     onFailure: (uri, error) => {
       metrics.rejected('jwks-fetch');
       logger.warn({ uri, error }, 'keys for tokens not fetched; the last good ones hold');
+      keyWatch.failed(uri, error);
     },
+    onFetched: (uri) => keyWatch.fetched(uri),
+  });
+  const keyWatch = new KeyWatch({
+    state,
+    jwks,
+    gateway,
+    report: (problems) => control.report(problems),
   });
   const telemetry = createTelemetry(config, {
     state,
@@ -250,6 +259,7 @@ export async function startWaypoint(config: WaypointConfig, deps: WaypointDeps):
       pool.destroy(() => true);
       context.names.close();
       context.bindings.close();
+      keyWatch.close();
       context.tokens.close();
       context.live.close();
       certificates.close();

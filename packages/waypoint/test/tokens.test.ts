@@ -133,6 +133,36 @@ test('keys are had from a service of the mesh by its name, and outlive its failu
   expect(new Set(node.authorities)).toEqual(new Set([`${keysIp}:80`]));
 });
 
+test('keys that cannot be had are reported before anybody sends a token, until they can', async () => {
+  keysDown = true;
+  const reported = () => world.controller.reports.at(-1)?.problems ?? [];
+  await authentication({
+    keys: { kind: 'remote', uri: 'http://keys.auth:8080/later', timeoutMs: 500 },
+  });
+  await until(() => reported()[0]?.message.includes('/later') === true);
+  expect(reported()).toEqual([
+    {
+      type: 'authentication',
+      name: 'test/jwt',
+      field: 'spec.jwtRules[0].jwksUri',
+      message: expect.stringContaining(
+        'keys not fetched from http://keys.auth:8080/later',
+      ) as unknown,
+    },
+  ]);
+  keysDown = false;
+  await until(() => reported().length === 0);
+  expect((await world.ask(await bearer())).status).toBe(200);
+}, 30_000);
+
+async function until(holds: () => boolean): Promise<void> {
+  const deadline = performance.now() + 20_000;
+  while (!holds()) {
+    if (performance.now() > deadline) throw new Error(`not so in time: ${holds.toString()}`);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
 test('a refusal says that the token is at fault; no token at all passes', async () => {
   await authentication({});
   const forged = { headers: { authorization: `Bearer ${await sign()}x` } };

@@ -163,7 +163,7 @@ describe('what a change costs', () => {
     all.flush();
     all.policy('p', { selector: { matchLabels: { app: 'even' } }, rules: [] });
     expect(all.flush()).toEqual({
-      cost: { policies: 1, 'policy-selectors': 1 },
+      cost: { 'judged-policy': 1, policies: 1, 'policy-selectors': 1 },
       pushed: ['policy shop/p'],
     });
   });

@@ -28,6 +28,8 @@ import type { Collection } from './collection.ts';
 import type { Derived, Reader } from './derived.ts';
 import { Graph } from './derived.ts';
 import { entryWorkloadStages } from './entry-workloads.ts';
+import type { JudgedCollections } from './judged.ts';
+import { judgedStages } from './judged.ts';
 import type { RateLimitCollections } from './rate-limits.ts';
 import { rateLimitStages } from './rate-limits.ts';
 import type { MeshBasics, Sources } from './sources.ts';
@@ -43,6 +45,8 @@ export interface MeshCollections {
   readonly compiledPeerAuthentications: Collection<CompiledPeerAuthentication>;
   readonly l7: WaypointCollections;
   readonly rateLimits: RateLimitCollections;
+  /** What is wrong with what is attached to targets. */
+  readonly judged: JudgedCollections;
   /** Waypoints that have a ready endpoint, by key. */
   readonly programmed: Collection<boolean>;
   /** What proxies are to hold, by type; every value has its version. */
@@ -125,6 +129,7 @@ export function createMeshCollections(cluster: ClusterFacts): MeshCollections {
     compiledPeerAuthentications: policies.peer,
     l7,
     rateLimits,
+    judged: judgedStages({ graph, sources, cluster, noted }, { policies, l7, rateLimits }),
     programmed,
     outputs,
     flush: () => graph.flush(),

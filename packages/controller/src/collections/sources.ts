@@ -1,4 +1,4 @@
-import type { MeshSettings } from '@ambit/api';
+import type { MeshSettings, ReportedProblem } from '@ambit/api';
 
 import type {
   DestinationRuleRecord,
@@ -55,8 +55,16 @@ export interface Sources {
   readonly secrets: Collection<SecretRecord>;
   /** One entry at most: the ConfigMap of the root namespace. */
   readonly meshConfig: Collection<MeshConfig>;
+  /** What the proxies that are connected report, one entry for each connection. */
+  readonly reports: Collection<ProxyReport>;
   /** One entry, `default`. */
   readonly settings: Collection<MeshBasics>;
+}
+
+export interface ProxyReport {
+  /** `<program> <namespace>/<pod>`, as its token says. */
+  readonly proxy: string;
+  readonly problems: readonly ReportedProblem[];
 }
 
 /** What holds for the mesh without anybody's configuration. */
@@ -99,6 +107,9 @@ export function createSources(): Sources {
     }),
     secrets: new Collection('secrets'),
     meshConfig: new Collection('mesh-config'),
+    reports: new Collection<ProxyReport>('reports', {
+      resource: ({ problems }) => [...new Set(problems.map((one) => `${one.type} ${one.name}`))],
+    }),
     settings: new Collection('settings'),
   };
 }

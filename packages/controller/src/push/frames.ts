@@ -1,5 +1,5 @@
 import type { ProxyFrame, Result, SpiffeId } from '@ambit/api';
-import { err, maxCsrBytes, ok, resourceTypes } from '@ambit/api';
+import { err, maxCsrBytes, maxReportedProblems, ok, resourceTypes } from '@ambit/api';
 
 import { field, list, text } from '../kube/decode/fields.ts';
 
@@ -23,6 +23,8 @@ export function decodeProxyFrame(data: string): Result<ProxyFrame, string> {
     }
     case 'nack':
       return decodeNack(value);
+    case 'report':
+      return decodeReport(value);
     case 'certificate-request':
       return decodeCertificateRequest(value);
     default:
@@ -69,6 +71,25 @@ function decodeNack(value: unknown): Result<ProxyFrame, string> {
       reason: text(field(one, 'reason')).slice(0, 1000),
     }));
   return ok({ kind: 'nack', nonce, rejected });
+}
+
+/** Its texts end up on status, where people read them: they are short, and of one line. */
+function decodeReport(value: unknown): Result<ProxyFrame, string> {
+  const problems = list(field(value, 'problems'))
+    .slice(0, maxReportedProblems)
+    .flatMap((one) => {
+      const type = resourceTypes.find((known) => known === field(one, 'type'));
+      const name = text(field(one, 'name'));
+      // A type of a newer proxy, of which we can know nothing.
+      if (type === undefined || name === '' || name.length > maxNameChars) return [];
+      const path = printable(text(field(one, 'field')), 200);
+      return [{ type, name, field: path, message: printable(text(field(one, 'message')), 300) }];
+    });
+  return ok({ kind: 'report', problems });
+}
+
+function printable(written: string, maxChars: number): string {
+  return written.slice(0, maxChars).replaceAll(/[\p{C}\p{Zl}\p{Zp}]/gu, ' ');
 }
 
 function decodeCertificateRequest(value: unknown): Result<ProxyFrame, string> {

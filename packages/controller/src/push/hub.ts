@@ -1,4 +1,10 @@
-import type { CertificateRefused, CertificateResponse, ControllerFrame, Upsert } from '@ambit/api';
+import type {
+  CertificateRefused,
+  CertificateResponse,
+  ControllerFrame,
+  ReportedProblem,
+  Upsert,
+} from '@ambit/api';
 import { frameSchema, maxFrameBytes } from '@ambit/api';
 
 import type { CertificateServer } from '../ca/server.ts';
@@ -7,6 +13,7 @@ import type { Log } from '../log.ts';
 import type { DebounceTimes } from './debounce.ts';
 import { createDebounce } from './debounce.ts';
 import { decodeProxyFrame } from './frames.ts';
+import { ProxyReports } from './reports.ts';
 import { Session } from './session.ts';
 import type { SnapshotState } from './state.ts';
 import { visibleTo } from './visible.ts';
@@ -40,6 +47,8 @@ export interface HubOptions {
   readonly log: Log;
   readonly onRejected?: (type: string) => void;
   readonly onPush?: () => void;
+  /** What a proxy now reports of resources; nothing when it is gone. */
+  readonly onReport?: (proxy: string, problems: readonly ReportedProblem[]) => void;
   readonly helloDeadlineMs?: number;
 }
 
@@ -64,6 +73,7 @@ export interface Hub {
 
 interface Peer {
   readonly arrival: Arrival;
+  readonly reports: ProxyReports;
   readonly session: Session;
   readonly deadline: NodeJS.Timeout;
 }
@@ -72,6 +82,7 @@ const defaultHelloDeadlineMs = 10_000;
 
 export function createHub(options: HubOptions): Hub {
   const peers = new Set<Peer>();
+  let arrivals = 0;
   let isSynced = false;
   const push = (): void => {
     options.flush();
@@ -90,8 +101,10 @@ export function createHub(options: HubOptions): Hub {
   };
   return {
     connect: (arrival) => {
+      arrivals += 1;
       const peer: Peer = {
         arrival,
+        reports: reportsOf(arrival, arrivals, options),
         session: newSession(arrival, options),
         deadline: setTimeout(
           () => refuse(peer, 'no hello in time'),
@@ -109,6 +122,7 @@ export function createHub(options: HubOptions): Hub {
         },
         closed: () => {
           clearTimeout(peer.deadline);
+          peer.reports.close();
           peers.delete(peer);
         },
       };
@@ -124,13 +138,21 @@ export function createHub(options: HubOptions): Hub {
     proxies: () => [...peers].map(viewOf),
     close: () => {
       debounce.close();
-      for (const { arrival, deadline } of peers) {
+      for (const { arrival, deadline, reports } of peers) {
         clearTimeout(deadline);
+        reports.close();
         arrival.channel.close('the controller is stopping');
       }
       peers.clear();
     },
   };
+}
+
+/** Two connections of one proxy may overlap, so each has a key of its own. */
+function reportsOf({ proxy }: Arrival, arrival: number, options: HubOptions): ProxyReports {
+  const { namespace, podName } = proxy.caller;
+  const key = `${proxy.program} ${namespace}/${podName}#${arrival}`;
+  return new ProxyReports(proxy, (problems) => options.onReport?.(key, problems));
 }
 
 function newSession(arrival: Arrival, options: HubOptions): Session {
@@ -178,6 +200,10 @@ function take(
     case 'ack':
     case 'nack':
       return peer.session.answered(frame.value) ? undefined : 'an answer to no push';
+    case 'report':
+      if (peer.session.stage === 'greeting') return 'a report before hello';
+      peer.reports.take(frame.value);
+      return undefined;
     case 'certificate-request':
       if (peer.session.stage === 'greeting') return 'a certificate request before hello';
       request(frame.value);

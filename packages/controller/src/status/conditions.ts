@@ -1,5 +1,5 @@
 import type { Problem } from '../kube/decode/fields.ts';
-import { field, list, text } from '../kube/decode/fields.ts';
+import { field, list, reasonOf, text } from '../kube/decode/fields.ts';
 
 /** A condition of a resource's status, as Kubernetes has them. */
 export interface Condition {
@@ -36,8 +36,10 @@ export function acceptance(judged: Judged, now: string): Condition {
   };
   const problems = judged.problems.map(({ field: path, message }) => `${path}: ${message}`);
   if (problems.length > 0) {
-    const message = shortened(`kept closed where it is not understood: ${problems.join('; ')}`);
-    return { ...common, status: 'False', reason: 'Invalid', message };
+    const reason = reasonOf(judged.problems);
+    const lead = reason === 'Invalid' ? 'kept closed where it is not understood: ' : '';
+    const message = shortened(`${lead}${problems.join('; ')}`);
+    return { ...common, status: 'False', reason, message };
   }
   if (judged.requestFields.length > 0) {
     const message = shortened(

@@ -4,6 +4,7 @@ import type { MeshCollections } from '../collections/mesh.ts';
 import type { KubeClient } from '../kube/client.ts';
 import type { ConfigurationRecord } from '../kube/decode/configuration.ts';
 import type { Problem } from '../kube/decode/fields.ts';
+import { reasonOf } from '../kube/decode/fields.ts';
 import { createReconciler } from '../kube/reconciler.ts';
 import type { Log } from '../log.ts';
 import type { ResourceDefinition } from '../resources/crd.ts';
@@ -36,7 +37,7 @@ export interface TrafficStatusOptions {
 
 /** Tells on resources that configure traffic what became of them, and on Services which waypoint they are bound to. */
 export function startTrafficStatus(options: TrafficStatusOptions): { close(): Promise<void> } {
-  const { sources, l7, rateLimits } = options.collections;
+  const { sources, l7, judged } = options.collections;
   const writers = [
     follow(options, virtualServiceResource, sources.virtualServices, l7.virtualServices),
     follow(options, destinationRuleResource, sources.destinationRules, l7.destinationRules),
@@ -44,10 +45,10 @@ export function startTrafficStatus(options: TrafficStatusOptions): { close(): Pr
       options,
       requestAuthenticationResource,
       sources.requestAuthentications,
-      l7.authentications,
+      judged.authentications,
     ),
-    follow(options, telemetryResource, sources.telemetries, l7.telemetries),
-    follow(options, rateLimitPolicyResource, sources.rateLimitPolicies, rateLimits.compiled),
+    follow(options, telemetryResource, sources.telemetries, judged.telemetries),
+    follow(options, rateLimitPolicyResource, sources.rateLimitPolicies, judged.rateLimits),
     followServices(options),
     startEntryStatus(options),
     startGatewayClassStatus({ ...options, sources }),
@@ -72,7 +73,7 @@ function follow<S>(
       const record = records.get(key);
       const problems = compiled.get(key)?.problems;
       if (record === undefined || problems === undefined) return;
-      const wanted = judged(problems);
+      const wanted = accepted(problems);
       const { meta } = record;
       const conditions = setConditions(record.status, [wanted], meta.generation, nowMs());
       if (conditions === undefined) return;
@@ -91,7 +92,7 @@ function follow<S>(
   return reconciler;
 }
 
-function judged(problems: readonly Problem[]): Wanted {
+function accepted(problems: readonly Problem[]): Wanted {
   if (problems.length === 0) {
     return {
       type: 'Accepted',
@@ -101,7 +102,7 @@ function judged(problems: readonly Problem[]): Wanted {
     };
   }
   const message = problems.map(({ field, message: text }) => `${field}: ${text}`).join('; ');
-  return { type: 'Accepted', status: 'False', reason: 'Invalid', message };
+  return { type: 'Accepted', status: 'False', reason: reasonOf(problems), message };
 }
 
 function followServices({ client, collections, nowMs, log }: TrafficStatusOptions): {

@@ -66,7 +66,8 @@ export function startStatusWriter(options: StatusWriterOptions): StatusWriter {
     const record = policies.get(key);
     const compiled = collections.compiledPolicies.get(key);
     if (record === undefined || compiled?.policy === undefined) return undefined;
-    const { problems, requestFields } = compiled;
+    const { requestFields } = compiled;
+    const problems = collections.judged.policies.get(key)?.problems ?? compiled.problems;
     const targeted = compiled.policy.scope.kind === 'targeted';
     return subjectOf(record, { problems, requestFields, targeted });
   });
@@ -77,7 +78,7 @@ export function startStatusWriter(options: StatusWriterOptions): StatusWriter {
     return subjectOf(record, { problems: compiled.problems, requestFields: [] });
   });
   // Sources too: somebody may have changed the status, or the generation without the meaning.
-  for (const one of [policies, collections.compiledPolicies])
+  for (const one of [policies, collections.compiledPolicies, collections.judged.policies])
     one.onChange((key) => policyWriter.enqueue(key));
   for (const one of [peerAuthentications, collections.compiledPeerAuthentications]) {
     one.onChange((key) => peerWriter.enqueue(key));

@@ -14,16 +14,38 @@ export interface TargetRefSpec {
 
 /** What `targetRef` and `targetRefs` name; what cannot be a target is told and left out. */
 export function compileTargets(
-  spec: { readonly targetRef?: TargetRefSpec; readonly targetRefs?: readonly TargetRefSpec[] },
+  spec: TargetedSpec,
   namespace: string,
-  cluster: Pick<ClusterFacts, 'rootNamespace' | 'clusterDomain'>,
+  cluster: TargetCluster,
   report: (field: string, message: string) => void,
 ): PolicyTarget[] {
+  return placedTargets(spec, namespace, cluster, report).map(({ target }) => target);
+}
+
+export interface TargetedSpec {
+  readonly targetRef?: TargetRefSpec;
+  readonly targetRefs?: readonly TargetRefSpec[];
+}
+
+export type TargetCluster = Pick<ClusterFacts, 'rootNamespace' | 'clusterDomain'>;
+
+/** A target and where it is named. */
+export interface PlacedTarget {
+  readonly path: string;
+  readonly target: PolicyTarget;
+}
+
+export function placedTargets(
+  spec: TargetedSpec,
+  namespace: string,
+  cluster: TargetCluster,
+  report: (field: string, message: string) => void,
+): PlacedTarget[] {
   const written: readonly (readonly [string, TargetRefSpec])[] = [
     ...(spec.targetRef === undefined ? [] : [['spec.targetRef', spec.targetRef] as const]),
     ...(spec.targetRefs ?? []).map((ref, index) => [`spec.targetRefs[${index}]`, ref] as const),
   ];
-  return written.flatMap(([path, ref]): PolicyTarget[] => {
+  return written.flatMap(([path, ref]): PlacedTarget[] => {
     const { group = '', kind = '', name = '' } = ref;
     if (ref.namespace !== undefined && ref.namespace !== namespace) {
       report(`${path}.namespace`, 'must be the namespace of the policy');
@@ -41,7 +63,7 @@ export function compileTargets(
       );
       return [];
     }
-    if (target !== undefined) return [target];
+    if (target !== undefined) return [{ path, target }];
     report(
       `${path}.kind`,
       `${kind} of group ${JSON.stringify(group)} cannot be a target: use Service, ServiceEntry, Gateway or GatewayClass`,
@@ -54,7 +76,7 @@ export function compileTargets(
 export function readableTargets(
   raw: unknown,
   namespace: string,
-  cluster: Pick<ClusterFacts, 'rootNamespace' | 'clusterDomain'>,
+  cluster: TargetCluster,
 ): PolicyTarget[] {
   const one = field(raw, 'targetRef');
   const written = [...(one === undefined ? [] : [one]), ...list(field(raw, 'targetRefs'))];

@@ -1,11 +1,18 @@
 import { readFile } from 'node:fs/promises';
-import type { DecodedUpdate, ProxyFrame, ResourceType, SpiffeIdentity } from '@ambit/api';
+import type {
+  DecodedUpdate,
+  ProxyFrame,
+  ReportedProblem,
+  ResourceType,
+  SpiffeIdentity,
+} from '@ambit/api';
 import { controlPath, decodeControllerFrame, frameSchema, maxFrameBytes } from '@ambit/api';
 import { WebSocket } from 'ws';
 import type { HostPort } from '../config/env.ts';
 import { MeshError, causeChain } from '../errors.ts';
 import { createBackoff } from '../lifecycle/backoff.ts';
 import type { Logger } from '../observe/logger.ts';
+import { ReportSender } from './report-sender.ts';
 
 export interface ControlClientOptions {
   readonly address: HostPort;
@@ -37,6 +44,8 @@ export interface ControlClient {
   readonly connected: boolean;
   /** Asks the controller to sign; rejects when it refuses, is away, or does not answer in time. */
   requestCertificate(identity: SpiffeIdentity, csr: string): Promise<SignedCertificate>;
+  /** Tells the controller every problem that there is with resources, for their owners; now, or once it is back. */
+  report(problems: readonly ReportedProblem[]): void;
   close(): void;
 }
 
@@ -63,6 +72,7 @@ class Client implements ControlClient {
   readonly #options: ControlClientOptions;
   readonly #backoff = createBackoff(backoffMinMs, backoffMaxMs);
   readonly #waiting = new Map<number, Waiting>();
+  readonly #reports = new ReportSender((frame) => this.#send(frame));
   #socket: WebSocket | undefined;
   #retry: NodeJS.Timeout | undefined;
   #silence: NodeJS.Timeout | undefined;
@@ -114,6 +124,10 @@ class Client implements ControlClient {
     });
   }
 
+  report(problems: readonly ReportedProblem[]): void {
+    this.#reports.set(problems);
+  }
+
   close(): void {
     this.#closed = true;
     clearTimeout(this.#retry);
@@ -147,6 +161,7 @@ class Client implements ControlClient {
       logger.info({ controller: `${address.host}:${address.port}` }, 'connected to the controller');
       this.#heard();
       this.#greet();
+      this.#reports.connected();
       this.#options.onConnection?.('connected');
     });
     socket.on('ping', () => this.#heard());
@@ -226,6 +241,7 @@ class Client implements ControlClient {
 
   #drop(why: string): void {
     this.#open = false;
+    this.#reports.lost();
     clearTimeout(this.#silence);
     for (const waiting of [...this.#waiting.values()]) {
       waiting.fail(

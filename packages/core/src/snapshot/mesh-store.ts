@@ -188,6 +188,10 @@ class MeshStore implements MeshState, MeshStateUpdater {
     return this.#routes.get(service);
   }
 
+  authentications(): Iterable<RequestAuthentication> {
+    return this.#authentications.values();
+  }
+
   rateLimitPolicies(): Iterable<RateLimitPolicy> {
     return this.#rateLimits.values();
   }

@@ -56,6 +56,7 @@ export interface MeshState {
   authenticationsForTargets(
     targets: readonly PolicyTarget[],
   ): readonly (RequestAuthentication | 'undecodable')[];
+  authentications(): Iterable<RequestAuthentication>;
   gateway(name: string): Gateway | undefined;
   gateways(): Iterable<Gateway>;
   /** By `<namespace>/<name>`; only those of the proxy's own namespace are known. */

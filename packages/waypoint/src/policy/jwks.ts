@@ -16,6 +16,7 @@ export interface JwksSource {
 export interface JwksOptions extends GuardOptions {
   readonly nowMs?: () => number;
   readonly onFailure?: (uri: string, error: string) => void;
+  readonly onFetched?: (uri: string) => void;
 }
 
 const maxTimeoutMs = 5_000;
@@ -42,13 +43,20 @@ export function createJwksSource(options: JwksOptions = {}): JwksSource {
 class Source implements JwksSource {
   readonly #guard: GuardOptions;
   readonly #onFailure: (uri: string, error: string) => void;
+  readonly #onFetched: (uri: string) => void;
   readonly #now: () => number;
   readonly #inline = new Map<string, Result<readonly JWK[], string>>();
   readonly #remote = new Map<string, Remote>();
   #closed = false;
 
-  constructor({ nowMs = Date.now, onFailure = () => undefined, ...guard }: JwksOptions) {
+  constructor({
+    nowMs = Date.now,
+    onFailure = () => undefined,
+    onFetched = () => undefined,
+    ...guard
+  }: JwksOptions) {
     this.#guard = guard;
+    this.#onFetched = onFetched;
     this.#onFailure = onFailure;
     this.#now = nowMs;
   }
@@ -128,8 +136,11 @@ class Source implements JwksSource {
       if (parsed.ok) {
         remote.keys = parsed.value;
         remote.fetchedAtMs = this.#now();
-      } else remote.error = `keys of no use from ${uri}: ${parsed.error}`;
-      if (!parsed.ok) this.#onFailure(uri, remote.error);
+        this.#onFetched(uri);
+      } else {
+        remote.error = `keys of no use from ${uri}: ${parsed.error}`;
+        this.#onFailure(uri, remote.error);
+      }
     } catch (error) {
       remote.error = `keys not fetched from ${uri}: ${causeChain(error)}`;
       this.#onFailure(uri, remote.error);

@@ -5,6 +5,14 @@ export interface Problem {
   /** Path of the field, for example `spec.rules[0].to[0].operation.ports[1]`. */
   readonly field: string;
   readonly message: string;
+  /** The reason that a condition gives when nothing else is wrong; `Invalid` when absent. */
+  readonly reason?: string;
+}
+
+/** The reason for a condition that tells all of these. */
+export function reasonOf(problems: readonly Problem[]): string {
+  const [reason, ...others] = new Set(problems.map((one) => one.reason));
+  return (others.length === 0 ? reason : undefined) ?? 'Invalid';
 }
 
 export function describeProblem({ object, field, message }: Problem): string {

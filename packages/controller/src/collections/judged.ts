@@ -1,0 +1,171 @@
+import { isDeepStrictEqual } from 'node:util';
+
+import type { PolicyTarget, ResourceType, Result } from '@ambit/api';
+import { waypointClass } from '@ambit/api';
+
+import type { Metadata, Problem } from '../kube/decode/fields.ts';
+import { objectKey } from '../kube/decode/fields.ts';
+import type { CompiledPolicy } from '../translate/policy.ts';
+import type { CompiledRateLimitPolicy } from '../translate/rate-limit.ts';
+import type { CompiledRequestAuthentication } from '../translate/request-authentication.ts';
+import type { TargetCluster, TargetedSpec } from '../translate/targets.ts';
+import { placedTargets } from '../translate/targets.ts';
+import type { CompiledTelemetry } from '../translate/telemetry.ts';
+import type { Collection, ReadableCollection } from './collection.ts';
+import type { Derived, Graph, Reader } from './derived.ts';
+import type { Sources } from './sources.ts';
+import { only } from './version.ts';
+
+export interface Judgement {
+  readonly problems: readonly Problem[];
+}
+
+export interface JudgedCollections {
+  readonly policies: ReadableCollection<Judgement>;
+  readonly authentications: ReadableCollection<Judgement>;
+  readonly telemetries: ReadableCollection<Judgement>;
+  readonly rateLimits: ReadableCollection<Judgement>;
+}
+
+interface Parts {
+  readonly graph: Graph;
+  readonly sources: Sources;
+  readonly cluster: TargetCluster;
+  readonly noted: <P, V>(name: string, derived: Derived<P, V>) => Collection<V>;
+}
+
+/** What has been compiled of them. */
+interface Compiled {
+  readonly policies: { readonly compiled: Collection<CompiledPolicy> };
+  readonly l7: {
+    readonly authentications: Collection<CompiledRequestAuthentication>;
+    readonly telemetries: Collection<CompiledTelemetry>;
+  };
+  readonly rateLimits: { readonly compiled: Collection<CompiledRateLimitPolicy> };
+}
+
+interface Targeted {
+  readonly meta: Metadata;
+  readonly spec: Result<TargetedSpec & { readonly selector?: object | undefined }, unknown>;
+}
+
+/**
+ * What is told of resources that are attached to targets: what was wrong with them when they were compiled, targets that
+ * are not there, and what proxies report. Apart from what is compiled, so that nothing else is made anew for a message.
+ */
+export function judgedStages(
+  parts: Parts,
+  { policies, l7, rateLimits }: Compiled,
+): JudgedCollections {
+  const { sources } = parts;
+  const { requestAuthentications, telemetries } = sources;
+  return {
+    policies: stage(parts, 'policy', sources.policies, policies.compiled),
+    authentications: stage(parts, 'authentication', requestAuthentications, l7.authentications),
+    telemetries: stage(parts, 'telemetry', telemetries, l7.telemetries),
+    rateLimits: stage(parts, 'rate-limit', sources.rateLimitPolicies, rateLimits.compiled),
+  };
+}
+
+const kinds = {
+  policy: 'AuthorizationPolicy',
+  authentication: 'RequestAuthentication',
+  telemetry: 'Telemetry',
+  'rate-limit': 'RateLimitPolicy',
+} as const satisfies Partial<Record<ResourceType, string>>;
+
+function stage<R extends Targeted, C extends Judgement>(
+  { graph, sources, cluster, noted }: Parts,
+  type: keyof typeof kinds,
+  primary: Collection<R>,
+  compiled: Collection<C>,
+): Collection<Judgement> {
+  return noted(
+    `judged-${type}`,
+    graph.derive<R, Judgement>({
+      name: `judged-${type}`,
+      primary,
+      derive: (record, key, read) => {
+        const of = read.get(compiled, key);
+        if (of === undefined) return new Map<string, Judgement>();
+        const object = `${kinds[type]} ${objectKey(record.meta)}`;
+        const problems = [
+          ...of.problems,
+          ...missingTargets(read, sources, cluster, record).map((one) => ({ object, ...one })),
+          ...reported(read, sources, type, key).map((one) => ({ object, ...one })),
+        ];
+        return only(key, { problems });
+      },
+      equal: isDeepStrictEqual,
+    }),
+  );
+}
+
+type Told = Omit<Problem, 'object'>;
+
+function missingTargets(
+  read: Reader,
+  sources: Sources,
+  cluster: TargetCluster,
+  { meta, spec }: Targeted,
+): readonly Told[] {
+  if (!spec.ok || spec.value.selector !== undefined) return [];
+  const told = (): void => undefined;
+  return placedTargets(spec.value, meta.namespace, cluster, told).flatMap(({ path, target }) => {
+    const message = absence(read, sources, target);
+    if (message === undefined) return [];
+    return [{ field: `${path}.name`, message, reason: 'TargetNotFound' }];
+  });
+}
+
+/** Why there is nothing for which a target stands. */
+function absence(read: Reader, sources: Sources, target: PolicyTarget): string | undefined {
+  switch (target.kind) {
+    case 'service': {
+      const [namespace = '', hostname = ''] = target.service.split('/');
+      const key = `${namespace}/${hostname.split('.')[0] ?? ''}`;
+      return read.get(sources.services, key) === undefined
+        ? `there is no Service ${key}`
+        : undefined;
+    }
+    case 'service-entry': {
+      const key = `${target.namespace}/${target.name}`;
+      return read.get(sources.serviceEntries, key) === undefined
+        ? `there is no ServiceEntry ${key}`
+        : undefined;
+    }
+    case 'gateway': {
+      const key = `${target.namespace}/${target.name}`;
+      const gateway = read.get(sources.gateways, key);
+      if (gateway === undefined) return `there is no Gateway ${key}`;
+      const { spec } = gateway;
+      return spec.ok && spec.value.gatewayClassName !== waypointClass
+        ? `Gateway ${key} is no waypoint: its class is not ${waypointClass}`
+        : undefined;
+    }
+    case 'gateway-class':
+      return target.name === waypointClass
+        ? undefined
+        : `the class of waypoints is ${waypointClass}`;
+  }
+}
+
+/** Replicas of a waypoint mostly report the same; one of them is named. */
+function reported(
+  read: Reader,
+  sources: Sources,
+  type: ResourceType,
+  name: string,
+): readonly Told[] {
+  const told = new Map<string, Told>();
+  for (const { proxy, problems } of read.find(sources.reports, 'resource', `${type} ${name}`)) {
+    for (const one of problems.filter((each) => each.type === type && each.name === name)) {
+      const message = `${one.message} (told by ${proxy})`;
+      const key = JSON.stringify([one.field, one.message]);
+      if (!told.has(key)) told.set(key, { field: one.field, message, reason: 'ReportedByProxy' });
+    }
+  }
+  return [...told.values()].slice(0, maxToldProblems);
+}
+
+const maxToldProblems = 10;
