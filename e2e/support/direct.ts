@@ -2,6 +2,7 @@ import { connect } from 'node:net';
 import type { SpiffeId } from '@ambit/api';
 import type { ClientSession } from '@ambit/core';
 import { connectSession, duplexOf, parseAuthority } from '@ambit/core';
+import type { TestCa } from '@ambit/testkit';
 import { makeTestCa } from '@ambit/testkit';
 import type { MeshSandbox } from './sandbox.ts';
 
@@ -16,18 +17,23 @@ export interface Direct {
   close(): void;
 }
 
-/** Signs an identity with the cluster's own authority, as somebody who stole a token could have had it. */
-export async function directTo(
-  mesh: MeshSandbox,
-  { as, ip, expected }: { readonly as: string; readonly ip: string; readonly expected: string },
-): Promise<Direct> {
+/** The cluster's own authority, to sign with. */
+export async function meshCa(mesh: MeshSandbox): Promise<TestCa> {
   const secret = (await mesh.sandbox.tour.get({
     apiVersion: 'v1',
     kind: 'Secret',
     metadata: { namespace: 'istio-system', name: 'istio-ca-secret' },
   })) as { readonly data: Readonly<Record<string, string>> };
   const pem = (name: string): string => Buffer.from(secret.data[name] ?? '', 'base64').toString();
-  const ca = await makeTestCa({ certificate: pem('ca-cert.pem'), privateKey: pem('ca-key.pem') });
+  return makeTestCa({ certificate: pem('ca-cert.pem'), privateKey: pem('ca-key.pem') });
+}
+
+/** Signs an identity with the cluster's own authority, as somebody who stole a token could have had it. */
+export async function directTo(
+  mesh: MeshSandbox,
+  { as, ip, expected }: { readonly as: string; readonly ip: string; readonly expected: string },
+): Promise<Direct> {
+  const ca = await meshCa(mesh);
   const session = await connectSession({
     socket: connect({ host: ip, port: 15008, allowHalfOpen: true, noDelay: true }),
     certificate: await ca.certificate(as),
