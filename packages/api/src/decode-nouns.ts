@@ -17,6 +17,7 @@ import type {
   Rule,
   StringPattern,
 } from './policy.ts';
+import { err, ok } from './result.ts';
 import type { LoadBalancing, Service, ServiceEntryFacts } from './service.ts';
 import type { WaypointRef } from './waypoint.ts';
 import type {
@@ -66,9 +67,16 @@ const locality: Decoder<Locality> = object((f) => ({
   subzone: f.get('subzone', text),
 }));
 
+const weight: Decoder<number> = parsed(integer, (value) =>
+  value >= 1 && value <= 0xffff_ffff
+    ? ok(value)
+    : err({ code: 'api/not-a-weight', message: 'must be from 1 to 4294967295' }),
+);
+
 const membership: Decoder<ServiceMembership> = object((f) => ({
   service: f.get('service', branded<ServiceKey>()),
   ready: f.get('ready', boolean),
+  ...f.optional('weight', weight),
   ports: f.get(
     'ports',
     list(

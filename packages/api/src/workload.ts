@@ -32,6 +32,8 @@ export interface ServiceMembership {
   readonly service: ServiceKey;
   /** False while the endpoint must not get new connections (not ready, terminating). */
   readonly ready: boolean;
+  /** Its share of what the service gets, beside those of the other endpoints; 1 where absent. */
+  readonly weight?: number;
   readonly ports: readonly { readonly servicePort: Port; readonly targetPort: Port }[];
 }
 

@@ -5,7 +5,11 @@ import type { TestCa } from '@ambit/testkit';
 import { secretsOf } from '../src/collections/credentials.ts';
 import type { MeshCollections } from '../src/collections/mesh.ts';
 import { createMeshCollections } from '../src/collections/mesh.ts';
-import { decodeDestinationRule, decodeGateway } from '../src/kube/decode/configuration.ts';
+import {
+  decodeDestinationRule,
+  decodeGateway,
+  decodeServiceEntry,
+} from '../src/kube/decode/configuration.ts';
 import { decodeNamespace } from '../src/kube/decode/namespace.ts';
 import { decodeService } from '../src/kube/decode/service.ts';
 import type { SecretWatches } from '../src/kube/secret-watches.ts';
@@ -69,12 +73,12 @@ describe('Secrets that DestinationRules name', () => {
     );
   }
 
-  function rule(tls: object, name = 'reviews', namespace = 'shop'): void {
+  function rule(tls: object, name = 'reviews', namespace = 'shop', host = 'reviews'): void {
     mesh.sources.destinationRules.set(
       `${namespace}/${name}`,
       decoded(decodeDestinationRule, {
         metadata: { name, namespace },
-        spec: { host: 'reviews', trafficPolicy: { tls } },
+        spec: { host, trafficPolicy: { tls } },
       }),
     );
     mesh.flush();
@@ -171,6 +175,25 @@ describe('Secrets that DestinationRules name', () => {
     );
     service('edge');
     rule({ mode: 'SIMPLE', credentialName: 'partner' });
+    await told(/the waypoint is in namespace edge, which gets no Secrets of shop/);
+    // A host of a ServiceEntry is bound by its ServiceEntry, whatever Service has the beginning of its name.
+    const entry = (labels: object): void => {
+      mesh.sources.serviceEntries.set(
+        'shop/api',
+        decoded(decodeServiceEntry, {
+          metadata: { name: 'api', namespace: 'shop', labels },
+          spec: { hosts: ['reviews.example.com'], ports: [{ number: 80, name: 'http' }] },
+        }),
+      );
+    };
+    fake.put(secrets, {
+      metadata: { name: 'partner', namespace: 'shop' },
+      data: { cacert: base64(ca.rootPem) },
+    });
+    entry({});
+    rule({ mode: 'SIMPLE', credentialName: 'partner' }, 'reviews', 'shop', 'reviews.example.com');
+    await until(() => problems().length === 0, 'no problem');
+    entry({ 'istio.io/use-waypoint': 'waypoint', 'istio.io/use-waypoint-namespace': 'edge' });
     await told(/the waypoint is in namespace edge, which gets no Secrets of shop/);
   });
 });

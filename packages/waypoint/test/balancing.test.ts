@@ -45,6 +45,28 @@ const status =
     response.end(String(code));
   };
 
+describe('weights of endpoints', () => {
+  test('are their shares, and a changed one holds at once', async () => {
+    const weighted = async (made: Backend, weight: number): Promise<void> => {
+      const ports = [{ servicePort: 80, targetPort: made.port }];
+      const services = [{ service: shopKey, ready: true, weight, ports }];
+      await world.tell({ workloads: [endpointOf(made, {}, { services })] });
+    };
+    const [a, b] = [await backend('a'), await backend('b')];
+    await weighted(a, 3);
+    await tell({ settings: { balancing: { kind: 'round-robin' } } });
+    const counts = async (): Promise<unknown[]> => {
+      const answers = await inTurn(40);
+      return ['a', 'b'].map(
+        (name) => answers.filter(({ headers }) => headers['x-backend'] === name).length,
+      );
+    };
+    expect(await counts()).toEqual([30, 10]);
+    await weighted(b, 3);
+    expect(await counts()).toEqual([20, 20]);
+  });
+});
+
 interface Told {
   readonly settings?: Record<string, unknown>;
   readonly healthCheck?: Record<string, unknown>;

@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from 'node:util';
 
-import type { Upsert } from '@ambit/api';
+import type { ServiceKey, Upsert } from '@ambit/api';
 
 import type { SecretRecord } from '../kube/decode/secret.ts';
 import type { CompiledCredential } from '../translate/credential.ts';
@@ -13,7 +13,7 @@ import {
 import type { CompiledDestinationRule } from '../translate/destination-rule.ts';
 import type { Binding } from '../translate/waypoint.ts';
 import type { Collection } from './collection.ts';
-import type { Derived, Graph } from './derived.ts';
+import type { Derived, Graph, Reader } from './derived.ts';
 import type { Sources } from './sources.ts';
 import { only, sameVersion, versionOf } from './version.ts';
 
@@ -23,7 +23,7 @@ interface Parts {
   readonly noted: <P, V>(name: string, derived: Derived<P, V>) => Collection<V>;
   /** With an index `credential`. */
   readonly rules: Collection<CompiledDestinationRule>;
-  readonly bindings: Collection<Binding>;
+  readonly bindingOfService: (read: Reader, service: ServiceKey) => Binding | undefined;
 }
 
 /** The Secrets that a rule needs: those that it names, and those of their roots. */
@@ -32,7 +32,7 @@ export function secretsOf(rule: CompiledDestinationRule): readonly string[] {
 }
 
 /** Credentials that rules name, and the rules with what is wrong with those. */
-export function credentialStages({ graph, sources, noted, rules, bindings }: Parts): {
+export function credentialStages({ graph, sources, noted, rules, bindingOfService }: Parts): {
   readonly rules: Collection<CompiledDestinationRule>;
   readonly output: Collection<Upsert>;
 } {
@@ -59,9 +59,9 @@ export function credentialStages({ graph, sources, noted, rules, bindings }: Par
       derive: (rule, key, read) => {
         const uses = credentialUses(rule);
         if (uses.length === 0) return only(key, rule);
-        const [namespace = '', hostname = ''] = rule.service?.split('/') ?? [];
-        const binding = read.get(bindings, `${namespace}/${hostname.split('.')[0] ?? ''}`);
-        const waypoint = binding?.kind === 'bound' ? binding.gateway.split('/')[0] : undefined;
+        const binding = rule.service && bindingOfService(read, rule.service);
+        const waypoint =
+          binding && binding.kind === 'bound' ? binding.gateway.split('/')[0] : undefined;
         const problems = uses.flatMap((use) => {
           const message = useProblem(use, read.get(credentials, use.name), waypoint);
           if (message === undefined) return [];

@@ -208,6 +208,38 @@ describe('a ServiceEntry becomes services and workloads', () => {
     ]);
   });
 
+  test('weights of endpoints, written in it or of WorkloadEntries, also where they are pods', () => {
+    all.pod('db-1', '10.0.0.1');
+    all.entry('api', {
+      ...fixed,
+      endpoints: [
+        { address: '198.51.100.1', weight: 3 },
+        { address: '198.51.100.2', weight: 0 },
+        { address: '10.0.0.1', weight: 7 },
+      ],
+    });
+    all.entry('vms', {
+      ...fixed,
+      hosts: ['vms.example.com'],
+      addresses: ['192.0.2.11'],
+      endpoints: [],
+      workloadSelector: { labels: { app: 'vm' } },
+    });
+    all.workloadEntry('vm', { address: '198.51.100.3', labels: { app: 'vm' }, weight: 5 });
+    const weights = all
+      .workloads()
+      .map(({ addresses, services }) => [addresses[0], services[0]?.weight] as const);
+    expect(new Map(weights)).toEqual(
+      new Map([
+        ['198.51.100.1', 3],
+        ['198.51.100.2', undefined],
+        ['10.0.0.1', 7],
+        ['198.51.100.3', 5],
+      ]),
+    );
+    expect(all.told('shop/api')).toContain('Accepted=True');
+  });
+
   test('what goes away is gone', () => {
     all.entry('api', fixed);
     expect(all.of('shop/api.example.com')).toBeDefined();
@@ -258,9 +290,9 @@ describe('what cannot be done is told', () => {
     ],
     ['DYNAMIC_DNS', { resolution: 'DYNAMIC_DNS' }, 'spec.resolution: DYNAMIC_DNS is not there yet'],
     [
-      'a weight',
-      { endpoints: [{ address: '198.51.100.1', weight: 2 }] },
-      'spec.endpoints[0].weight: endpoints are used alike',
+      'a weight below nothing',
+      { endpoints: [{ address: '198.51.100.1', weight: -2 }] },
+      'spec.endpoints[0].weight: must be >= 0',
     ],
     ['a word that is none', { resolution: 'MAGIC' }, 'spec.resolution: must be one of NONE'],
   ])('%s', (_, change, message) => {

@@ -188,13 +188,11 @@ function endpointStage(
         const endpoints = new Map<string, Endpoint>();
         for (const endpoint of [...one.entry.endpoints, ...selected]) {
           if (endpoint.ip === undefined) continue;
-          for (const { service, ready, ports } of membershipsOf(one, endpoint)) {
-            endpoints.set(`${key}#${endpoint.ip}#${service}`, {
-              service,
+          for (const membership of membershipsOf(one, endpoint)) {
+            endpoints.set(`${key}#${endpoint.ip}#${membership.service}`, {
+              ...membership,
               addresses: [endpoint.ip],
               pod: undefined,
-              ready,
-              ports,
             });
           }
         }
@@ -233,7 +231,13 @@ export function membershipsOf(
     servicePort: port,
     targetPort: endpoint?.ports.get(name) ?? targetPort,
   }));
-  return services.map((service) => ({ service: keyOf(service), ready: true, ports }));
+  const weight = endpoint?.weight;
+  return services.map((service) => ({
+    service: keyOf(service),
+    ready: true,
+    ...(weight === undefined ? {} : { weight }),
+    ports,
+  }));
 }
 
 export function keyOf(service: Service): ServiceKey {

@@ -183,6 +183,16 @@ function bindingStage({ graph, sources, cluster, noted }: Parts, base: Base): Co
   );
 }
 
+/** To what a Service of the cluster is bound, by its key in the mesh. */
+function serviceBinding(
+  read: Reader,
+  bindings: Collection<Binding>,
+  service: ServiceKey,
+): Binding | undefined {
+  const [namespace = '', hostname = ''] = service.split('/');
+  return read.get(bindings, `${namespace}/${hostname.split('.')[0] ?? ''}`);
+}
+
 interface Asked {
   readonly read: Reader;
   readonly pod: Pick<PodRecord, 'meta'>;
@@ -211,12 +221,12 @@ function workloadBinding(
   };
   through(own);
   for (const service of services) {
-    const [namespace = '', hostname = ''] = service.split('/');
+    const [namespace = ''] = service.split('/');
     // Whoever names a pod of others as an endpoint does not get to speak for its clients.
     if (namespace !== pod.meta.namespace) continue;
     const of = base.entries.serviceByKey(read, service)?.entry;
     if (of !== undefined) through(of.binding, service, of.entry.key);
-    else through(read.get(base.bindings, `${namespace}/${hostname.split('.')[0] ?? ''}`), service);
+    else through(serviceBinding(read, base.bindings, service), service);
   }
   const annotations = read.get(base.namespaceMetas, pod.meta.namespace)?.annotations;
   const bypass =
@@ -334,7 +344,12 @@ function routingStages(parts: Parts, entries: EntryCollections, bindings: Collec
     return own.length > 0 ? own : all.filter((rule) => rule.namespace === cluster.rootNamespace);
   };
   const virtualServices = virtualServiceStage(parts, { rulesOf, gatewayRoutes, entries });
-  const credentials = credentialStages({ ...parts, rules: destinationRules, bindings });
+  const credentials = credentialStages({
+    ...parts,
+    rules: destinationRules,
+    bindingOfService: (read, service) =>
+      entries.serviceByKey(read, service)?.entry.binding ?? serviceBinding(read, bindings, service),
+  });
   const outputs = [
     ...routeOutputs(parts, { virtualServices, gatewayRoutes, entries }),
     ...clusterOutputs(parts, rulesOf, entries),

@@ -17,7 +17,13 @@ const endpointFields = {
   labels: textMap,
   network: text,
   locality: text,
-  weight: whole,
+  weight: Type.Optional(
+    Type.Integer({
+      description: 'Its share beside those of the other endpoints; 1 by default.',
+      minimum: 0,
+      maximum: 0xffff_ffff,
+    }),
+  ),
   serviceAccount: text,
 };
 
@@ -27,10 +33,6 @@ export const workloadEntrySpec = Type.Object(endpointFields, {
   description: 'A workload that is no pod.',
 });
 export type WorkloadEntrySpec = Static<typeof workloadEntrySpec>;
-
-const refusedOfEndpoint: readonly (readonly [string, string])[] = [
-  ['weight', 'endpoints are used alike; remove it'],
-];
 
 export const workloadEntryResource: ResourceDefinition = {
   group: 'networking.istio.io',
@@ -49,7 +51,6 @@ export const workloadEntryResource: ResourceDefinition = {
       description: 'Where it is reached.',
     },
   ],
-  refused: new Map(refusedOfEndpoint),
 };
 
 /** `spec` of networking.istio.io ServiceEntry, as its public API reference has it. */
@@ -95,5 +96,4 @@ export const serviceEntryResource: ResourceDefinition = {
       description: 'How its endpoints are found.',
     },
   ],
-  refused: new Map(refusedOfEndpoint.map(([path, why]) => [`endpoints[].${path}`, why] as const)),
 };

@@ -11,6 +11,7 @@ export interface Endpoint {
   /** Key and UID of the pod it names; undefined for an endpoint that is only an address. */
   readonly pod: { readonly key: string; readonly uid: string } | undefined;
   readonly ready: boolean;
+  readonly weight?: number;
   readonly ports: readonly { readonly servicePort: Port; readonly targetPort: Port }[];
 }
 
@@ -67,12 +68,14 @@ export function memberships(endpoints: readonly Endpoint[]): ServiceMembership[]
     .sort(([left], [right]) => (left < right ? -1 : 1))
     .map(([service, of]) => {
       const ports = new Map<Port, Port>();
+      const weight = of.find((one) => one.weight !== undefined)?.weight;
       for (const one of of) {
         for (const { servicePort, targetPort } of one.ports) ports.set(servicePort, targetPort);
       }
       return {
         service,
         ready: of.some((one) => one.ready),
+        ...(weight === undefined ? {} : { weight }),
         ports: [...ports]
           .sort(([left], [right]) => left - right)
           .map(([servicePort, targetPort]) => ({ servicePort, targetPort })),

@@ -16,6 +16,7 @@ export interface EntryEndpoint {
   readonly network: string;
   readonly locality: Locality;
   readonly serviceAccount: string;
+  readonly weight?: number;
 }
 
 export interface CompiledWorkloadEntry {
@@ -69,6 +70,8 @@ export function compileEntryEndpoint(
     network: spec.network ?? '',
     locality: { region, zone, subzone },
     serviceAccount: spec.serviceAccount ?? '',
+    // Nothing and 0 both mean 1.
+    ...(spec.weight === undefined || spec.weight < 2 ? {} : { weight: spec.weight }),
   };
 }
 

@@ -66,6 +66,7 @@ export function listEndpoints(
       locality: workload.locality,
       workload,
       address: { ip, port },
+      ...(membership.weight === undefined ? {} : { weight: membership.weight }),
     }));
   });
 }
