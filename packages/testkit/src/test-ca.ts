@@ -29,6 +29,8 @@ export interface TestCa {
     uri: string,
     options?: IssueOptions & { readonly roots?: readonly string[] },
   ): Promise<WorkloadCertificate>;
+  /** A list of certificates that are good no more, as PEM. */
+  revoke(certificates: readonly string[]): Promise<string>;
 }
 
 /** An authority that stands already, to sign in its place: PEM, the key as PKCS #8 of ECDSA P-256. */
@@ -94,6 +96,20 @@ export async function makeTestCa(known?: KnownCa): Promise<TestCa> {
       const parsed = parseWorkloadCertificate({ ...parts, roots: options.roots ?? [rootPem] });
       if (!parsed.ok) throw new Error(parsed.error.message);
       return parsed.value;
+    },
+    async revoke(certificates) {
+      const list = await x509.X509CrlGenerator.create({
+        issuer: root.subject,
+        thisUpdate: new Date(Date.now() - 60_000),
+        nextUpdate: new Date(Date.now() + 3_600_000),
+        signingAlgorithm: algorithm,
+        signingKey: key,
+        entries: certificates.map((pem) => ({
+          serialNumber: new x509.X509Certificate(pem).serialNumber,
+        })),
+      });
+      // The library's own word for the block is not the one that everybody reads.
+      return list.toString('pem').replaceAll(/(BEGIN|END) CRL/g, '$1 X509 CRL');
     },
   };
 }

@@ -5,14 +5,16 @@ import type { AddressInfo, Socket, Server as TcpServer } from 'node:net';
 import { createServer as createTcpServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { Duplex } from 'node:stream';
 import type { TLSSocket, TlsOptions } from 'node:tls';
-import { createServer as createTlsServer } from 'node:tls';
+import { connect as connectTls, createServer as createTlsServer } from 'node:tls';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import type { Upsert } from '@ambit/api';
-import { defaultTraffic, parseIp, parsePort } from '@ambit/api';
+import { defaultTraffic, noChanges, parseIp, parsePort } from '@ambit/api';
 import type { TestCa } from '@ambit/testkit';
 import { makeTestCa } from '@ambit/testkit';
 import { startNodeProxy } from './node-proxy.ts';
+import { forward, route } from './nouns.ts';
 import type { WaypointWorld } from './world.ts';
 import { shopKey, shopService, startWorld, vip } from './world.ts';
 
@@ -62,6 +64,7 @@ async function listening(server: TcpServer): Promise<{ ip: string; port: number 
 async function tlsEndpoint(
   certificate: { chain: readonly string[]; privateKey: string },
   options: TlsOptions = {},
+  onData: (bytes: Buffer) => void = () => undefined,
 ): Promise<Endpoint> {
   const heard: Heard[] = [];
   let offered: readonly string[] = [];
@@ -83,7 +86,10 @@ async function tlsEndpoint(
         version: socket.getProtocol() ?? '',
       });
       socket.on('error', () => undefined);
-      socket.on('data', () => socket.write(answered));
+      socket.on('data', (bytes: Buffer) => {
+        onData(bytes);
+        socket.write(answered);
+      });
     },
   );
   const endpoint = { heard, connections: 0 };
@@ -212,6 +218,58 @@ describe('TLS to endpoints', () => {
     await settings(endpoint, simple({ insecureSkipVerify: true, sni: 'any.test' }));
     expect((await world.ask()).status).toBe(200);
     expect(endpoint.heard.at(-1)?.serverName).toBe('any.test');
+  });
+
+  test('a copy of a request asks for the name of the service, not for its own', async () => {
+    const { chain, privateKey } = await partner(['shop.test']);
+    const hosts: string[] = [];
+    const endpoint = await tlsEndpoint({ chain, privateKey }, {}, (bytes) => {
+      hosts.push(/^host: (.*)$/im.exec(bytes.toString())?.[1]?.trim() ?? '');
+    });
+    await settings(endpoint, simple(), [credential({ ca: partners.rootPem })]);
+    const target = { kind: 'service', service: shopKey, port: 80 };
+    const all = { weight: 100, target, request: noChanges, response: noChanges };
+    await world.tell({
+      routes: [
+        {
+          service: shopKey,
+          http: [route({ action: forward(all), mirrors: [{ target, percentage: 100 }] })],
+        },
+      ],
+    });
+    closers.push(() => world.tell({ routes: [{ service: shopKey }] }));
+    expect((await world.ask()).status).toBe(200);
+    const deadline = Date.now() + 2000;
+    while (hosts.length < 2 && Date.now() < deadline) {
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+    expect(new Set(hosts)).toEqual(new Set(['shop.test', 'shop.test-shadow']));
+    expect(new Set(endpoint.heard.map(({ serverName }) => serverName))).toEqual(
+      new Set(['shop.test']),
+    );
+  });
+
+  test('caCrl: a certificate that was revoked is refused, in a Secret and in a file', async () => {
+    const revoked = await partner(['shop.test']);
+    const crl = await partners.revoke([revoked.chain[0] ?? '']);
+    const [bad, good] = [
+      await tlsEndpoint(revoked),
+      await tlsEndpoint(await partner(['shop.test'])),
+    ];
+    await settings(bad, simple(), [credential({ ca: partners.rootPem })]);
+    expect((await world.ask()).status).toBe(200);
+    await settings(bad, simple(), [credential({ ca: partners.rootPem, crl })]);
+    expect((await world.ask()).status).toBe(503);
+    await logged(/503 UF.*TLS_error: certificate verify failed: CERT_REVOKED/);
+    await settings(good, simple());
+    expect((await world.ask()).status).toBe(200);
+    for (const [name, content] of Object.entries({ 'roots.pem': partners.rootPem, 'crl.pem': crl }))
+      writeFileSync(join(folder, name), content);
+    const source = { kind: 'files', ca: join(folder, 'roots.pem'), crl: join(folder, 'crl.pem') };
+    await settings(bad, simple({ source }));
+    expect((await world.ask()).status).toBe(503);
+    await settings(good, simple({ source }));
+    expect((await world.ask()).status).toBe(200);
   });
 
   test('a name with a wildcard stands for one label', async () => {
@@ -368,6 +426,63 @@ describe('the PROXY protocol', () => {
     );
     expect(one?.readUInt16BE(26)).toBe(80);
     expect(one?.readUInt16BE(24)).not.toBe(two?.readUInt16BE(24));
+  });
+
+  test('comes first where connections are routed, by their bytes or by server name', async () => {
+    const first: string[] = [];
+    const server = createTcpServer((socket) => {
+      socket.once('data', (chunk: Buffer) => {
+        first.push(chunk.toString('latin1'));
+        socket.end('served');
+      });
+    });
+    const { ip, port } = await listening(server);
+    const serving = { service: shopKey, ready: true };
+    const ports = [80, 443, 9000].map((servicePort) => ({ servicePort, targetPort: port }));
+    await settings({ ip, port }, { proxyProtocol: 'v1' }, [], {
+      services: [{ ...serving, ports }],
+    });
+    const to = (number: number) => ({
+      weight: 1,
+      target: { kind: 'service', service: shopKey, port: number },
+      request: noChanges,
+      response: noChanges,
+    });
+    const matches = [{ sourceLabels: [], destinationSubnets: [], sniHosts: ['one.example'] }];
+    await world.tell({
+      services: [
+        shopService({
+          ports: [
+            { name: 'http', port: 80, appProtocol: '' },
+            { name: 'tls', port: 443, appProtocol: '' },
+            { name: 'tcp', port: 9000, appProtocol: '' },
+          ],
+        }),
+      ],
+      routes: [
+        {
+          service: shopKey,
+          tls: [{ name: 'r', matches, targets: [to(443)] }],
+          tcp: [{ name: 'r', matches: [], targets: [to(9000)] }],
+        },
+      ],
+    });
+    closers.push(() => world.tell({ services: [shopService()], routes: [{ service: shopKey }] }));
+    const ended = async (stream: Duplex): Promise<void> => {
+      stream.on('error', () => undefined);
+      stream.resume();
+      await new Promise((resolve) => stream.once('close', resolve).once('end', resolve));
+      stream.destroy();
+    };
+    const bytes = await world.tunnel(9000);
+    bytes.write('hello');
+    await ended(bytes);
+    const tunnel = await world.tunnel(443);
+    const over = ended(tunnel);
+    connectTls({ socket: tunnel, servername: 'one.example' }).on('error', () => undefined);
+    await over;
+    expect(first[0]).toMatch(/^PROXY TCP4 127\.0\.0\.1 10\.96\.0\.1 \d+ 9000\r\n(hello)?$/);
+    expect(first[1]).toMatch(/^PROXY TCP4 127\.0\.0\.1 10\.96\.0\.1 \d+ 443\r\n(\x16\x03[^]*)?$/);
   });
 
   test('comes before TLS', async () => {

@@ -41,6 +41,8 @@ function sendCopy(
     host,
     cluster,
     head: { ...head, authority, headers: head.headers.clone() },
+    // No certificate is for the name with `-shadow`.
+    serverAuthority: head.authority,
     hasBody,
     client,
     protocol: protocol(cluster),

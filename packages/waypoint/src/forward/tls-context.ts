@@ -23,9 +23,14 @@ export class TlsContexts {
     string,
     { readonly readAtMs: number; readonly content: string; readonly context: SecureContext }
   >();
+  readonly #now: () => number;
 
-  constructor(credential: (name: string) => Credential | undefined) {
+  constructor(
+    credential: (name: string) => Credential | undefined,
+    now: () => number = () => performance.now(),
+  ) {
     this.#credential = credential;
+    this.#now = now;
   }
 
   /** Throws a MeshError that says what is missing or broken. */
@@ -58,7 +63,7 @@ export class TlsContexts {
   async #ofFiles(tls: Own, files: Files): Promise<SecureContext> {
     const id = JSON.stringify([tls.mode, files]);
     const known = this.#byFiles.get(id);
-    const now = performance.now();
+    const now = this.#now();
     if (known !== undefined && now - known.readAtMs < filesFreshMs) return known.context;
     const pem = await readPem(files);
     const content = JSON.stringify(pem);

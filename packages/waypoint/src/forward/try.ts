@@ -43,6 +43,8 @@ export interface TryParts {
   readonly host: EndpointHost;
   readonly cluster: UpstreamCluster;
   readonly head: RequestHead;
+  /** The host that TLS is to ask for, where it is not the one of the head. */
+  readonly serverAuthority?: string;
   readonly hasBody: boolean;
   readonly client: Client;
   readonly protocol: UpstreamProtocol;
@@ -72,6 +74,7 @@ export class Try implements ResponseEvents {
 
   start(): void {
     const { host, cluster, client, protocol, head, perTryTimeoutMs } = this.#parts;
+    const { serverAuthority: authority = head.authority } = this.#parts;
     this.#counted = true;
     host.active += 1;
     cluster.requests += 1;
@@ -79,7 +82,7 @@ export class Try implements ResponseEvents {
       this.#timer = setTimeout(() => this.#timedOut(), perTryTimeoutMs);
     }
     this.#acquired = cluster.pool.acquire(
-      { host, client, protocol, authority: head.authority },
+      { host, client, protocol, authority },
       (connection, reused) => {
         if (this.#over) return;
         this.#reused = reused;
