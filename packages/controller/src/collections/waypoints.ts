@@ -10,6 +10,7 @@ import {
 
 import type {
   DestinationRuleRecord,
+  GatewayClassRecord,
   GatewayRecord,
   RequestAuthenticationRecord,
   VirtualServiceRecord,
@@ -33,7 +34,12 @@ import { targetName } from '../translate/targets.ts';
 import type { CompiledTelemetry } from '../translate/telemetry.ts';
 import type { CompiledVirtualService, VirtualServiceWorld } from '../translate/virtual-service.ts';
 import { compileVirtualService } from '../translate/virtual-service.ts';
-import type { Binding, BindingWorld, CompiledWaypoint } from '../translate/waypoint.ts';
+import type {
+  Binding,
+  BindingWorld,
+  ClassDefaults,
+  CompiledWaypoint,
+} from '../translate/waypoint.ts';
 import { bindingOf, compileWaypoint } from '../translate/waypoint.ts';
 import type { ClusterFacts } from '../translate/workload.ts';
 import type { Collection } from './collection.ts';
@@ -125,12 +131,23 @@ export function waypointStages(parts: Parts): WaypointCollections {
 type Base = ReturnType<typeof baseStages>;
 
 function baseStages({ graph, sources, cluster, noted }: Parts) {
+  // Of a class only what holds for its Gateways, so that its status stops here.
+  const classDefaults = noted(
+    'class-defaults',
+    graph.derive<GatewayClassRecord, ClassDefaults>({
+      name: 'class-defaults',
+      primary: sources.gatewayClasses,
+      derive: ({ meta }, key) => only(key, { labels: meta.labels, annotations: meta.annotations }),
+      equal: isDeepStrictEqual,
+    }),
+  );
   const waypoints = noted(
     'waypoints',
     graph.derive<GatewayRecord, CompiledWaypoint>({
       name: 'waypoints',
       primary: sources.gateways,
-      derive: (record, key) => only(key, compileWaypoint(record, cluster)),
+      derive: (record, key, read) =>
+        only(key, compileWaypoint(record, cluster, read.get(classDefaults, waypointClass))),
       equal: (left, right) => left === right,
     }),
   );

@@ -4,7 +4,7 @@ import { decoded } from '../../test/records.ts';
 import { trustDomain } from '../../test/support.ts';
 import { decodeGateway } from '../kube/decode/configuration.ts';
 import { decodeService } from '../kube/decode/service.ts';
-import type { CompiledWaypoint } from './waypoint.ts';
+import type { ClassDefaults, CompiledWaypoint } from './waypoint.ts';
 import { bindingOf, compileWaypoint } from './waypoint.ts';
 
 const cluster = {
@@ -14,16 +14,20 @@ const cluster = {
   clusterDomain: 'cluster.local',
 };
 
-function waypoint(spec: object = {}, labels: object = {}): CompiledWaypoint | undefined {
+function waypoint(
+  spec: object = {},
+  labels: object = {},
+  { defaults, ...more }: { defaults?: ClassDefaults; annotations?: object } = {},
+): CompiledWaypoint | undefined {
   const object = {
-    metadata: { name: 'waypoint', namespace: 'shop', uid: 'u', labels },
+    metadata: { name: 'waypoint', namespace: 'shop', uid: 'u', labels, ...more },
     spec: {
       gatewayClassName: 'istio-waypoint',
       listeners: [{ name: 'mesh', port: 15008, protocol: 'HBONE' }],
       ...spec,
     },
   };
-  return compileWaypoint(decoded(decodeGateway, object), cluster);
+  return compileWaypoint(decoded(decodeGateway, object), cluster, defaults);
 }
 
 describe('a Gateway', () => {
@@ -43,6 +47,26 @@ describe('a Gateway', () => {
   test('of another revision is left alone, and one of ours is not', () => {
     expect(waypoint({}, { 'istio.io/rev': 'canary' })).toBeUndefined();
     expect(waypoint({}, { 'istio.io/rev': 'default' })).toBeDefined();
+  });
+  test('takes from its class what it does not say itself', () => {
+    const xfcc = 'ambient.istio.io/xfcc-include-client-identity';
+    const defaults = {
+      labels: new Map([['istio.io/waypoint-for', 'all']]),
+      annotations: new Map([[xfcc, 'true']]),
+    };
+    expect(waypoint({}, {}, { defaults })?.gateway).toMatchObject({
+      waypointFor: 'all',
+      xfccClientIdentity: true,
+    });
+    const own = { defaults, annotations: { [xfcc]: 'false' } };
+    expect(waypoint({}, { 'istio.io/waypoint-for': 'workload' }, own)?.gateway).toMatchObject({
+      waypointFor: 'workload',
+      xfccClientIdentity: false,
+    });
+    const odd = { ...defaults, labels: new Map([['istio.io/waypoint-for', 'odd']]) };
+    expect(waypoint({}, {}, { defaults: odd })?.problems[0]?.field).toBe(
+      'GatewayClass istio-waypoint: metadata.labels[istio.io/waypoint-for]',
+    );
   });
   test('of another class is none of ours', () => {
     expect(waypoint({ gatewayClassName: 'nginx' })).toBeUndefined();

@@ -42,10 +42,16 @@ const parsedPort = parsePort(hbonePort);
 if (!parsedPort.ok) throw new TypeError(parsedPort.error.message);
 const waypointPort = parsedPort.value;
 
+/** Labels and annotations of a GatewayClass, which hold for those of its Gateways that do not say otherwise. */
+export type ClassDefaults = Pick<Metadata, 'labels' | 'annotations'>;
+
+const noDefaults: ClassDefaults = { labels: new Map(), annotations: new Map() };
+
 /** Undefined for a Gateway that is none of ours. */
 export function compileWaypoint(
   record: GatewayRecord,
   cluster: ClusterFacts,
+  defaults: ClassDefaults = noDefaults,
 ): CompiledWaypoint | undefined {
   const { meta } = record;
   if (!record.spec.ok || !isOurs(meta, record.spec.value, cluster)) return undefined;
@@ -67,10 +73,10 @@ export function compileWaypoint(
       name: meta.name,
       namespace: meta.namespace,
       className: waypointClass,
-      waypointFor: waypointFor(meta, report),
+      waypointFor: waypointFor(meta, defaults, report),
       identity: identity.value.uri,
       service: serviceKey(meta.namespace, hostnameOf(meta, cluster.clusterDomain)),
-      xfccClientIdentity: meta.annotations.get(xfccClientIdentityAnnotation) === 'true',
+      xfccClientIdentity: namesClient(meta, defaults),
       trustedForwarders: trustedForwarders(meta, report),
     },
     allows: (namespace, labels) =>
@@ -117,15 +123,23 @@ function isOurs(meta: Metadata, spec: GatewaySpec, cluster: ClusterFacts): boole
   );
 }
 
+function namesClient(meta: Metadata, defaults: ClassDefaults): boolean {
+  const own = meta.annotations.get(xfccClientIdentityAnnotation);
+  return (own ?? defaults.annotations.get(xfccClientIdentityAnnotation)) === 'true';
+}
+
 function waypointFor(
   meta: Metadata,
+  defaults: ClassDefaults,
   report: (field: string, message: string) => void,
 ): WaypointFor {
-  const written = meta.labels.get(waypointForLabel) ?? 'service';
+  const own = meta.labels.get(waypointForLabel);
+  const written = own ?? defaults.labels.get(waypointForLabel) ?? 'service';
   const known = (['service', 'workload', 'all', 'none'] as const).find((one) => one === written);
   if (known === undefined) {
+    const where = own === undefined ? `GatewayClass ${waypointClass}: ` : '';
     report(
-      `metadata.labels[${waypointForLabel}]`,
+      `${where}metadata.labels[${waypointForLabel}]`,
       'must be service, workload, all or none; service is assumed',
     );
   }

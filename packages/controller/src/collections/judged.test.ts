@@ -1,0 +1,74 @@
+import { beforeEach, describe, expect, test } from '@jest/globals';
+
+import { decoded } from '../../test/records.ts';
+import { trustDomain } from '../../test/support.ts';
+import {
+  decodeGateway,
+  decodeRateLimitPolicy,
+  decodeServiceEntry,
+} from '../kube/decode/configuration.ts';
+import { decodeAuthorizationPolicy } from '../kube/decode/policy.ts';
+import type { MeshCollections } from './mesh.ts';
+import { createMeshCollections } from './mesh.ts';
+
+const cluster = {
+  clusterId: 'Kubernetes',
+  trustDomain: trustDomain(),
+  rootNamespace: 'istio-system',
+  clusterDomain: 'cluster.local',
+};
+const group = 'gateway.networking.k8s.io';
+
+describe('targets that are not there', () => {
+  let mesh: MeshCollections;
+
+  beforeEach(() => {
+    mesh = createMeshCollections(cluster);
+  });
+
+  /** What is told of a policy with such a target. */
+  function told(ref: object, namespace = 'shop'): readonly string[] {
+    const metadata = { name: 'p', namespace };
+    const policy = decoded(decodeAuthorizationPolicy, { metadata, spec: { targetRefs: [ref] } });
+    mesh.sources.policies.set(`${namespace}/p`, policy);
+    mesh.flush();
+    const { problems = [] } = mesh.judged.policies.get(`${namespace}/p`) ?? {};
+    return problems.map((one) => `${one.reason ?? ''} ${one.field}: ${one.message}`);
+  }
+
+  function gateway(name: string, gatewayClassName: string): void {
+    const object = { metadata: { name, namespace: 'shop' }, spec: { gatewayClassName } };
+    mesh.sources.gateways.set(`shop/${name}`, decoded(decodeGateway, object));
+  }
+
+  test('are told until they come, whatever their kind is', () => {
+    const entry = { group: 'networking.istio.io', kind: 'ServiceEntry', name: 'api' };
+    const field = 'TargetNotFound spec.targetRefs[0].name';
+    expect(told(entry)).toEqual([`${field}: there is no ServiceEntry shop/api`]);
+    const metadata = { name: 'api', namespace: 'shop' };
+    const spec = { hosts: ['api.example'], ports: [{ number: 80, name: 'http' }] };
+    mesh.sources.serviceEntries.set('shop/api', decoded(decodeServiceEntry, { metadata, spec }));
+    expect(told(entry)).toEqual([]);
+    const waypoint = { group, kind: 'Gateway', name: 'waypoint' };
+    expect(told(waypoint)).toEqual([`${field}: there is no Gateway shop/waypoint`]);
+    gateway('waypoint', 'istio-waypoint');
+    expect(told(waypoint)).toEqual([]);
+    gateway('edge', 'nginx');
+    expect(told({ ...waypoint, name: 'edge' })[0]).toContain('Gateway shop/edge is no waypoint');
+    const ofClass = { group, kind: 'GatewayClass', name: 'nginx' };
+    expect(told(ofClass, 'istio-system')[0]).toContain('the class of waypoints is istio-waypoint');
+    expect(told({ ...ofClass, name: 'istio-waypoint' }, 'istio-system')).toEqual([]);
+  });
+
+  test('stand beside what else is wrong', () => {
+    const metadata = { name: 'r', namespace: 'shop' };
+    const spec = { targetRefs: [{ kind: 'Service', name: 'gone' }], limits: [] };
+    mesh.sources.rateLimitPolicies.set(
+      'shop/r',
+      decoded(decodeRateLimitPolicy, { metadata, spec }),
+    );
+    mesh.flush();
+    const { problems = [] } = mesh.judged.rateLimits.get('shop/r') ?? {};
+    expect(problems.map(({ reason }) => reason)).toContain('TargetNotFound');
+  });
+});

@@ -1,0 +1,80 @@
+import { describe, expect, test } from '@jest/globals';
+
+import { decoded } from '../../test/records.ts';
+import { trustDomain } from '../../test/support.ts';
+import { decodeGateway } from '../kube/decode/configuration.ts';
+import type { CompiledWaypoint } from '../translate/waypoint.ts';
+import { compileWaypoint } from '../translate/waypoint.ts';
+import { gatewayStatus } from './gateway-status.ts';
+import { waypointObjects } from './objects.ts';
+
+const cluster = {
+  clusterId: 'c1',
+  trustDomain: trustDomain(),
+  rootNamespace: 'istio-system',
+  clusterDomain: 'cluster.local',
+};
+const settings = {
+  image: 'ambit/waypoint',
+  controller: 'controller:15012',
+  clusterId: 'c1',
+  trustDomain: 'cluster.local',
+};
+
+function waypoint(infrastructure: object = {}): CompiledWaypoint {
+  const object = {
+    metadata: { name: 'waypoint', namespace: 'shop', uid: 'u' },
+    spec: {
+      gatewayClassName: 'istio-waypoint',
+      listeners: [{ name: 'mesh', port: 15008, protocol: 'HBONE' }],
+      infrastructure,
+    },
+  };
+  const compiled = compileWaypoint(decoded(decodeGateway, object), cluster);
+  if (compiled === undefined) throw new TypeError('no waypoint');
+  return compiled;
+}
+
+describe('what is deployed for a waypoint', () => {
+  test('says nothing of replicas, so that a rollout keeps what somebody scaled it to', () => {
+    const made = [waypoint(), waypoint({ labels: { team: 'a' } })].map(
+      (one) =>
+        waypointObjects(one, settings).find(({ object }) => object.kind === 'Deployment')
+          ?.object as { spec: Record<string, unknown> } | undefined,
+    );
+    expect(made[0]?.spec['template']).not.toEqual(made[1]?.spec['template']);
+    for (const one of made) {
+      expect(Object.keys(one?.spec ?? {}).sort()).toEqual(['selector', 'strategy', 'template']);
+    }
+  });
+
+  test('is owned by the Gateway, bears its labels and annotations, and is of one namespace', () => {
+    const infrastructure = { labels: { team: 'a' }, annotations: { note: 'b' } };
+    const objects = waypointObjects(waypoint(infrastructure), settings);
+    expect(objects.map(({ object }) => object.kind)).toEqual([
+      'ServiceAccount',
+      'Deployment',
+      'Service',
+    ]);
+    for (const { object } of objects) {
+      expect(object.metadata).toMatchObject({
+        namespace: 'shop',
+        labels: { team: 'a', 'gateway.networking.k8s.io/gateway-name': 'waypoint' },
+        annotations: { note: 'b' },
+        ownerReferences: [{ kind: 'Gateway', uid: 'u', controller: true }],
+      });
+    }
+  });
+
+  test('is told on the Gateway where a part of it is refused', () => {
+    const parametersRef = { group: '', kind: 'ConfigMap', name: 'overlay' };
+    const status = gatewayStatus(waypoint({ parametersRef }), true, 0);
+    expect(status?.['conditions']).toContainEqual(
+      expect.objectContaining({
+        type: 'Accepted',
+        status: 'False',
+        message: expect.stringContaining('spec.infrastructure.parametersRef: ') as unknown,
+      }),
+    );
+  });
+});
