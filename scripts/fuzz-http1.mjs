@@ -1,4 +1,4 @@
-// Compares the HTTP/1.1 codec with Node's llhttp on mutated messages: npm run fuzz:http1 -- --seed N --count N
+// Compares the HTTP/1.1 codec with Node's llhttp on mutated messages, and sends them through a whole waypoint: npm run fuzz:http1 -- --seed N --count N
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
@@ -20,6 +20,7 @@ const run = spawnSync(
     'integration',
     '--',
     'packages/waypoint/test/llhttp',
+    'packages/waypoint/test/smuggling',
   ],
   { stdio: 'inherit', env: { ...process.env, FUZZ_SEED: values.seed, FUZZ_COUNT: values.count } },
 );

@@ -4,6 +4,7 @@ import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { parseIp, parsePort } from '@ambit/api';
 import { duplexOf } from '@ambit/core';
 import { defaultHttp1Limits } from '../src/http1/limits.ts';
+import { frame, literal, preface } from './frames.ts';
 import type { Backend, WaypointWorld } from './world.ts';
 import { endpointOf, shopService, startBackend, startWorld, vip } from './world.ts';
 
@@ -129,42 +130,12 @@ async function attack(
   return { cutAfterMs, answer: Buffer.concat(chunks).toString('latin1') };
 }
 
-function frame(type: number, flags: number, stream: number, payload: Buffer): Buffer {
-  const head = Buffer.alloc(9);
-  head.writeUIntBE(payload.length, 0, 3);
-  head[3] = type;
-  head[4] = flags;
-  head.writeUInt32BE(stream, 5);
-  return Buffer.concat([head, payload]);
-}
-
 function number(value: number): Buffer {
   const bytes = Buffer.alloc(4);
   bytes.writeUInt32BE(value);
   return bytes;
 }
 
-function literal(name: string, value: string): Buffer {
-  const part = (text: string): Buffer => {
-    const bytes = Buffer.from(text, 'latin1');
-    const length =
-      bytes.length < 127
-        ? Buffer.from([bytes.length])
-        : Buffer.from([
-            127,
-            ((bytes.length - 127) & 0x7f) | 0x80,
-            (((bytes.length - 127) >> 7) & 0x7f) | 0x80,
-            (bytes.length - 127) >> 14,
-          ]);
-    return Buffer.concat([length, bytes]);
-  };
-  return Buffer.concat([Buffer.from([0x00]), part(name), part(value)]);
-}
-
-const preface = Buffer.concat([
-  Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'),
-  frame(4, 0, 0, Buffer.alloc(0)),
-]);
 // :method GET, :scheme http, then a path and an authority as literals.
 const get = Buffer.concat([
   Buffer.from([0x82, 0x86]),

@@ -95,7 +95,12 @@ export class Http1ServerConnection {
   }
 
   get draining(): boolean {
-    return this.#draining || this.#peerEnded;
+    return this.#draining || this.#isLast;
+  }
+
+  /** The client has said all, and nothing of that is left. */
+  get #isLast(): boolean {
+    return this.#peerEnded && this.#parser.restBytes === 0;
   }
 
   destroy(error: Error): void {
@@ -133,16 +138,21 @@ export class Http1ServerConnection {
   /** For the exchange: both the request and its answer are over. */
   exchangeOver(keep: boolean): void {
     this.#exchange = undefined;
-    if (!keep || this.#peerEnded) {
+    if (!keep || this.#isLast) {
       this.#finish();
       return;
     }
     this.#deadline.set(this.#options.limits.idleTimeoutMs);
     this.#bodyPaused = false;
     this.#parser.next();
+    if (this.#peerEnded && this.#isIdle()) this.#parser.close();
     this.#full = this.#parser.restBytes > maxPipelinedBytes;
     // A client that has sent more requests than are held waits until they are answered.
     if (!this.#full && !this.#isBodyPaused()) this.#stream.resume();
+  }
+
+  #isIdle(): boolean {
+    return this.#exchange === undefined;
   }
 
   #isBodyPaused(): boolean {

@@ -243,10 +243,13 @@ class Exchange implements ServerExchange {
       events.gone(clientGone(stream));
     });
     let trailers: HeaderList | undefined;
+    let refused = false;
     stream.on('trailers', (_headers, _flags, raw?: readonly string[]) => {
       try {
         trailers = trailersOf(raw ?? []);
       } catch {
+        // The end of the body follows all the same, and would make a request of it.
+        refused = true;
         stream.close(constants.NGHTTP2_PROTOCOL_ERROR);
       }
     });
@@ -254,7 +257,9 @@ class Exchange implements ServerExchange {
       this.#moved += 1;
       body.data(chunk);
     });
-    stream.on('end', () => body.end(trailers));
+    stream.on('end', () => {
+      if (!refused) body.end(trailers);
+    });
     // Only now is the body wanted: whoever was refused never sent it.
     if (this.request.expectContinue && this.hasBody && !stream.destroyed) {
       stream.additionalHeaders({ ':status': 100 });
