@@ -349,3 +349,167 @@ test('past the waypoint: no identity but its own opens a workload for which an L
   expect(await as('shop/sa/waypoint', 'clients/sa/client')).toContain('401');
   expect(await as('clients/sa/client', 'clients/sa/stranger')).toContain('401');
 }, 60_000);
+
+const ofMethod = {
+  action: 'DENY',
+  rules: [{ to: [{ operation: { methods: ['DELETE'] } }] }],
+};
+
+function gateway(name: string, waypointFor: string): object {
+  return {
+    apiVersion: 'gateway.networking.k8s.io/v1',
+    kind: 'Gateway',
+    metadata: { name, namespace: 'shop', labels: { 'istio.io/waypoint-for': waypointFor } },
+    spec: {
+      gatewayClassName: 'istio-waypoint',
+      listeners: [{ name: 'mesh', port: 15008, protocol: 'HBONE' }],
+    },
+  };
+}
+
+test('TestDirect: a waypoint for all takes a tunnel to a pod that is bound to it', async () => {
+  const everything = { 'gateway.networking.k8s.io/gateway-name': 'everything' };
+  const workload = program(
+    'podded',
+    'shop',
+    "require('http').createServer((q,s)=>s.end('via '+q.headers['x-request-id'])).listen(8080,'::')",
+  ).map((object) => JSON.parse(JSON.stringify(object)) as Record<string, never>);
+  const deployment = workload[2] as unknown as {
+    spec: { template: { metadata: { labels: Record<string, string> } } };
+  };
+  deployment.spec.template.metadata.labels['istio.io/use-waypoint'] = 'everything';
+  await mesh.apply(gateway('everything', 'all'), ...workload);
+  const { ip } = await mesh.pod('shop', everything);
+  const pod = await mesh.pod('shop', { app: 'podded' });
+  const direct = await directTo(mesh, {
+    as: `spiffe://${trust}/ns/clients/sa/client`,
+    ip,
+    expected: `spiffe://${trust}/ns/shop/sa/everything`,
+  });
+  await until(async () =>
+    (await direct.ask(`${pod.ip}:8080`)) === 'HTTP/1.1 200 OK' ? true : undefined,
+  );
+  const other = await mesh.pod('shop', { app: 'reviews' });
+  expect(await direct.ask(`${other.ip}:8080`)).toContain('404');
+  expect(await direct.ask(`${pod.ip}:15020`)).toContain('400');
+  direct.close();
+  // Whoever names the pod goes through its waypoint, too.
+  await until(async () => {
+    const [answer] = await mesh.ask(`http://${pod.ip}:8080/`);
+    return /^via [0-9a-f-]{36}$/.test(answer?.body ?? '') || undefined;
+  });
+  await mesh.apply(
+    policy('pods', {
+      targetRefs: [{ ...gatewayTarget, name: 'everything' }],
+      ...ofMethod,
+    }),
+  );
+  await becomes(403, `http://${pod.ip}:8080/`, ['-X', 'DELETE']);
+  expect(await status(`http://${pod.ip}:8080/`)).toBe(200);
+}, 60_000);
+
+test('a waypoint that is not ready refuses; ambit.dev/without-waypoint=direct goes past it, where no L7 policy holds', async () => {
+  const service = (annotations: object) => ({
+    apiVersion: 'v1',
+    kind: 'Service',
+    metadata: {
+      name: 'island',
+      namespace: 'shop',
+      labels: { 'istio.io/use-waypoint': 'lonely' },
+      annotations,
+    },
+    spec: { selector: { app: 'echo' }, ports: [{ name: 'http', port: 8080, targetPort: 'http' }] },
+  });
+  const island = 'http://island.shop:8080/';
+  await mesh.apply(gateway('lonely', 'service'), service({}));
+  await mesh.pod('shop', { 'gateway.networking.k8s.io/gateway-name': 'lonely' });
+  await becomes(200, island);
+  await mesh.sandbox.tour.apply({
+    apiVersion: 'apps/v1',
+    kind: 'Deployment',
+    metadata: { name: 'lonely', namespace: 'shop' },
+    spec: { replicas: 0 },
+  });
+  await becomes(0, island);
+  await mesh.apply(service({ 'ambit.dev/without-waypoint': 'direct' }));
+  await becomes(200, island);
+  await mesh.apply(
+    policy('island', { targetRefs: [{ group: '', kind: 'Service', name: 'island' }], ...ofMethod }),
+  );
+  await becomes(0, island);
+}, 60_000);
+
+test('ambit.dev/bypass-waypoint=allow opens the way past the waypoint; without it the policy closes it', async () => {
+  const { ip } = await mesh.pod('shop', { app: 'reviews' });
+  const pod = `http://${ip}:8080/`;
+  const annotate = (value?: string) =>
+    mesh.sandbox.tour.apply({
+      apiVersion: 'v1',
+      kind: 'Namespace',
+      metadata: {
+        name: 'shop',
+        annotations: value === undefined ? {} : { 'ambit.dev/bypass-waypoint': value },
+      },
+    });
+  const required = async (): Promise<string | undefined> => {
+    const one = (await mesh.sandbox.tour.get({
+      apiVersion: 'v1',
+      kind: 'Service',
+      metadata: { name: 'reviews', namespace: 'shop' },
+    })) as { status?: { conditions?: { type: string; status: string; message: string }[] } };
+    const found = one.status?.conditions?.find(({ type }) => type === 'ambit.dev/WaypointRequired');
+    return found?.status === 'True' ? found.message : undefined;
+  };
+  await mesh.apply(policy('l7', { targetRefs: [reviewsTarget], ...ofMethod }));
+  await becomes(0, pod);
+  expect(await until(required)).toContain('ambit.dev/bypass-waypoint=allow');
+  await annotate('allow');
+  await becomes(200, pod);
+  expect(await status(pod, ['-X', 'DELETE'])).not.toBe(403);
+  expect(await status(reviews, ['-X', 'DELETE'])).toBe(403);
+  await annotate();
+  await becomes(0, pod);
+}, 60_000);
+
+test('a policy of requests with a selector closes more at the workload, and its status says how to mean the waypoint', async () => {
+  await mesh.apply(policy('selected', { ...ofReviews, ...ofMethod }));
+  await becomes(503);
+  const told = await until(async () => {
+    const one = (await mesh.sandbox.tour.get(policy('selected', {}))) as {
+      status?: { conditions?: { type: string; message: string }[] };
+    };
+    return one.status?.conditions?.find(({ type }) => type === 'ZtunnelAccepted')?.message;
+  });
+  expect(told).toMatch(/ztunnel sees no HTTP attributes .*methods.* spec\.targetRefs/);
+  await mesh.apply(policy('selected', { targetRefs: [reviewsTarget], ...ofMethod }));
+  await becomes(200);
+  expect(await status(reviews, ['-X', 'DELETE'])).toBe(403);
+});
+
+test('dry run and AUDIT at a node proxy are counted by name', async () => {
+  const selected = { selector: { matchLabels: { app: 'keys' } } };
+  const rehearsed = policy(
+    'rehearsed',
+    { ...selected, action: 'DENY', rules: principal('clients/sa/client') },
+    'clients',
+  ) as { metadata: object };
+  await mesh.apply(
+    {
+      ...rehearsed,
+      metadata: { ...rehearsed.metadata, annotations: { 'istio.io/dry-run': 'true' } },
+    },
+    policy('watched', { ...selected, action: 'AUDIT', rules: [{}] }, 'clients'),
+  );
+  const { node } = await mesh.pod('clients', { app: 'keys' });
+  await until(async () => {
+    expect(await status('http://keys.clients:8080/')).toBe(200);
+    const proxies = await mesh.sandbox.tour.pods('istio-system');
+    const proxy = proxies.find((one) => one.node === node && one.labels.get('app') === 'ztunnel');
+    const text = await mesh.sandbox.tour.read(proxy?.ip ?? '', 15020, '/stats/prometheus');
+    const counted = [
+      'ambit_dry_run_total{policy="clients/rehearsed",would="deny"} ',
+      'ambit_audited_total{policy="clients/watched"} ',
+    ];
+    return counted.every((one) => text.includes(one)) || undefined;
+  });
+});

@@ -1,3 +1,4 @@
+import type { PolicyAction } from '@ambit/api';
 import type { Problem } from '../kube/decode/fields.ts';
 import { field, list, reasonOf, text } from '../kube/decode/fields.ts';
 
@@ -23,6 +24,8 @@ export interface Judged {
   /** Fields that only a proxy for HTTP can evaluate. */
   readonly requestFields: readonly string[];
   readonly generation: number;
+  /** Of an AuthorizationPolicy. */
+  readonly action?: PolicyAction;
   /** Enforced by waypoints, not by node proxies. */
   readonly targeted?: boolean;
 }
@@ -43,13 +46,26 @@ export function acceptance(judged: Judged, now: string): Condition {
   }
   if (judged.requestFields.length > 0) {
     const message = shortened(
-      `ztunnel sees no HTTP attributes (${judged.requestFields.join(', ')}) and applies the narrowest ` +
-        'reading without them; enforce them at a waypoint with spec.targetRefs',
+      `ztunnel sees no HTTP attributes (${judged.requestFields.join(', ')}): ${withoutThem(judged)}; ` +
+        'name the Service or its waypoint in spec.targetRefs instead of a selector, and the waypoint enforces it',
     );
     return { ...common, status: 'False', reason: 'UnsupportedValue', message };
   }
   const where = judged.targeted === true ? 'waypoints' : 'ztunnel';
   return { ...common, status: 'True', reason: 'Accepted', message: `attached to ${where}` };
+}
+
+/** What a node proxy makes of rules that ask for what it cannot see; nothing opens by that. */
+function withoutThem({ action }: Judged): string {
+  switch (action) {
+    case 'DENY':
+    case 'CUSTOM':
+      return 'it refuses whatever the rest of each rule matches, also what comes through a waypoint';
+    case 'AUDIT':
+      return 'it tells nothing of what such a rule matches';
+    default:
+      return 'such a rule allows nothing there, also of what comes through a waypoint';
+  }
 }
 
 /** The conditions to write, or undefined when those that stand there already say it. */

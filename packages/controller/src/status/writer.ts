@@ -67,9 +67,10 @@ export function startStatusWriter(options: StatusWriterOptions): StatusWriter {
     const compiled = collections.compiledPolicies.get(key);
     if (record === undefined || compiled?.policy === undefined) return undefined;
     const { requestFields } = compiled;
+    const { action, scope } = compiled.policy;
     const problems = collections.judged.policies.get(key)?.problems ?? compiled.problems;
-    const targeted = compiled.policy.scope.kind === 'targeted';
-    return subjectOf(record, { problems, requestFields, targeted });
+    const targeted = scope.kind === 'targeted';
+    return subjectOf(record, { problems, requestFields, action, targeted });
   });
   const peerWriter = write(peerAuthenticationResource, (key) => {
     const record = peerAuthentications.get(key);
