@@ -153,8 +153,8 @@ export async function startWaypoint(config: WaypointConfig, deps: WaypointDeps):
     random: deps.random ?? Math.random,
   });
   retireWithCredentials(state, clusters);
-  const gateway = (): Gateway | undefined =>
-    state.gateway(`${config.namespace}/${config.gatewayName}`);
+  const gatewayKey = `${config.namespace}/${config.gatewayName}`;
+  const gateway = (): Gateway | undefined => state.gateway(gatewayKey);
   const random = deps.random ?? Math.random;
   const asking = createMeshClient({ state, clusters, open, identity, random });
   const jwks = createJwksSource({

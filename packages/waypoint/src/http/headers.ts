@@ -61,17 +61,25 @@ export class HeaderList {
     this.#deleteFrom(name, 0);
   }
 
+  /** True where the name of a field is one of those. */
+  some(isMeant: (name: string) => boolean): boolean {
+    const fields = this.#fields;
+    for (let at = 0; at < fields.length; at += 2) if (isMeant(fields[at] ?? '')) return true;
+    return false;
+  }
+
   /** Takes away every field whose name is one of those. */
   deleteWhere(isMeant: (name: string) => boolean): void {
     const fields = this.#fields;
     let kept = 0;
-    for (let at = 0; at < fields.length; at += 2) {
+    // Mostly there is none, and nothing to be moved.
+    while (kept < fields.length && !isMeant(fields[kept] ?? '')) kept += 2;
+    if (kept >= fields.length) return;
+    for (let at = kept + 2; at < fields.length; at += 2) {
       const name = fields[at] ?? '';
       if (isMeant(name)) continue;
-      if (kept !== at) {
-        fields[kept] = name;
-        fields[kept + 1] = fields[at + 1] ?? '';
-      }
+      fields[kept] = name;
+      fields[kept + 1] = fields[at + 1] ?? '';
       kept += 2;
     }
     fields.length = kept;
@@ -80,15 +88,15 @@ export class HeaderList {
   #deleteFrom(name: string, start: number): void {
     const fields = this.#fields;
     let kept = start;
-    for (let at = start; at < fields.length; at += 2) {
+    while (kept < fields.length && fields[kept] !== name) kept += 2;
+    if (kept >= fields.length) return;
+    for (let at = kept + 2; at < fields.length; at += 2) {
       if (fields[at] === name) continue;
-      if (kept !== at) {
-        fields[kept] = fields[at] ?? '';
-        fields[kept + 1] = fields[at + 1] ?? '';
-      }
+      fields[kept] = fields[at] ?? '';
+      fields[kept + 1] = fields[at + 1] ?? '';
       kept += 2;
     }
-    fields.length = Math.min(fields.length, kept);
+    fields.length = kept;
   }
 
   clone(): HeaderList {

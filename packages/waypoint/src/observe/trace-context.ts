@@ -45,6 +45,20 @@ export const traceHeaderNames = [
   'x-b3-flags',
 ] as const;
 
+const names: ReadonlySet<string> = new Set(traceHeaderNames);
+
+export function isTraceHeader(name: string): boolean {
+  switch (name.charCodeAt(0)) {
+    case 0x62:
+    case 0x74:
+      return names.has(name);
+    case 0x78:
+      return name.startsWith('x-b3-') && names.has(name);
+    default:
+      return false;
+  }
+}
+
 /**
  * The context in which a request is served and sent on. `traceparent` counts before B3, and what is malformed counts as
  * not there at all; the caller's decision to sample holds, whatever is configured here.

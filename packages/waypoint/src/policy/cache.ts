@@ -12,6 +12,9 @@ interface Known {
   readonly rateLimits: readonly RateLimitPolicy[];
 }
 
+/** The mesh names the namespace whose policies hold everywhere. */
+const concerning = ['policy', 'authentication', 'rate-limit', 'mesh'] as const;
+
 /** What holds for the targets of a connection, looked up once for each change of the state and not for each request. */
 export class PolicyCache {
   readonly #state: MeshState;
@@ -20,7 +23,9 @@ export class PolicyCache {
 
   constructor(state: MeshState) {
     this.#state = state;
-    state.subscribe(() => (this.#generation += 1));
+    state.subscribe((changes) => {
+      if (concerning.some((type) => changes.has(type))) this.#generation += 1;
+    });
   }
 
   of(targets: readonly PolicyTarget[], namespace: string): Known {

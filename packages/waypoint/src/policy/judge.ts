@@ -1,4 +1,4 @@
-import type { Gateway, IpAddress, PolicyTarget } from '@ambit/api';
+import type { Gateway, IpAddress, PolicyTarget, Service } from '@ambit/api';
 import { parseIp } from '@ambit/api';
 import type { ConnectionFacts, Decision, RequestFacts, VerifiedToken } from '@ambit/core';
 import { authorize } from '@ambit/core';
@@ -7,11 +7,27 @@ import type { RequestHead } from '../http/message.ts';
 import { toldClient } from '../http/vouched.ts';
 import { keyOf } from '../inbound/plan.ts';
 
-/** What policies may be attached to for traffic like this. */
+const lists = new WeakMap<Gateway, WeakMap<Service | Gateway, readonly PolicyTarget[]>>();
+
+/**
+ * What policies may be attached to for traffic like this. One list for each service, so that what is looked up by it
+ * is not looked up again for each connection.
+ */
 export function targetsOf({
   gateway,
   service,
 }: Pick<Downstream, 'gateway' | 'service'>): readonly PolicyTarget[] {
+  let ofGateway = lists.get(gateway);
+  if (ofGateway === undefined) lists.set(gateway, (ofGateway = new WeakMap()));
+  let targets = ofGateway.get(service ?? gateway);
+  if (targets === undefined) {
+    targets = listOf(gateway, service);
+    ofGateway.set(service ?? gateway, targets);
+  }
+  return targets;
+}
+
+function listOf(gateway: Gateway, service: Service | undefined): readonly PolicyTarget[] {
   return [
     { kind: 'gateway-class', name: gateway.className },
     { kind: 'gateway', namespace: gateway.namespace, name: gateway.name },
