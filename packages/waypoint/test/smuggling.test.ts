@@ -113,8 +113,14 @@ afterAll(async () => {
 /** Sends all of it, and reads until the other side has ended too. */
 async function send(stream: Duplex, bytes: Buffer): Promise<string> {
   const chunks: Buffer[] = [];
-  return new Promise((resolve) => {
-    const over = (): void => resolve(Buffer.concat(chunks).toString('latin1'));
+  return new Promise((resolve, reject) => {
+    const late = setTimeout(() => {
+      reject(new Error(`no end of ${JSON.stringify(bytes.toString('latin1'))}`));
+    }, 15_000);
+    const over = (): void => {
+      clearTimeout(late);
+      resolve(Buffer.concat(chunks).toString('latin1'));
+    };
     stream.on('error', over);
     stream.on('data', (chunk: Buffer) => chunks.push(chunk));
     stream.on('end', over);

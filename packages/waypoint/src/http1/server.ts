@@ -145,14 +145,11 @@ export class Http1ServerConnection {
     this.#deadline.set(this.#options.limits.idleTimeoutMs);
     this.#bodyPaused = false;
     this.#parser.next();
-    if (this.#peerEnded && this.#isIdle()) this.#parser.close();
+    // Nothing more comes: what of the next one is there in part stays so.
+    if (this.#peerEnded) this.#parser.close();
     this.#full = this.#parser.restBytes > maxPipelinedBytes;
     // A client that has sent more requests than are held waits until they are answered.
     if (!this.#full && !this.#isBodyPaused()) this.#stream.resume();
-  }
-
-  #isIdle(): boolean {
-    return this.#exchange === undefined;
   }
 
   #isBodyPaused(): boolean {
