@@ -149,7 +149,7 @@ test('TestWaypointDNS: a name is resolved by the waypoint', async () => {
   await becomes(through(await waypointIps()));
 });
 
-test('TestCrossNamespaceWaypoint: a ServiceEntry and a waypoint of another namespace', async () => {
+test('a ServiceEntry may be bound to a waypoint of another namespace', async () => {
   const { ip } = await mesh.pod('shop', { app: 'reviews', version: 'v1' });
   const labels = { ...bound, 'istio.io/use-waypoint-namespace': 'shop' };
   const path = entryPathIn('clients');
@@ -228,7 +228,7 @@ test('TestOtherRevisionIgnored: a Gateway of another revision is left alone', as
   expect((await mesh.ctl('waypoint', 'delete', 'other', '-n', 'shop')).status).toBe(0);
 });
 
-test('TestWaypoint: a waypoint for workloads is on the way to a pod', async () => {
+test('a waypoint for workloads is on the way to a pod', async () => {
   const args = ['-n', 'shop', '--name', 'direct', '--for', 'workload'];
   expect((await mesh.ctl('waypoint', 'apply', ...args, '--wait')).status).toBe(0);
   const { ips } = await mesh.pod('shop', { 'gateway.networking.k8s.io/gateway-name': 'direct' });

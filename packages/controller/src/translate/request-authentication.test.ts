@@ -20,6 +20,8 @@ function compile(spec: object): CompiledRequestAuthentication {
 
 const rules = (...jwtRules: object[]) => compile({ targetRefs: [target], jwtRules });
 
+const oneKey = '{"keys":[{"kty":"EC"}]}';
+
 describe('a rule', () => {
   test('with every field', () => {
     const { authentication, problems } = rules({
@@ -62,10 +64,20 @@ describe('a rule', () => {
 
   test('without an issuer takes any that the keys of its jwksUri verify', () => {
     expect(rules({ jwksUri: 'https://keys.test/' }).problems).toEqual([]);
-    expect(rules({ jwks: '{"keys":[]}' }).problems).toMatchObject([
-      { field: 'spec.jwtRules[0].issuer' },
-    ]);
+    expect(rules({ jwks: oneKey }).problems).toMatchObject([{ field: 'spec.jwtRules[0].issuer' }]);
   });
+
+  test.each(['{"keys":[]}', '{}', '7', '{"keys":[{"kty":"oct"}]}'])(
+    'tells that nothing can be verified with %s',
+    (jwks) => {
+      expect(rules({ issuer: 'me', jwks }).problems).toMatchObject([
+        {
+          field: 'spec.jwtRules[0].jwks',
+          message: expect.stringContaining('no RSA, EC') as unknown,
+        },
+      ]);
+    },
+  );
 
   test.each([
     ['no keys at all', { issuer: 'me' }, 'jwksUri'],
@@ -89,7 +101,7 @@ describe('a rule', () => {
     ['no header to look at', { fromHeaders: [{ name: 'a b' }] }, 'fromHeaders[0].name'],
     ['a length of time that is none', { timeout: 'soon' }, 'timeout'],
   ])('%s is told and left out', (_name, fields, field) => {
-    const { authentication, problems } = rules({ issuer: 'me', jwks: '{"keys":[]}', ...fields });
+    const { authentication, problems } = rules({ issuer: 'me', jwks: oneKey, ...fields });
     expect(problems).toMatchObject([{ field: `spec.jwtRules[0].${field}` }]);
     expect(authentication?.rules[0]).toMatchObject({ outputClaimsToHeaders: [], from: [] });
     expect(authentication?.rules[0]).not.toHaveProperty('outputPayloadToHeader');

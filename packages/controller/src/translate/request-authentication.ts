@@ -2,7 +2,7 @@ import type { JwtRule, RequestAuthentication, TokenLocation } from '@ambit/api';
 
 import type { RequestAuthenticationRecord } from '../kube/decode/configuration.ts';
 import type { Problem } from '../kube/decode/fields.ts';
-import { objectKey } from '../kube/decode/fields.ts';
+import { field, list, objectKey, text } from '../kube/decode/fields.ts';
 import type { JwtRuleSpec } from '../resources/request-authentication.ts';
 import { durationMs } from './duration.ts';
 import { compileTargets, readableTargets } from './targets.ts';
@@ -132,6 +132,9 @@ function outputName(name: string | undefined, path: string, report: Report): str
   return undefined;
 }
 
+/** As the waypoint has it: a shared secret in a key set would let everybody who reads it sign. */
+const usableTypes: ReadonlySet<string> = new Set(['RSA', 'EC', 'OKP']);
+
 function keysOf(
   rule: JwtRuleSpec,
   timeoutMs: number,
@@ -140,7 +143,10 @@ function keysOf(
 ): JwtRule['keys'] {
   if (rule.jwks !== undefined && rule.jwks !== '') {
     try {
-      JSON.parse(rule.jwks);
+      const keys = list(field(JSON.parse(rule.jwks), 'keys'));
+      if (!keys.some((key) => usableTypes.has(text(field(key, 'kty'))))) {
+        report(`${path}.jwks`, 'has no RSA, EC or OKP key; every token of this issuer is refused');
+      }
       return { kind: 'inline', jwks: rule.jwks };
     } catch {
       report(`${path}.jwks`, 'is no JSON; every token of this issuer is refused');
