@@ -201,7 +201,7 @@ function matchedPath({ path }: HttpMatch): MatchedPath {
   return path.kind === 'prefix' ? path.value : undefined;
 }
 
-function closedRoute(name: string, matches: readonly ReadMatch[], why: string): HttpRoute {
+export function closedRoute(name: string, matches: readonly ReadMatch[], why: string): HttpRoute {
   return {
     name,
     matches: matches.map(({ match }) => match),

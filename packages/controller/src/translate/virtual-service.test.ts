@@ -68,6 +68,34 @@ describe('hosts', () => {
   });
 });
 
+describe('one that breaks its schema', () => {
+  test('refuses what goes to the hosts that can be read, and says so', () => {
+    const { services, http, tcp, tls, problems } = compile({
+      hosts: ['reviews', 7],
+      http: [{ route: [to('reviews')], newer: {} }],
+      tcp: 'odd',
+    });
+    expect(services).toEqual(['shop/reviews.shop.svc.cluster.local']);
+    const missing = [
+      expect.objectContaining({ target: expect.objectContaining({ kind: 'missing' }) as unknown }),
+    ] as unknown;
+    expect(http).toMatchObject([{ matches: [], action: { kind: 'forward', targets: missing } }]);
+    expect(tcp).toMatchObject([{ targets: missing }]);
+    expect(tls).toEqual([]);
+    const fields = problems.map(({ field }) => field);
+    expect(fields).toEqual(expect.arrayContaining(['spec.http[0].newer', 'spec.hosts[1]', 'spec']));
+  });
+
+  test('is for the mesh unless all of its gateways say otherwise', () => {
+    const broken = { hosts: ['reviews'], http: 'odd' };
+    expect(compile({ ...broken, gateways: ['edge'] }).services).toEqual([]);
+    expect(compile({ ...broken, gateways: ['edge', 7] }).services).toHaveLength(1);
+    expect(compile({ ...broken, gateways: ['edge', 'mesh'] }).services).toHaveLength(1);
+    expect(compile({ ...broken, exportTo: ['.', 7] }).exportedTo).toEqual(['*']);
+    expect(compile({ ...broken, exportTo: ['.'] }).exportedTo).toEqual(['shop']);
+  });
+});
+
 describe('routes', () => {
   test('matches, weights, headers, rewrite, timeout, retries', () => {
     const { http, problems } = compile({

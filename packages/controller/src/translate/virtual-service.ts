@@ -1,13 +1,13 @@
 import type { HttpRoute, ServiceKey, TcpRoute, TlsRoute } from '@ambit/api';
-import { serviceKey } from '@ambit/api';
+import { noChanges, serviceKey } from '@ambit/api';
 
 import type { VirtualServiceRecord } from '../kube/decode/configuration.ts';
 import type { Problem } from '../kube/decode/fields.ts';
-import { objectKey } from '../kube/decode/fields.ts';
+import { field, list, objectKey, texts } from '../kube/decode/fields.ts';
 import type { VirtualServiceSpec } from '../resources/virtual-service.ts';
 import { exportedToOf } from './export-to.ts';
 import { hostnameOf, meant } from './istio-host.ts';
-import { compileHttp } from './virtual-service-http.ts';
+import { closedRoute, compileHttp } from './virtual-service-http.ts';
 import { compileTcp, compileTls } from './virtual-service-l4.ts';
 import { forMesh } from './virtual-service-match.ts';
 import type { VirtualServiceWorld } from './virtual-service-world.ts';
@@ -49,7 +49,19 @@ export function compileVirtualService(
     tcp: [],
     problems,
   };
-  if (!record.spec.ok) return nothing;
+  if (!record.spec.ok) {
+    const raw = record.spec.error;
+    if (!forMesh(wholeList(field(raw, 'gateways')))) return nothing;
+    report('spec', 'cannot be read: what goes to its hosts is refused until it can');
+    const hosts = [...texts(field(raw, 'hosts'))];
+    return {
+      ...common,
+      exportedTo: exportedToOf(wholeList(field(raw, 'exportTo')), meta.namespace, () => undefined),
+      services: servicesOf({ hosts }, meta.namespace, world, report),
+      ...closedRoutes(object.replace(' ', '/'), raw),
+      problems,
+    };
+  }
   const spec = record.spec.value;
   const exportedTo = exportedToOf(spec.exportTo, meta.namespace, report);
   const services = servicesOf(spec, meta.namespace, world, report);
@@ -71,8 +83,33 @@ export function compileVirtualService(
   };
 }
 
+/** A list of texts; undefined, which leaves nobody out, where a part of it cannot be read. */
+function wholeList(raw: unknown): readonly string[] | undefined {
+  const read = texts(raw);
+  return read.length === list(raw).length ? read : undefined;
+}
+
+/** Nobody knows which requests a spec that breaks its schema means to route, so that all of them are refused. */
+function closedRoutes(
+  name: string,
+  raw: unknown,
+): Pick<CompiledVirtualService, 'http' | 'tls' | 'tcp'> {
+  const why = 'the VirtualService cannot be read; see its status';
+  const target = { kind: 'missing', why } as const;
+  const targets = [{ weight: 100, target, request: noChanges, response: noChanges }];
+  const any = { sourceLabels: [], destinationSubnets: [] };
+  return {
+    http: [closedRoute(name, [], why)],
+    tls:
+      field(raw, 'tls') === undefined
+        ? []
+        : [{ name, matches: [{ ...any, sniHosts: [] }], targets }],
+    tcp: field(raw, 'tcp') === undefined ? [] : [{ name, matches: [any], targets }],
+  };
+}
+
 function servicesOf(
-  spec: VirtualServiceSpec,
+  spec: Pick<VirtualServiceSpec, 'hosts'>,
   namespace: string,
   world: VirtualServiceWorld,
   report: Report,
