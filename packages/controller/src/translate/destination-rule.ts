@@ -3,7 +3,7 @@ import { defaultTraffic, parsePort, serviceKey } from '@ambit/api';
 
 import type { DestinationRuleRecord } from '../kube/decode/configuration.ts';
 import type { Problem } from '../kube/decode/fields.ts';
-import { objectKey } from '../kube/decode/fields.ts';
+import { field, objectKey, text } from '../kube/decode/fields.ts';
 import type { SettingsSpec, TrafficPolicySpec } from '../resources/destination-rule.ts';
 import type { HostResolver } from './istio-host.ts';
 import { hostnameOf, serviceOfHost } from './istio-host.ts';
@@ -42,8 +42,24 @@ export function compileDestinationRule(
     createdAtMs: meta.createdAtMs,
     problems,
   };
-  if (!record.spec.ok)
-    return { ...common, service: undefined, policy: defaultTraffic, subsets: [] };
+  if (!record.spec.ok) {
+    const raw = record.spec.error;
+    // Without a rule the defaults hold, but where one speaks of TLS plain text must not be one of them.
+    const service = mentionsTls(raw)
+      ? resolve(text(field(raw, 'host')), meta.namespace)
+      : undefined;
+    if (service !== undefined)
+      report('spec', 'cannot be read and speaks of TLS: requests to its host are answered 503');
+    return {
+      ...common,
+      service: service && serviceKey(service.namespace, hostnameOf(service, clusterDomain)),
+      policy: {
+        ...defaultTraffic,
+        tls: { mode: 'broken', why: 'its DestinationRule cannot be read' },
+      },
+      subsets: [],
+    };
+  }
   const { host = '', trafficPolicy, subsets = [] } = record.spec.value;
   const service = resolve(host, meta.namespace);
   if (service === undefined)
@@ -69,6 +85,10 @@ export function compileDestinationRule(
     }),
     problems,
   };
+}
+
+function mentionsTls(raw: unknown): boolean {
+  return JSON.stringify(raw ?? null).includes('"tls":');
 }
 
 /** The rules of one service as one: the first that speaks of the whole wins, every subset is kept. */

@@ -68,6 +68,19 @@ describe('hosts', () => {
   });
 });
 
+test('a DestinationRule that breaks its schema sends nothing in plain text where it speaks of TLS', () => {
+  const made = (trafficPolicy: object) => {
+    const spec = { host: 'reviews', newer: 1, trafficPolicy };
+    const object = { metadata: { name: 'd', namespace: 'shop' }, spec };
+    return compileDestinationRule(decoded(decodeDestinationRule, object), 'cluster.local');
+  };
+  const { service, policy, problems } = made({ tls: { mode: 'SIMPLE' } });
+  expect(service).toBe('shop/reviews.shop.svc.cluster.local');
+  expect(policy.tls?.mode).toBe('broken');
+  expect(problems.map(({ field }) => field)).toEqual(['spec.newer', 'spec']);
+  expect(made({ connectionPool: {} }).service).toBeUndefined();
+});
+
 describe('one that breaks its schema', () => {
   test('refuses what goes to the hosts that can be read, and says so', () => {
     const { services, http, tcp, tls, problems } = compile({

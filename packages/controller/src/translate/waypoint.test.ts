@@ -68,6 +68,14 @@ describe('a Gateway', () => {
       'GatewayClass istio-waypoint: metadata.labels[istio.io/waypoint-for]',
     );
   });
+  test('that breaks its schema is told so, and allows no other namespace', () => {
+    const listener = { name: 'mesh', port: 15008, protocol: 'HBONE' };
+    const broken = waypoint({ newer: {} });
+    expect(broken?.problems.map(({ field }) => field)).toEqual(['spec.newer']);
+    const odd = { ...listener, allowedRoutes: { namespaces: { from: 'All', odd: 1 } } };
+    expect(waypoint({ listeners: [odd] })?.allows('other', new Map())).toBe(false);
+    expect(waypoint({ newer: {}, gatewayClassName: 'nginx' })).toBeUndefined();
+  });
   test('of another class is none of ours', () => {
     expect(waypoint({ gatewayClassName: 'nginx' })).toBeUndefined();
   });

@@ -14,10 +14,13 @@ import {
   xfccClientIdentityAnnotation,
 } from '@ambit/api';
 
+import { Value } from 'typebox/value';
+
 import type { GatewayRecord } from '../kube/decode/configuration.ts';
 import type { Metadata, Problem } from '../kube/decode/fields.ts';
-import { objectKey } from '../kube/decode/fields.ts';
+import { field, objectKey, text } from '../kube/decode/fields.ts';
 import type { GatewaySpec, LabelSelectorSpec } from '../resources/gateway.ts';
+import { gatewaySpec } from '../resources/gateway.ts';
 import { hostnameOf } from './istio-host.ts';
 import type { ClusterFacts } from './workload.ts';
 
@@ -54,8 +57,8 @@ export function compileWaypoint(
   defaults: ClassDefaults = noDefaults,
 ): CompiledWaypoint | undefined {
   const { meta } = record;
-  if (!record.spec.ok || !isOurs(meta, record.spec.value, cluster)) return undefined;
-  const spec = record.spec.value;
+  const spec = record.spec.ok ? record.spec.value : readableSpec(record.spec.error);
+  if (!isOurs(meta, spec, cluster)) return undefined;
   const problems: Problem[] = [...record.problems];
   const report = (field: string, message: string): void => {
     problems.push({ object: `Gateway ${objectKey(meta)}`, field, message });
@@ -91,6 +94,15 @@ export function compileWaypoint(
       labels: spec.infrastructure?.labels ?? {},
       annotations: spec.infrastructure?.annotations ?? {},
     },
+  };
+}
+
+/** Of one that breaks its schema: enough to tell its owner, and nobody is allowed more by it. */
+function readableSpec(raw: unknown): GatewaySpec {
+  const listeners = field(raw, 'listeners');
+  return {
+    gatewayClassName: text(field(raw, 'gatewayClassName')),
+    ...(Value.Check(gatewaySpec.properties.listeners, listeners) ? { listeners } : {}),
   };
 }
 
