@@ -75,13 +75,18 @@ export function serveHttp2(
   const exchanges = new Set<Exchange>();
   let closed = false;
   let draining = false;
+  let used = false;
+  const goAway = (): void => {
+    // Twice, as RFC 9113 §6.8 has it: what is under way when the first arrives is still taken.
+    session.goaway(constants.NGHTTP2_NO_ERROR, 2 ** 31 - 1);
+    setTimeout(() => session.close(), secondGoawayMs).unref();
+  };
   const connection: Http2ServerConnection = {
     drain: () => {
       if (session.destroyed || draining) return;
       draining = true;
-      // Twice, as RFC 9113 §6.8 has it: what is under way when the first arrives is still taken.
-      session.goaway(constants.NGHTTP2_NO_ERROR, 2 ** 31 - 1);
-      setTimeout(() => session.close(), secondGoawayMs).unref();
+      // A client that is told to go before its first request is on its way takes that for refused.
+      if (used) goAway();
     },
     closeIdle: () => session.close(),
     get closed() {
@@ -102,6 +107,8 @@ export function serveHttp2(
   session.on('stream', (opened, _headers, _flags, raw?: readonly string[]) => {
     const exchange = take(opened, raw ?? [], meter, handlers);
     if (exchange !== undefined) exchanges.add(exchange);
+    if (draining && !used) goAway();
+    used = true;
     opened.on('close', () => {
       if (exchange !== undefined) exchanges.delete(exchange);
       if (opened.rstCode === constants.NGHTTP2_NO_ERROR || exchange?.aborted === true) return;
