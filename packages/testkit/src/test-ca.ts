@@ -39,8 +39,8 @@ export interface KnownCa {
   readonly privateKey: string;
 }
 
-export async function makeTestCa(known?: KnownCa): Promise<TestCa> {
-  const { key, root } = known === undefined ? await newRoot() : await readRoot(known);
+export async function makeTestCa(known?: KnownCa, name = 'O=cluster.local'): Promise<TestCa> {
+  const { key, root } = known === undefined ? await newRoot(name) : await readRoot(known);
 
   let serial = known === undefined ? 1 : Date.now();
   const sign = async (
@@ -125,10 +125,10 @@ async function readRoot({ certificate, privateKey }: KnownCa): Promise<Root> {
   return { key, root: new x509.X509Certificate(certificate) };
 }
 
-async function newRoot(): Promise<Root> {
+async function newRoot(name: string): Promise<Root> {
   const keys = await generate();
   const root = await x509.X509CertificateGenerator.createSelfSigned({
-    name: 'O=cluster.local',
+    name,
     serialNumber: '01',
     keys,
     signingAlgorithm: algorithm,

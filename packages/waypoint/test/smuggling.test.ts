@@ -223,3 +223,13 @@ test('one tunnel of a session in which nonsense comes takes nothing from the oth
   await Promise.all(asking);
   expect([...statuses]).toEqual([200]);
 });
+
+test('a request goes to the service that its tunnel is for, whatever host it names', async () => {
+  const before = recorded.get('lane-0')?.length ?? 0;
+  for (const host of ['other.test', '10.96.0.9:8080', 'kubernetes.default.svc']) {
+    const { status } = await world.ask({ as: 'lane-0', authority: host, path: '/host' });
+    expect(status).toBe(200);
+  }
+  const arrived = recorded.get('lane-0')?.slice(before) ?? [];
+  expect(arrived.map(({ head }) => head)).toEqual(['GET /host', 'GET /host', 'GET /host']);
+});

@@ -15,7 +15,7 @@ import {
 } from '@ambit/api';
 import type { ClientSession, Metrics } from '@ambit/core';
 import { connectSession, createLogger, createMetrics, duplexOf } from '@ambit/core';
-import type { FakeController, TestCa } from '@ambit/testkit';
+import type { FakeController, FakeControllerOptions, TestCa } from '@ambit/testkit';
 import {
   aMesh,
   aPolicy,
@@ -83,6 +83,15 @@ export interface Nouns {
   readonly routes?: readonly Record<string, unknown>[];
   readonly clusters?: readonly Record<string, unknown>[];
   readonly more?: readonly Upsert[];
+}
+
+export interface WorldOptions {
+  readonly limits?: Http1Limits;
+  /** Signs the certificates of the waypoint in the place of the world's own authority. */
+  readonly sign?: (
+    request: Parameters<NonNullable<FakeControllerOptions['sign']>>[0],
+    ca: TestCa,
+  ) => ReturnType<NonNullable<FakeControllerOptions['sign']>>;
 }
 
 export const shopKey = 'test/shop.test.svc.cluster.local';
@@ -157,10 +166,13 @@ export function endpointOf(
 
 export async function startWorld(
   nouns: Nouns,
-  { limits, ...config }: Partial<WaypointConfig> & { readonly limits?: Http1Limits } = {},
+  { limits, sign, ...config }: Partial<WaypointConfig> & WorldOptions = {},
 ): Promise<WaypointWorld> {
   const ca = await makeTestCa();
-  const controller = await startFakeController({ ca });
+  const controller = await startFakeController({
+    ca,
+    ...(sign === undefined ? {} : { sign: (request) => sign(request, ca) }),
+  });
   const trustDomain = parseTrustDomain('cluster.local');
   const controlPort = parsePort(controller.port);
   if (!trustDomain.ok || !controlPort.ok) throw new TypeError('no trust domain or port');
@@ -271,10 +283,16 @@ export async function startWorld(
   };
 }
 
-async function openSession(ca: TestCa, port: number, as: string): Promise<ClientSession> {
+/** A session of a client whose certificate is from this authority; `roots` are those that it trusts. */
+export async function openSession(
+  ca: TestCa,
+  port: number,
+  as: string,
+  roots: readonly string[] = [ca.rootPem],
+): Promise<ClientSession> {
   return connectSession({
     socket: connect({ host: '127.0.0.1', port, allowHalfOpen: true, noDelay: true }),
-    certificate: await ca.certificate(`spiffe://cluster.local/ns/test/sa/${as}`),
+    certificate: await ca.certificate(`spiffe://cluster.local/ns/test/sa/${as}`, { roots }),
     expected: {
       kind: 'identities',
       identities: new Set(['spiffe://cluster.local/ns/test/sa/waypoint' as never]),
@@ -282,7 +300,7 @@ async function openSession(ca: TestCa, port: number, as: string): Promise<Client
   });
 }
 
-async function openTunnel(session: ClientSession, number: number): Promise<Duplex> {
+export async function openTunnel(session: ClientSession, number: number): Promise<Duplex> {
   const ip = parseIp(vip);
   const port = parsePort(number);
   if (!ip.ok || !port.ok) throw new TypeError('no address');
