@@ -8,7 +8,7 @@ const shared = {
   modulePathIgnorePatterns: ['/dist/', '/.sandbox/', '/.cache/'],
 };
 
-/** Three rings: in process, on real sockets, in network namespaces (run through scripts/netns.mjs). */
+/** Four rings: in process, on real sockets, in network namespaces, in whole clusters (both run through scripts/netns.mjs). */
 export default {
   projects: [
     { ...shared, displayName: 'unit', testMatch: ['<rootDir>/packages/*/src/**/*.test.ts'] },
@@ -16,8 +16,12 @@ export default {
     {
       ...shared,
       displayName: 'netns',
-      testMatch: ['<rootDir>/packages/*/test/netns/*.test.ts', '<rootDir>/e2e/**/*.test.ts'],
+      testMatch: [
+        '<rootDir>/packages/*/test/netns/*.test.ts',
+        '<rootDir>/e2e/node-proxy/*.test.ts',
+      ],
     },
+    { ...shared, displayName: 'e2e', testMatch: ['<rootDir>/e2e/mesh/*.test.ts'] },
   ],
   testTimeout: 20_000,
 };
