@@ -33,7 +33,8 @@ export interface TourCluster {
   remove(object: object): Promise<void>;
   pods(namespace: string): Promise<TourPod[]>;
   exec(namespace: string, pod: string, command: readonly string[]): Promise<ExecResult>;
-  logs(namespace: string, pod: string): Promise<string>;
+  /** Of the running container, or of the one before it. */
+  logs(namespace: string, pod: string, previous?: boolean): Promise<string>;
   /** Captures the link between a node and the network that joins the nodes. */
   captureNodeLink(node: string): LinkCapture;
   /** Reads `http://IP:PORT/PATH` from the control plane's network. */

@@ -73,7 +73,8 @@ export function createKubeTour(options: KubeTourOptions): TourCluster {
       const { spec } = await core.readNamespacedPod({ namespace, name: pod });
       return run(exec, { namespace, pod, container: spec?.containers[0]?.name ?? '' }, command);
     },
-    logs: (namespace, name) => core.readNamespacedPodLog({ namespace, name }),
+    logs: (namespace, name, previous = false) =>
+      core.readNamespacedPodLog({ namespace, name, previous }),
     captureNodeLink: (node) => options.captureNodeLink(node),
     async read(ip, port, path) {
       const host = ip.includes(':') ? `[${ip}]` : ip;

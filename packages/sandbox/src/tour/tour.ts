@@ -57,6 +57,7 @@ class Tour {
     this.#chapter('14. The steady load through all of this');
     await this.#showSteadyLoad();
     await this.#showUntouched(before);
+    await this.#showNoRestart();
     this.#write('');
     this.#write(`${this.#proved} proofs held, ${this.#failed} did not`);
     return this.#failed === 0;
@@ -226,6 +227,17 @@ class Tour {
     this.#prove(untouched, `none of the ${before.length} pods was restarted or replaced`);
   }
 
+  /** The mesh's own programs: one that fell over would have come back, and nobody might have noticed. */
+  async #showNoRestart(): Promise<void> {
+    const pods = await this.#cluster.pods('istio-system');
+    const fallen = pods.filter(({ restarts }) => restarts > 0);
+    this.#prove(
+      fallen.length === 0,
+      `none of the ${pods.length} pods of the mesh was restarted ${fallen.map(({ name }) => name).join(' ')}`.trimEnd(),
+    );
+    for (const { namespace, name } of fallen) await this.#sayLastWords(namespace, name);
+  }
+
   async #showPolicy(): Promise<void> {
     const policy = {
       apiVersion: 'security.istio.io/v1',
@@ -293,6 +305,22 @@ class Tour {
     }
   }
 
+  /** What the node proxies said of connections that did not come to a good end, and the last words of who restarted. */
+  async #sayWhy(): Promise<void> {
+    for (const { namespace, name, restarts } of await this.#cluster.pods('istio-system')) {
+      const lines = (await this.#cluster.logs(namespace, name)).split('\n');
+      const failed = lines.filter((line) => line.includes('\terror\t'));
+      for (const line of failed.slice(-5)) this.#write(`${name}: ${line}`);
+      if (restarts > 0) await this.#sayLastWords(namespace, name);
+    }
+  }
+
+  async #sayLastWords(namespace: string, name: string): Promise<void> {
+    const log = await this.#cluster.logs(namespace, name, true);
+    this.#write(`${name} was restarted; its last words:`);
+    for (const line of log.trimEnd().split('\n').slice(-15)) this.#write(`  ${line}`);
+  }
+
   async #startSteadyLoad(): Promise<void> {
     await this.#cluster.apply({
       apiVersion: 'v1',
@@ -342,6 +370,7 @@ class Tour {
       ok > 5 * steadyRate && failed === 0,
       `of ${sent} requests ${ok} were answered, ${failed} failed${why}`,
     );
+    if (failed > 0) await this.#sayWhy();
     await this.#cluster.remove({
       apiVersion: 'v1',
       kind: 'Pod',

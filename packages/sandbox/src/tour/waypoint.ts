@@ -35,8 +35,10 @@ export async function showWaypoint(tour: WaypointTour): Promise<void> {
   await retry(tour, apply);
   await timeOut(tour, apply);
   await breakCircuit(tour, apply);
+  await ejectBroken(tour, apply);
   await policy(tour, apply);
   await token(tour, apply);
+  await standing(tour);
   await release(tour);
   for (const object of made.reverse()) {
     if (await tour.cluster.exists(object)) await tour.cluster.remove(object);
@@ -72,6 +74,22 @@ async function deploy({ cluster, chapter, say, prove }: WaypointTour, apply: App
     return log.split('\n').find((line) => line.includes('"GET / HTTP/1.1" 200'));
   }, settleMs);
   prove(logged !== undefined, `requests pass it: ${(logged ?? '').slice(0, 70)}…`);
+}
+
+/** A waypoint that fell over would have come back by now, and nobody might have noticed. */
+async function standing({ cluster, say, prove }: WaypointTour): Promise<void> {
+  const pods = (await cluster.pods(namespace)).filter(({ labels }) =>
+    labels.has('gateway.networking.k8s.io/gateway-name'),
+  );
+  const fallen = pods.filter(({ restarts }) => restarts > 0);
+  prove(
+    pods.length > 0 && fallen.length === 0,
+    'the waypoint served all of this without a restart',
+  );
+  for (const { name } of fallen) {
+    const log = await cluster.logs(namespace, name, true);
+    for (const line of log.trimEnd().split('\n').slice(-15)) say(line);
+  }
 }
 
 /** First nobody is sent to it any more, then it goes. */
@@ -159,14 +177,14 @@ async function byHeader(tour: WaypointTour, apply: Apply): Promise<void> {
 }
 
 /** A version of reviews that is broken or slow; not ready before it listens. */
-function version(name: string, env: readonly object[]): object {
+function version(name: string, env: readonly object[], app = 'reviews'): object {
   return {
     apiVersion: 'v1',
     kind: 'Pod',
     metadata: {
       name: `tour-reviews-${name}`,
       namespace,
-      labels: { app: 'reviews', version: name },
+      labels: { app, version: name },
     },
     spec: {
       serviceAccountName: 'reviews',
@@ -229,7 +247,7 @@ async function timeOut(tour: WaypointTour, apply: Apply): Promise<void> {
 }
 
 async function breakCircuit(tour: WaypointTour, apply: Apply): Promise<void> {
-  tour.chapter('10. A circuit breaker for the slow version');
+  tour.chapter('10. Circuit breakers: for the slow version, and for a broken one');
   await apply({
     ...subsets,
     spec: {
@@ -261,6 +279,60 @@ async function breakCircuit(tour: WaypointTour, apply: Apply): Promise<void> {
   await apply(routes({ route: [to('v1')] }));
   await settled(tour.cluster, [], (answers) =>
     answers.every(({ version: seenVersion }) => seenVersion === 'v1'),
+  );
+}
+
+/** A Service of two endpoints, one of which always fails: without retries its caller would see every other request fail. */
+async function ejectBroken(tour: WaypointTour, apply: Apply): Promise<void> {
+  tour.say('kubectl apply: Service mixed with a good and a broken endpoint, outlierDetection');
+  const app = 'tour-mixed';
+  await apply(version('v5', [], app));
+  await apply(version('v6', [{ name: 'FAIL_PERCENT', value: '100' }], app));
+  await apply({
+    apiVersion: 'networking.istio.io/v1',
+    kind: 'VirtualService',
+    metadata: { name: app, namespace },
+    spec: {
+      hosts: [app],
+      http: [{ route: [{ destination: { host: app } }], retries: { attempts: 0 } }],
+    },
+  });
+  await apply({
+    apiVersion: 'networking.istio.io/v1',
+    kind: 'DestinationRule',
+    metadata: { name: app, namespace },
+    spec: {
+      host: app,
+      trafficPolicy: {
+        // With outlier detection the nearer endpoint would get everything, wherever the two are.
+        loadBalancer: { localityLbSetting: { enabled: false } },
+        outlierDetection: {
+          consecutive5xxErrors: 5,
+          baseEjectionTime: '60s',
+          maxEjectionPercent: 50,
+        },
+      },
+    },
+  });
+  await apply({
+    apiVersion: 'v1',
+    kind: 'Service',
+    metadata: { name: app, namespace },
+    spec: { selector: { app }, ports: [{ name: 'http', port: 8080, targetPort: 'http' }] },
+  });
+  for (const name of ['v5', 'v6']) await ready(tour, name);
+  const at = `http://${app}.shop:8080/`;
+  let failures = 0;
+  const seen = await eventually(async () => {
+    const answers = await askAt(tour.cluster, `${at}?n=[1-20]`, 20, []);
+    failures += answers.filter(({ status }) => status === 503).length;
+    return failures >= 5 && answers.every(({ status }) => status === 200) ? failures : undefined;
+  }, settleMs);
+  const after = await askAt(tour.cluster, `${at}?n=[1-100]`, 100, []);
+  const failing = after.filter(({ status }) => status !== 200).length;
+  tour.prove(
+    seen !== undefined && failing === 0,
+    `a broken endpoint is taken out after ${seen ?? 0} failures: of the next 100 requests ${failing} fail`,
   );
 }
 
