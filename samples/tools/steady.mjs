@@ -3,13 +3,16 @@
 import { get } from 'node:http';
 
 const [url, rateText = '20'] = process.argv.slice(2);
-const totals = { sent: 0, ok: 0, failed: 0, errors: {} };
+const totals = { sent: 0, ok: 0, failed: 0, errors: {}, failedAt: [] };
 
 function request() {
   totals.sent += 1;
+  const startedAt = new Date().toISOString();
   const fail = (reason) => {
     totals.failed += 1;
     totals.errors[reason] = (totals.errors[reason] ?? 0) + 1;
+    // The first and the last time, so that it can be found in the logs.
+    totals.failedAt = [totals.failedAt[0] ?? startedAt, startedAt];
   };
   const call = get(url, { agent: false, timeout: 10_000 }, (response) => {
     let whole = false;

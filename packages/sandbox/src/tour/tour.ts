@@ -22,6 +22,7 @@ class Tour {
   readonly #cluster: TourCluster;
   readonly #write: TourOutput;
   readonly #steadyScript: string;
+  readonly #chapters: { readonly title: string; readonly at: string }[] = [];
   #failed = 0;
   #proved = 0;
 
@@ -66,6 +67,7 @@ class Tour {
   #chapter(title: string): void {
     this.#write('');
     this.#write(title);
+    this.#chapters.push({ title, at: new Date().toISOString() });
   }
 
   #prove(ok: boolean, text: string): void {
@@ -305,13 +307,17 @@ class Tour {
     }
   }
 
-  /** What the node proxies said of connections that did not come to a good end, and the last words of who restarted. */
-  async #sayWhy(): Promise<void> {
-    for (const { namespace, name, restarts } of await this.#cluster.pods('istio-system')) {
+  /** What the mesh's programs said while requests failed. */
+  async #sayWhy(from: string, to: string): Promise<void> {
+    const chapter = this.#chapters.findLast(({ at }) => at <= from)?.title ?? '';
+    this.#write(`requests failed between ${from} and ${to}, first in "${chapter}"`);
+    const until = new Date(Date.parse(to) + 1000).toISOString();
+    for (const { namespace, name } of await this.#cluster.pods('istio-system')) {
       const lines = (await this.#cluster.logs(namespace, name)).split('\n');
-      const failed = lines.filter((line) => line.includes('\terror\t'));
-      for (const line of failed.slice(-5)) this.#write(`${name}: ${line}`);
-      if (restarts > 0) await this.#sayLastWords(namespace, name);
+      const said = lines.filter(
+        (line) => line >= from && line <= until && !line.includes('\tinfo\t'),
+      );
+      for (const line of said.slice(-5)) this.#write(`${name}: ${line}`);
     }
   }
 
@@ -353,8 +359,9 @@ class Tour {
     ok: number;
     failed: number;
     errors: Record<string, number>;
+    failedAt: readonly string[];
   }> {
-    const none = { sent: 0, ok: 0, failed: 0, errors: {} };
+    const none = { sent: 0, ok: 0, failed: 0, errors: {}, failedAt: [] };
     const pod = (await this.#cluster.pods(clients)).find(
       ({ name, ready }) => name === 'steady' && ready,
     );
@@ -364,13 +371,14 @@ class Tour {
   }
 
   async #showSteadyLoad(): Promise<void> {
-    const { sent, ok, failed, errors } = await this.#steadyTotals();
+    const { sent, ok, failed, errors, failedAt } = await this.#steadyTotals();
     const why = failed === 0 ? '' : ` ${JSON.stringify(errors)}`;
     this.#prove(
       ok > 5 * steadyRate && failed === 0,
       `of ${sent} requests ${ok} were answered, ${failed} failed${why}`,
     );
-    if (failed > 0) await this.#sayWhy();
+    const [from, to] = failedAt;
+    if (from !== undefined && to !== undefined) await this.#sayWhy(from, to);
     await this.#cluster.remove({
       apiVersion: 'v1',
       kind: 'Pod',
