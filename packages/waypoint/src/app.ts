@@ -31,7 +31,7 @@ import { createProbe } from './forward/probe.ts';
 import type { Http1Limits } from './http1/limits.ts';
 import { defaultHttp1Limits } from './http1/limits.ts';
 import { Bindings } from './inbound/bindings.ts';
-import { WaypointDrain } from './inbound/drain.ts';
+import { WaypointDrain, until } from './inbound/drain.ts';
 import { serveTunnel } from './inbound/tunnel.ts';
 import type { LineSink } from './observe/access.ts';
 import { createClusterObserver } from './observe/cluster-observer.ts';
@@ -254,7 +254,7 @@ export async function startWaypoint(config: WaypointConfig, deps: WaypointDeps):
       hbone.end(() => true, 'destroy');
       await telemetry.close();
       await context.client.close();
-      for (const cluster of clusters) cluster.pool.destroy();
+      await endConnections(clusters);
       clusters.close();
       pool.destroy(() => true);
       context.names.close();
@@ -293,4 +293,14 @@ function listen(
       resolve(server);
     });
   });
+}
+
+const endingMs = 500;
+
+/** In order, so that no endpoint takes the end of an idle connection for a cut; what does not end in time is cut. */
+async function endConnections(clusters: Clusters): Promise<void> {
+  for (const { pool } of clusters) pool.close();
+  const open = (): number => [...clusters].reduce((sum, { pool }) => sum + pool.connections, 0);
+  await until(() => open() === 0, performance.now() + endingMs);
+  for (const { pool } of clusters) pool.destroy();
 }

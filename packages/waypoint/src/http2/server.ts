@@ -79,7 +79,14 @@ export function serveHttp2(
   const goAway = (): void => {
     // Twice, as RFC 9113 §6.8 has it: what is under way when the first arrives is still taken.
     session.goaway(constants.NGHTTP2_NO_ERROR, 2 ** 31 - 1);
-    setTimeout(() => session.close(), secondGoawayMs).unref();
+    const last = (): void => {
+      clearTimeout(late);
+      if (!session.destroyed) session.close();
+    };
+    // Who answers the ping has read the first one, and what was sent before that has come.
+    const late = setTimeout(last, maxGoawayMs);
+    late.unref();
+    session.ping(last);
   };
   const connection: Http2ServerConnection = {
     drain: () => {
@@ -145,7 +152,7 @@ function watchTimes(
   return timer.unref();
 }
 
-const secondGoawayMs = 1_000;
+const maxGoawayMs = 5_000;
 
 function take(
   stream: ServerHttp2Stream,

@@ -55,7 +55,8 @@ export class WaypointDrain implements OpenConnections {
 /** What is left for the ends of idle connections to arrive. */
 const maxClosingMs = 2_000;
 
-async function until(done: () => boolean, deadlineMs: number): Promise<void> {
+/** Waits until something is so, at the latest until a time of `performance.now()`. */
+export async function until(done: () => boolean, deadlineMs: number): Promise<void> {
   while (!done() && performance.now() < deadlineMs) await sleep(20);
 }
 
