@@ -74,8 +74,7 @@ export function compileDestinationRule(
     policy,
     subsets: subsets.map((subset, index): Subset => {
       const path = `spec.subsets[${index}]`;
-      if (subset.name === undefined || subset.name === '')
-        report(`${path}.name`, 'must not be empty');
+      reportName(subsets, index, report);
       return {
         name: subset.name ?? '',
         labels: Object.entries(subset.labels ?? {}),
@@ -85,6 +84,26 @@ export function compileDestinationRule(
     }),
     problems,
   };
+}
+
+function reportName(
+  subsets: readonly { readonly name?: string }[],
+  index: number,
+  report: Report,
+): void {
+  const path = `spec.subsets[${index}].name`;
+  const { name = '' } = subsets[index] ?? {};
+  if (name === '') {
+    report(path, 'must not be empty');
+    return;
+  }
+  const first = subsets.findIndex((one) => one.name === name);
+  if (first < index) {
+    report(
+      path,
+      `subset ${name} is already defined by spec.subsets[${first}]; rename or remove it`,
+    );
+  }
 }
 
 function mentionsTls(raw: unknown): boolean {
@@ -169,7 +188,16 @@ function compileRetryBudget(
   const { percent = 20, minRetryConcurrency = 3 } = retryBudget;
   const good = percent >= 0 && percent <= 100;
   if (!good) report(`${path}.retryBudget.percent`, 'must be from 0 to 100; 20 is used');
-  return { retryBudget: { percent: good ? percent : 20, minRetryConcurrency } };
+  const counted = minRetryConcurrency >= 0;
+  if (!counted) {
+    report(`${path}.retryBudget.minRetryConcurrency`, 'must not be negative; 3 is used');
+  }
+  return {
+    retryBudget: {
+      percent: good ? percent : 20,
+      minRetryConcurrency: counted ? minRetryConcurrency : 3,
+    },
+  };
 }
 
 function compileSettings(

@@ -21,15 +21,17 @@ export function compilePool(
   );
   const connectMs = lengthOf(tcp.connectTimeout, `${path}.tcp.connectTimeout`, report);
   const idleMs = lengthOf(http.idleTimeout, `${path}.http.idleTimeout`, report);
+  const count = (value: number | undefined, field: string): number | undefined =>
+    bounded(value, `${path}.${field}`, report);
   const limits = said({
-    maxConnections: bounded(tcp.maxConnections),
-    maxPendingRequests: bounded(http.http1MaxPendingRequests),
-    maxRequests: bounded(http.http2MaxRequests),
-    maxRequestsPerConnection: bounded(http.maxRequestsPerConnection),
-    maxRetries: bounded(http.maxRetries),
-    maxConcurrentStreams: bounded(http.maxConcurrentStreams),
+    maxConnections: count(tcp.maxConnections, 'tcp.maxConnections'),
+    maxPendingRequests: count(http.http1MaxPendingRequests, 'http.http1MaxPendingRequests'),
+    maxRequests: count(http.http2MaxRequests, 'http.http2MaxRequests'),
+    maxRequestsPerConnection: count(http.maxRequestsPerConnection, 'http.maxRequestsPerConnection'),
+    maxRetries: count(http.maxRetries, 'http.maxRetries'),
+    maxConcurrentStreams: count(http.maxConcurrentStreams, 'http.maxConcurrentStreams'),
     tcpIdleTimeoutMs,
-    maxConnectionDurationMs: bounded(lifetimeMs),
+    maxConnectionDurationMs: lifetimeMs === 0 ? undefined : lifetimeMs,
     keepalive: compileKeepalive(tcp.tcpKeepalive, `${path}.tcp.tcpKeepalive`, report),
   });
   return {
@@ -57,12 +59,13 @@ function compileKeepalive(
   return said({
     timeMs: lengthOf(spec.time, `${path}.time`, report),
     intervalMs: lengthOf(spec.interval, `${path}.interval`, report),
-    probes: bounded(spec.probes),
+    probes: bounded(spec.probes, `${path}.probes`, report),
   });
 }
 
 /** In Istio's resources 0 means that there is no limit. */
-function bounded(value: number | undefined): number | undefined {
+function bounded(value: number | undefined, path: string, report: Report): number | undefined {
+  if (value !== undefined && value < 0) report(path, 'must not be negative; it is left out');
   return value === undefined || value <= 0 ? undefined : value;
 }
 

@@ -41,8 +41,12 @@ export function compileRetry(
   const at = `${path}.retries`;
   const perTryTimeoutMs = compileDuration(retries.perTryTimeout, `${at}.perTryTimeout`, parts);
   const backoffMs = compileDuration(retries.backoff, `${at}.backoff`, parts) ?? 25;
+  const { attempts = 0 } = retries;
+  if (attempts < 0) {
+    parts.report(`${at}.attempts`, 'must not be negative; nothing is tried again');
+  }
   return {
-    attempts: Math.max(0, retries.attempts ?? 0),
+    attempts: Math.max(0, attempts),
     ...(perTryTimeoutMs === undefined ? {} : { perTryTimeoutMs }),
     ...compileRetryOn(retries.retryOn ?? defaultRetryOn, `${at}.retryOn`, parts),
     backoffMs,
@@ -85,9 +89,13 @@ function compileDelay(
   path: string,
   parts: PartsCompiler,
 ): Pick<HttpRoute['fault'], 'delay'> {
+  if (delay === undefined) return {};
   const at = `${path}.fault.delay`;
-  const ms = compileDuration(delay?.fixedDelay, `${at}.fixedDelay`, parts);
-  if (delay === undefined || ms === undefined) return {};
+  if (delay.fixedDelay === undefined) {
+    parts.report(`${at}.fixedDelay`, 'must be set; nothing is delayed');
+  }
+  const ms = compileDuration(delay.fixedDelay, `${at}.fixedDelay`, parts);
+  if (ms === undefined) return {};
   const percentage = share(delay.percentage?.value ?? delay.percent, at, parts);
   return { delay: { percentage, ms } };
 }
@@ -115,7 +123,10 @@ function compileAbort(
     }
     return { abort: { percentage, status: known.http, grpcStatus: known.code } };
   }
-  if (httpStatus === undefined) return {};
+  if (httpStatus === undefined) {
+    parts.report(at, 'needs httpStatus or grpcStatus; nothing is aborted');
+    return {};
+  }
   if (httpStatus < 200 || httpStatus > 599) {
     parts.report(`${at}.httpStatus`, 'must be 200 to 599; nothing is aborted');
     return {};

@@ -531,6 +531,20 @@ describe('what is wrong is told by its field, and answers an error where it is a
   });
 });
 
+test.each([
+  ['retries.attempts', { retries: { attempts: -1 } }],
+  ['fault.delay.fixedDelay', { fault: { delay: { percentage: { value: 100 } } } }],
+  ['fault.abort', { fault: { abort: { percentage: { value: 100 } } } }],
+])('%s that does nothing is told', (field, more) => {
+  const { http, problems } = compile({
+    hosts: ['reviews'],
+    http: [{ route: [to('reviews')], ...more }],
+  });
+  expect(problems.map((one) => one.field)).toEqual([`spec.http[0].${field}`]);
+  expect(http[0]?.fault).toEqual({});
+  expect(http[0]?.retry?.attempts ?? 0).toBe(0);
+});
+
 describe('DestinationRule', () => {
   const rule = (spec: object, name = 'dr', createdAt = '2026-01-01T00:00:00Z') =>
     compileDestinationRule(
@@ -697,6 +711,48 @@ describe('DestinationRule', () => {
       useClientProtocol: true,
       maxConcurrentStreams: 13,
     });
+  });
+
+  test('numbers that make no sense are told by their fields, and limit nothing', () => {
+    const tcp = { maxConnections: -1, tcpKeepalive: { probes: -1 } };
+    const http = {
+      http1MaxPendingRequests: -1,
+      http2MaxRequests: -1,
+      maxRequestsPerConnection: -1,
+      maxRetries: -1,
+      maxConcurrentStreams: -1,
+    };
+    const { policy, problems } = rule({
+      host: 'reviews',
+      trafficPolicy: {
+        connectionPool: { tcp, http },
+        retryBudget: { percent: 5, minRetryConcurrency: -1 },
+      },
+    });
+    const pool = 'spec.trafficPolicy.connectionPool';
+    expect(problems.map(({ field }) => field).sort()).toEqual(
+      [
+        ...Object.keys(http).map((name) => `${pool}.http.${name}`),
+        `${pool}.tcp.maxConnections`,
+        `${pool}.tcp.tcpKeepalive.probes`,
+        'spec.trafficPolicy.retryBudget.minRetryConcurrency',
+      ].sort(),
+    );
+    expect(problems[0]?.message).toBe('must not be negative; it is left out');
+    expect(policy.pool.maxConnections).toBeUndefined();
+    expect(policy.retryBudget).toEqual({ percent: 5, minRetryConcurrency: 3 });
+    const zero = { tcp: { maxConnections: 0 }, http: { maxRetries: 0 } };
+    expect(rule({ host: 'reviews', trafficPolicy: { connectionPool: zero } }).problems).toEqual([]);
+  });
+
+  test('a name that two subsets have is told at the second', () => {
+    const { problems } = rule({ host: 'reviews', subsets: [{ name: 'a' }, { name: 'a' }] });
+    expect(problems).toMatchObject([
+      {
+        field: 'spec.subsets[1].name',
+        message: 'subset a is already defined by spec.subsets[0]; rename or remove it',
+      },
+    ]);
   });
 
   test('several rules of one service: every subset, the oldest policy', () => {
