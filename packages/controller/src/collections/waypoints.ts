@@ -45,6 +45,7 @@ import type { ClusterFacts } from '../translate/workload.ts';
 import type { Collection } from './collection.ts';
 import { credentialStages } from './credentials.ts';
 import type { Derived, Graph, Reader } from './derived.ts';
+import { placeOf, rivalStage } from './destination-rules.ts';
 import type { GatewayRoutes } from './gateway-routes.ts';
 import { attachedTo, gatewayRouteStages, routeName } from './gateway-routes.ts';
 import type { EntryCollections } from './service-entries.ts';
@@ -347,6 +348,7 @@ function routingStages(parts: Parts, entries: EntryCollections, bindings: Collec
       primary: sources.destinationRules,
       indexes: {
         service: ({ service }) => (service === undefined ? [] : [service]),
+        place: placeOf,
         credential: (rule) => credentialUses(rule).map(({ name }) => name),
       },
       derive: (record, key, read) =>
@@ -372,7 +374,14 @@ function routingStages(parts: Parts, entries: EntryCollections, bindings: Collec
     ...clusterOutputs(parts, rulesOf, entries),
     credentials.output,
   ];
-  return { destinationRules: credentials.rules, virtualServices, gatewayRoutes, outputs };
+  const told = rivalStage({
+    graph,
+    noted,
+    rootNamespace: cluster.rootNamespace,
+    rules: destinationRules,
+    judged: credentials.rules,
+  });
+  return { destinationRules: told, virtualServices, gatewayRoutes, outputs };
 }
 
 interface VirtualServiceParts {

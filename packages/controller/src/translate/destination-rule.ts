@@ -115,17 +115,29 @@ export function mergeDestinationRules(
   service: ServiceKey,
   rules: readonly CompiledDestinationRule[],
 ): Cluster | undefined {
-  const ordered = [...rules].sort(
-    (left, right) => left.createdAtMs - right.createdAtMs || (left.key < right.key ? -1 : 1),
-  );
+  const ordered = inOrder(rules);
   const [first] = ordered;
   if (first === undefined) return undefined;
   const subsets = new Map<string, Subset>();
   for (const subset of ordered.flatMap((rule) => rule.subsets)) {
     if (!subsets.has(subset.name)) subsets.set(subset.name, subset);
   }
-  const speaking = ordered.find(({ policy }) => policy !== defaultTraffic) ?? first;
+  const speaking = ordered.find(speaksOfAll) ?? first;
   return { service, policy: speaking.policy, subsets: [...subsets.values()] };
+}
+
+/** The rules of one service: the oldest first, which comes before the others. */
+export function inOrder(
+  rules: readonly CompiledDestinationRule[],
+): readonly CompiledDestinationRule[] {
+  return [...rules].sort(
+    (left, right) => left.createdAtMs - right.createdAtMs || (left.key < right.key ? -1 : 1),
+  );
+}
+
+/** Whether a rule has a `trafficPolicy` for all that it does not name. */
+export function speaksOfAll({ policy }: CompiledDestinationRule): boolean {
+  return policy !== defaultTraffic;
 }
 
 /** Where problems go, and whose rule it is. */

@@ -1,0 +1,87 @@
+import type { Problem } from '../kube/decode/fields.ts';
+import type { CompiledDestinationRule } from './destination-rule.ts';
+import { inOrder, speaksOfAll } from './destination-rule.ts';
+
+/** The rules of the same host that have a say besides the one that is judged, which may be among them. */
+export interface Rivals {
+  /** Of the namespace of the service. */
+  readonly own: readonly CompiledDestinationRule[];
+  /** Of the root namespace, which hold for services without a rule of their own. */
+  readonly root: readonly CompiledDestinationRule[];
+}
+
+/** The namespace that a rule's service belongs to, whose rules come first. */
+export function ownerOf({ service }: CompiledDestinationRule): string | undefined {
+  return service?.split('/')[0];
+}
+
+/** What of a rule has no effect because of where it stands or of the rules beside it. */
+export function rivalProblems(
+  rule: CompiledDestinationRule,
+  { own, root }: Rivals,
+  rootNamespace: string,
+): readonly Problem[] {
+  const owner = ownerOf(rule);
+  if (owner === undefined) return [];
+  const told = (field: string, message: string): Problem => ({
+    object: `DestinationRule ${rule.key}`,
+    field,
+    message,
+  });
+  if (rule.namespace === owner) return olderProblems(rule, own, told);
+  if (rule.namespace !== rootNamespace) {
+    return [
+      told('spec.host', `has no effect on a service of namespace ${owner}; put the rule there`),
+    ];
+  }
+  const [first] = inOrder(own);
+  if (first === undefined) return olderProblems(rule, root, told);
+  return [
+    told(
+      'spec.host',
+      `has no effect, DestinationRule ${first.key} of the namespace of the service holds instead; merge them`,
+    ),
+  ];
+}
+
+function olderProblems(
+  rule: CompiledDestinationRule,
+  all: readonly CompiledDestinationRule[],
+  told: (field: string, message: string) => Problem,
+): readonly Problem[] {
+  if (all.length < 2) return [];
+  const ordered = inOrder(all);
+  const before = ordered.slice(
+    0,
+    ordered.findIndex(({ key }) => key === rule.key),
+  );
+  const problems: Problem[] = [];
+  const speaking = before.find(speaksOfAll);
+  if (speaking !== undefined && speaksOfAll(rule)) {
+    problems.push(
+      told(
+        'spec.trafficPolicy',
+        `is not used, DestinationRule ${speaking.key} of the same host ${precedence(speaking, rule)}; merge them`,
+      ),
+    );
+  }
+  const definedBy = new Map<string, CompiledDestinationRule>();
+  for (const one of before.toReversed()) {
+    for (const { name } of one.subsets) definedBy.set(name, one);
+  }
+  for (const [index, { name }] of rule.subsets.entries()) {
+    const first = name === '' ? undefined : definedBy.get(name);
+    if (first === undefined) continue;
+    problems.push(
+      told(
+        `spec.subsets[${index}].name`,
+        `subset ${name} is already defined by DestinationRule ${first.key}, which ${precedence(first, rule)}; rename or remove it`,
+      ),
+    );
+  }
+  return problems;
+}
+
+function precedence(first: CompiledDestinationRule, rule: CompiledDestinationRule): string {
+  return first.createdAtMs < rule.createdAtMs ? 'is older' : 'is as old and comes first by name';
+}
