@@ -171,6 +171,11 @@ describe('binding', () => {
       ref: bound.ref,
     });
   });
+  test('a missing one of a workload: refused where the workload itself names it, unknown where its namespace does', () => {
+    expect(bind(use, { gateway: undefined, what: 'workload' })).toMatchObject({ kind: 'broken' });
+    const inherited = { gateway: undefined, what: 'workload', namespaceLabels: use } as const;
+    expect(bind({}, inherited)).toEqual({ kind: 'none' });
+  });
   test.each([
     ['Same', undefined, 'broken'],
     ['All', undefined, 'bound'],

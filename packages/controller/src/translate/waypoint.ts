@@ -222,8 +222,9 @@ export function bindingOf({ meta, what }: Bindable, world: BindingWorld): Bindin
   const waypoint = world.waypoint(key);
   const ref = refTo({ name, namespace }, world.clusterDomain);
   if (waypoint === undefined) {
-    // A waypoint serves services unless it says more; of one that is not there nothing more is known.
-    if (what === 'workload') return { kind: 'none' };
+    // A waypoint serves services unless it says more. Of one that is not there nothing more is known, but whoever
+    // labels a workload by itself means the workload.
+    if (what === 'workload' && own === undefined) return { kind: 'none' };
     const message = `there is no Gateway ${key} of class ${waypointClass}; traffic is refused until there is`;
     return { kind: 'broken', gateway: key, ref, reason: 'WaypointMissing', message };
   }

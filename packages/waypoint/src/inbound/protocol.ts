@@ -31,7 +31,9 @@ export function declaredProtocol(port: {
 }
 
 const preface = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n');
-const methodStart = /^[A-Z]{1,16}(?: |$)/;
+/** A token of RFC 9110 and a space, after empty lines that servers overlook (RFC 9112 §2.2). */
+const methodStart = /^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}(?: |$)/;
+const emptyLines = /^[\r\n]{0,8}/;
 
 /** What bytes look like; undefined while they could still be several things. */
 export function protocolOf(bytes: Buffer): Protocol | undefined {
@@ -41,7 +43,8 @@ export function protocolOf(bytes: Buffer): Protocol | undefined {
     return head.length === preface.length ? 'http2' : undefined;
   }
   if (bytes[0] === 0x16) return bytes.length < 3 ? undefined : bytes[1] === 0x03 ? 'tls' : 'tcp';
-  const text = bytes.toString('latin1', 0, 17);
+  const text = bytes.toString('latin1', 0, 48).replace(emptyLines, '');
+  if (text === '') return undefined;
   if (!methodStart.test(text)) return 'tcp';
   return text.includes(' ') ? 'http1' : undefined;
 }

@@ -21,7 +21,7 @@ import type { Known } from '../policy/judge.ts';
 import { accessDenied, deniedNow } from '../policy/admission.ts';
 import { connectionFacts, factsOf, judge, remoteIpOf } from '../policy/judge.ts';
 import type { TokenOutcome } from '../policy/tokens.ts';
-import { locationOf } from '../route/changes.ts';
+import { climbs, locationOf, rewritePath } from '../route/changes.ts';
 import { chooseTarget } from '../route/choose.ts';
 import { judgeCors } from '../route/cors.ts';
 import { keyOf } from './plan.ts';
@@ -244,6 +244,14 @@ function act({ context, downstream, exchange, record, refuse }: Serving, found: 
         return;
       }
       record.clusterName = cluster.name;
+      if (
+        action.rewrite.path !== undefined &&
+        climbs(rewritePath(request.path, action.rewrite.path))
+      ) {
+        context.metrics.rejected('bad-path');
+        refuse(400, 'DPE', 'path_normalization_failed', 'the rewritten path has dot segments');
+        return;
+      }
       new Forwarding(
         context,
         downstream,

@@ -28,6 +28,8 @@ export interface OpenConnections {
 }
 
 const sniffTimeoutMs = 500;
+/** Where somebody has spoken of requests, a client may take its time with the first one. */
+const patientSniffMs = 5_000;
 const waitMs = 1_000;
 /** Bytes of which only the two ends know where one thing is over and the next begins. */
 const opaque: Drainable = { drain: () => undefined, closeIdle: () => undefined };
@@ -97,9 +99,47 @@ export async function serveTunnel(
   };
   const stream = request.accept([]);
   if (stream === undefined) return;
-  void protocolFor(downstream, stream).then((sniffed) =>
-    serve(context, downstream, sniffed, limits, open),
+  void protocolFor(context, downstream, stream).then((sniffed) => {
+    const why = sniffed.undeclared && requestRule(context, downstream);
+    if (typeof why === 'string' && (sniffed.protocol === 'tcp' || sniffed.protocol === 'tls')) {
+      refuseBytes(context, downstream, sniffed.stream, why);
+    } else serve(context, downstream, sniffed, limits, open);
+  });
+}
+
+function expectsRequests(context: WaypointContext, downstream: Downstream): boolean {
+  const { service } = downstream;
+  const table = service && context.state.routes(keyOf(service));
+  return (table?.http.length ?? 0) > 0 || requestRule(context, downstream) !== undefined;
+}
+
+/** What would be passed over in silence, if a connection on which no request can be seen were carried on. */
+function requestRule({ policies }: WaypointContext, downstream: Downstream): string | undefined {
+  const { asksForTokens, rateLimits } = policies.of(
+    downstream.targets,
+    downstream.gateway.namespace,
   );
+  if (asksForTokens) return 'a RequestAuthentication';
+  const [limit] = rateLimits;
+  return limit && `RateLimitPolicy ${limit.namespace}/${limit.name}`;
+}
+
+function refuseBytes(
+  { metrics, logger }: WaypointContext,
+  { peer, authority, port }: Downstream,
+  stream: Sniffed['stream'],
+  rule: string,
+): void {
+  metrics.rejected('no-request');
+  logger.warn(
+    {
+      'src.identity': peer.uri,
+      authority: authority.slice(0, 300),
+      error: `${rule} holds for requests, and this connection carries none; say by the name or appProtocol of port ${port} what it speaks`,
+    },
+    'connection refused',
+  );
+  stream.abort(new Error('no request'));
 }
 
 /** The first client of a name waits for it to be looked up; false when it did not want to. */
@@ -116,16 +156,25 @@ async function namesOf(
   return !request.isClosed();
 }
 
+interface Understood extends Sniffed {
+  /** Nobody said what the port speaks. */
+  readonly undeclared?: true;
+}
+
 async function protocolFor(
-  { service, port }: Downstream,
+  context: WaypointContext,
+  downstream: Downstream,
   stream: Sniffed['stream'],
-): Promise<Sniffed> {
+): Promise<Understood> {
+  const { service, port } = downstream;
   const declared = service?.ports.find((one) => one.port === port);
   const protocol = declared && declaredProtocol(declared);
   if (protocol === 'tcp') return { protocol, stream, bytes: Buffer.alloc(0) };
   // HTTP too comes in two forms, and TLS is looked into for its server name.
-  const sniffed = await sniff(stream, sniffTimeoutMs);
-  if (protocol === undefined || protocol === 'tls') return sniffed;
+  const patient = protocol === undefined && expectsRequests(context, downstream);
+  const sniffed = await sniff(stream, patient ? patientSniffMs : sniffTimeoutMs);
+  if (protocol === undefined) return { ...sniffed, undeclared: true };
+  if (protocol === 'tls') return sniffed;
   const isHttp: readonly Protocol[] = ['http1', 'http2'];
   if (isHttp.includes(sniffed.protocol)) return sniffed;
   // Whoever says nothing yet will speak what the port says.

@@ -36,6 +36,16 @@ export function rewritePath(target: string, rewrite: PathRewrite | undefined): s
   return rooted(rewritten(path, rewrite)) + query;
 }
 
+/**
+ * Whether a rewritten path has dot segments, which no path has that policies have judged: what a prefix was cut off
+ * from may begin with dots, and its reader would go to where nobody looked.
+ */
+export function climbs(target: string): boolean {
+  const queryAt = target.indexOf('?');
+  const path = queryAt < 0 ? target : target.slice(0, queryAt);
+  return /(?:^|[/\\]|%2f|%5c)(?:\.|%2e){1,2}(?:$|[/\\]|%2f|%5c)/i.test(path);
+}
+
 function rewritten(path: string, rewrite: PathRewrite): string {
   switch (rewrite.kind) {
     case 'full':
