@@ -383,6 +383,26 @@ describe('mirrors', () => {
     expect(copy?.headers['content-length']).toBe('6');
   });
 
+  test('get no body of more than 64 KiB, and what they did not get is counted', async () => {
+    await routes(route({ mirrors: [{ ...mirror, percentage: 100 }] }));
+    const before = v2.requests.length;
+    const skipped = async (): Promise<string[]> =>
+      (await world.metrics.render())
+        .split('\n')
+        .filter((line) => line.startsWith('ambit_mirror_skipped_total{'));
+    expect(await skipped()).toEqual([]);
+    const body = 'x'.repeat(64 * 1024 + 1);
+    expect(await world.ask({ method: 'POST', path: '/long', body })).toMatchObject({ status: 200 });
+    expect(await skipped()).toEqual([
+      expect.stringMatching(/cluster="[^"]*v2[^"]*shop[^"]*"\} 1$/),
+    ]);
+    const whole = body.slice(1);
+    await world.ask({ method: 'POST', path: '/whole', body: whole });
+    while (v2.requests.length === before) await new Promise((resolve) => setTimeout(resolve, 5));
+    expect(v2.requests.slice(before).map(({ url }) => url)).toEqual(['/whole']);
+    expect(await skipped()).toEqual([expect.stringMatching(/ 1$/)]);
+  });
+
   test('by their percentage, several of them, and one that is not there', async () => {
     const missing = { target: { kind: 'missing', why: 'nobody' }, percentage: 100 };
     await routes(

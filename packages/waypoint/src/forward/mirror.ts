@@ -5,11 +5,12 @@ import type { UpstreamCluster } from './cluster.ts';
 import type { Client, EndpointHost, UpstreamProtocol } from './endpoint.ts';
 import { Try, lookingOn } from './try.ts';
 
-/** A whole request, of which copies are to be sent. */
+/** A request that has ended, of which copies are to be sent. */
 export interface Mirrored {
   readonly head: RequestHead;
   readonly hasBody: boolean;
-  readonly body: readonly Buffer[];
+  /** Undefined where it was too long to be kept. */
+  readonly body: readonly Buffer[] | undefined;
   readonly client: Client;
   readonly protocol: (cluster: UpstreamCluster) => UpstreamProtocol;
   readonly timeoutMs: number | undefined;
@@ -19,22 +20,27 @@ const shadowTimeoutMs = 15_000;
 
 /** Sends copies to who is to look on; their answers are nobody's business. */
 export function sendCopies(
-  { random, clusters }: Pick<WaypointContext, 'random' | 'clusters'>,
+  { random, clusters, metrics }: Pick<WaypointContext, 'random' | 'clusters' | 'metrics'>,
   mirrors: readonly Mirror[],
   request: Mirrored,
 ): void {
   for (const { target, percentage } of mirrors) {
     if (target.kind !== 'service' || random() * 100 >= percentage) continue;
     const cluster = clusters.find(target);
-    const host = cluster && hostForCopy(cluster, random);
-    if (cluster !== undefined && host !== undefined) sendCopy(request, cluster, host);
+    if (cluster === undefined) continue;
+    if (request.body === undefined) {
+      metrics.mirrorSkipped(cluster.name);
+      continue;
+    }
+    const host = hostForCopy(cluster, random);
+    if (host !== undefined) sendCopy(request, request.body, { cluster, host });
   }
 }
 
 function sendCopy(
-  { head, hasBody, body, client, protocol, timeoutMs }: Mirrored,
-  cluster: UpstreamCluster,
-  host: EndpointHost,
+  { head, hasBody, client, protocol, timeoutMs }: Mirrored,
+  body: readonly Buffer[],
+  { cluster, host }: { readonly cluster: UpstreamCluster; readonly host: EndpointHost },
 ): void {
   const authority = head.authority.replace(/(:\d{1,5})?$/, '-shadow$1');
   const copy = new Try(lookingOn, {

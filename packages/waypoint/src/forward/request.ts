@@ -412,11 +412,10 @@ export class Forwarding implements ExchangeEvents, BodySink, UnderWay {
     const { route } = this.#plan;
     if (route === undefined || route.mirrors.length === 0) return;
     const { hasBody } = this.#exchange;
-    if (hasBody && !this.#replayable) return;
     sendCopies(this.#context, route.mirrors, {
       head: this.#head,
       hasBody,
-      body: this.#replay,
+      body: this.#replayable ? this.#replay : undefined,
       client: this.#downstream,
       protocol: (cluster) => this.#protocol(cluster),
       timeoutMs: route.timeoutMs,

@@ -57,6 +57,8 @@ export interface WaypointMetrics {
   /** A limit was exceeded, or would have been. */
   rateLimited(policy: string, limit: string, enforced: boolean): void;
   spansDropped(count: number): void;
+  /** A copy that was not sent because the request's body was too long to be kept. */
+  mirrorSkipped(cluster: string): void;
 }
 
 const maxSeries = 2000;
@@ -96,6 +98,11 @@ export function createWaypointMetrics(metrics: Metrics, version: string): Waypoi
     'Spans of traces that no collector took.',
     [],
   );
+  const unmirrored = metrics.counter(
+    'ambit_mirror_skipped_total',
+    'Copies not sent because the body of the request was too long to be kept.',
+    ['cluster'],
+  );
   return {
     recorder: (changes) => new SeriesRecorder(family, changes),
     rejected: (reason) => rejected.inc({ reason }),
@@ -105,6 +112,7 @@ export function createWaypointMetrics(metrics: Metrics, version: string): Waypoi
     rateLimited: (policy, limit, enforced) =>
       limited.inc({ policy, limit, enforced: String(enforced) }),
     spansDropped: (count) => dropped.inc({}, count),
+    mirrorSkipped: (cluster) => unmirrored.inc({ cluster }),
   };
 }
 
