@@ -175,6 +175,24 @@ test('generate prints what apply would make, without a cluster too', async () =>
   expect(alone.join()).toContain('namespace: default');
 });
 
+test.each([
+  ['--name', 'Bad_Name'],
+  ['--name', 'a.b'],
+  ['--name', ''],
+  ['--name', 'x'.repeat(64)],
+  ['--namespace', 'Bad_Name'],
+  ['--namespace', '../nodes'],
+])('neither generate nor apply takes %s %j', async (option, value) => {
+  for (const action of ['generate', 'apply']) {
+    const told = await ctl(action, option, value);
+    expect(told).toMatchObject({ status: 1, out: '' });
+    expect(told.err).toBe(
+      `ambitctl: ${option} ${JSON.stringify(value)} is no name: at most 63 lower case letters, digits and '-', with a letter or digit at both ends`,
+    );
+  }
+  expect((await ctl('generate', '-n', shop, '--name', 'x'.repeat(63))).status).toBe(0);
+});
+
 test('list shows name, revision, traffic and whether it serves', async () => {
   expect((await ctl('list', '-n', shop)).out).toBe(`No waypoints found in namespace ${shop}.`);
   await ctl('apply', '-n', shop, '--for', 'workload');
@@ -221,6 +239,35 @@ test('status tells what is bound and what is refused without it, and fails while
   );
 });
 
+test('status tells of each policy what it closes, and why it closes nothing', async () => {
+  await ctl('apply', '-n', shop);
+  await kubectl.out(['label', 'namespace', shop, 'istio.io/use-waypoint=waypoint']);
+  await kubectl.out(['create', 'service', 'clusterip', 'reviews', '--tcp=80', '-n', shop]);
+  const policy = (name: string, target: object, annotations: object = {}) =>
+    tour.apply({
+      apiVersion: 'security.istio.io/v1',
+      kind: 'AuthorizationPolicy',
+      metadata: { name, namespace: shop, annotations },
+      spec: { targetRefs: [target], rules: [{}] },
+    });
+  const reviews = { group: '', kind: 'Service', name: 'reviews' };
+  await policy('holds', reviews);
+  await policy('rehearses', reviews, { 'istio.io/dry-run': 'true' });
+  await policy('dangles', { ...reviews, name: 'nobody' });
+  await say('gateway/waypoint', 'Programmed', 'True', 'a proxy is ready');
+  const required = `because of AuthorizationPolicy ${shop}/holds the workloads refuse`;
+  await say('service/reviews', 'ambit.dev/WaypointRequired', 'True', required);
+  const missing = `spec.targetRefs[0].name: there is no Service ${shop}/nobody`;
+  await say('authorizationpolicy/dangles', 'WaypointAccepted', 'False', missing);
+  const { out } = await ctl('status', '-n', shop);
+  const told = out.split('\n').filter((line) => line.startsWith('AuthorizationPolicy'));
+  expect(told.map((line) => line.split(/ {2,}/).slice(1))).toEqual([
+    [`${shop}/dangles`, `nothing is refused for it: Test: ${missing}`],
+    [`${shop}/holds`, `Service ${shop}/reviews: refused unless it came through ${shop}/waypoint`],
+    [`${shop}/rehearses`, 'nothing is refused for it: it is in dry run'],
+  ]);
+});
+
 test('delete takes one, several or all, and names what is not there', async () => {
   for (const name of ['a', 'b', 'c']) await ctl('apply', '-n', shop, '--name', name);
   expect((await ctl('delete', 'a', '-n', shop)).out).toBe(`waypoint ${shop}/a deleted`);
@@ -252,7 +299,11 @@ test('the context’s namespace is meant where none is given, and mistakes say w
   expect((await ctl('list', '--context', 'empty')).out).toContain('in namespace nobody');
   expect((await ctl('list', '--context', 'nonsense')).status).toBe(1);
   expect(await ctl('apply', '--for', 'everything')).toMatchObject({ status: 1 });
-  expect((await ctl('frobnicate')).status).toBe(1);
+  expect(await ctl('frobnicate')).toEqual({
+    status: 1,
+    out: '',
+    err: 'ambitctl: there is no ambitctl waypoint frobnicate; there are apply, generate, list, status and delete',
+  });
   expect((await ctl()).err).toContain('Which action?');
   expect((await ctl('apply', '--nonsense')).err).toContain('nonsense');
   const help = await ctl('apply', '--help');

@@ -1,6 +1,11 @@
-import { useWaypointLabel, useWaypointNamespaceLabel, waypointForLabel } from '@ambit/api';
+import {
+  bypassWaypointAnnotation,
+  useWaypointLabel,
+  useWaypointNamespaceLabel,
+  waypointForLabel,
+} from '@ambit/api';
 import type { Kube, KubeObject } from '../kube.ts';
-import { conditionOf } from './objects.ts';
+import { conditionOf, keyOf } from './objects.ts';
 
 /** One line of what is bound to a waypoint. */
 export interface BoundRow {
@@ -12,6 +17,26 @@ export interface BoundRow {
   readonly message: string;
 }
 
+/** What policies can hold for, and what the controller says of it. */
+export interface Held {
+  readonly kind: string;
+  /** `namespace/name`. */
+  readonly key: string;
+  /** `namespace/name` of the waypoint that its labels, or else its namespace's, name. */
+  readonly waypoint: string | undefined;
+  /** The message of `ambit.dev/WaypointRequired` where that is True: it names one of the policies. */
+  readonly requiredBy: string | undefined;
+}
+
+export interface Bindings {
+  /** Everything in the cluster that is bound to the waypoint, or would be if that were allowed. */
+  readonly rows: readonly BoundRow[];
+  /** Whatever is bound to a waypoint or closed without one, of the whole cluster. */
+  readonly held: readonly Held[];
+  /** By `namespace/name`: pods that are bound by their own address and take nothing from elsewhere if a policy says so. */
+  readonly pods: readonly string[];
+}
+
 const networking = '/apis/networking.istio.io/v1';
 const listed: readonly (readonly [kind: string, path: string])[] = [
   ['Service', '/api/v1/services'],
@@ -19,51 +44,78 @@ const listed: readonly (readonly [kind: string, path: string])[] = [
   ['WorkloadEntry', `${networking}/workloadentries`],
 ];
 
-/** Everything in the cluster that is bound to a waypoint, or would be if that were allowed. */
-export async function boundTo(kube: Kube, gateway: KubeObject): Promise<readonly BoundRow[]> {
-  const namespaces = await kube.list('/api/v1/namespaces');
-  const labels = new Map(namespaces.map(({ metadata }) => [metadata.name, metadata.labels ?? {}]));
-  const isBound = (one: KubeObject): boolean => targetOf(one, labels) === keyOf(gateway);
+type Namespaces = ReadonlyMap<string, KubeObject>;
+
+export async function readBindings(kube: Kube, gateway: KubeObject): Promise<Bindings> {
+  const namespaces = new Map(
+    (await kube.list('/api/v1/namespaces')).map((one) => [one.metadata.name, one]),
+  );
   const rows: BoundRow[] = [];
+  const held: Held[] = [];
   for (const [kind, path] of listed) {
     for (const one of await kube.listIfKnown(path)) {
+      const what = heldOf(kind, one, namespaces);
+      if (what.waypoint !== undefined || what.requiredBy !== undefined) held.push(what);
       const { status, message } = conditionOf(one, 'istio.io/WaypointBound');
       // What the controller has said holds; before it has, a label alone binds nothing.
-      if (!isBound(one) || status === 'Unknown') continue;
-      const required = conditionOf(one, 'ambit.dev/WaypointRequired');
+      if (what.waypoint !== keyOf(gateway) || status === 'Unknown') continue;
+      const required = what.requiredBy;
       rows.push({
         kind,
-        name: keyOf(one),
+        name: what.key,
         bound: status,
-        required: required.status === 'True' ? 'True' : 'False',
-        message: required.status === 'True' ? `${message}; ${required.message}` : message,
+        required: required === undefined ? 'False' : 'True',
+        message: required === undefined ? message : `${message}; ${required}`,
       });
     }
   }
+  const pods = await boundPods(kube, gateway, namespaces);
+  const message = 'reached by its address through the waypoint';
+  rows.push(
+    ...pods.map((one) => ({ kind: 'Pod', name: keyOf(one), bound: 'True', required: '', message })),
+  );
+  return { rows, held, pods: pods.filter((one) => !bypasses(one, namespaces)).map(keyOf) };
+}
+
+function heldOf(kind: string, one: KubeObject, namespaces: Namespaces): Held {
+  const required = conditionOf(one, 'ambit.dev/WaypointRequired');
+  return {
+    kind,
+    key: keyOf(one),
+    waypoint: targetOf(one, namespaces),
+    requiredBy: required.status === 'True' ? required.message : undefined,
+  };
+}
+
+async function boundPods(
+  kube: Kube,
+  gateway: KubeObject,
+  namespaces: Namespaces,
+): Promise<readonly KubeObject[]> {
   const purpose = gateway.metadata.labels?.[waypointForLabel] ?? 'service';
-  if (purpose !== 'workload' && purpose !== 'all') return rows;
-  for (const pod of await kube.list('/api/v1/pods')) {
-    if (!isBound(pod) || pod.metadata.labels?.[gatewayLabel] !== undefined) continue;
-    const message = 'reached by its address through the waypoint';
-    rows.push({ kind: 'Pod', name: keyOf(pod), bound: 'True', required: '', message });
-  }
-  return rows;
+  if (purpose !== 'workload' && purpose !== 'all') return [];
+  return (await kube.list('/api/v1/pods')).filter(
+    (pod) =>
+      targetOf(pod, namespaces) === keyOf(gateway) &&
+      pod.metadata.labels?.[gatewayLabel] === undefined,
+  );
+}
+
+/** Whether it takes what came past the waypoint although a policy says otherwise. */
+function bypasses({ metadata }: KubeObject, namespaces: Namespaces): boolean {
+  const ofNamespace = namespaces.get(metadata.namespace ?? '')?.metadata.annotations;
+  const value =
+    metadata.annotations?.[bypassWaypointAnnotation] ?? ofNamespace?.[bypassWaypointAnnotation];
+  return value === 'allow';
 }
 
 const gatewayLabel = 'gateway.networking.k8s.io/gateway-name';
 
-function keyOf({ metadata }: KubeObject): string {
-  return `${metadata.namespace ?? ''}/${metadata.name}`;
-}
-
 /** The waypoint that the labels of an object, or else of its namespace, name. */
-function targetOf(
-  { metadata }: KubeObject,
-  namespaces: ReadonlyMap<string, Readonly<Record<string, string>>>,
-): string | undefined {
+function targetOf({ metadata }: KubeObject, namespaces: Namespaces): string | undefined {
   const own = metadata.labels ?? {};
-  const labels =
-    own[useWaypointLabel] === undefined ? (namespaces.get(metadata.namespace ?? '') ?? {}) : own;
+  const ofNamespace = namespaces.get(metadata.namespace ?? '')?.metadata.labels ?? {};
+  const labels = own[useWaypointLabel] === undefined ? ofNamespace : own;
   const name = labels[useWaypointLabel];
   if (name === undefined || name === '' || name === 'none') return undefined;
   return `${labels[useWaypointNamespaceLabel] ?? metadata.namespace ?? ''}/${name}`;

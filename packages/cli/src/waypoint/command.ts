@@ -5,7 +5,8 @@ import type { ArgumentsCamelCase, Argv, CommandModule } from 'yargs';
 import { CliError } from '../errors.ts';
 import type { Kube, KubeObject } from '../kube.ts';
 import type { CliOutput } from '../output.ts';
-import { boundTo } from './bindings.ts';
+import type { Bindings } from './bindings.ts';
+import { readBindings } from './bindings.ts';
 import type { Purpose } from './objects.ts';
 import {
   allGatewaysPath,
@@ -13,9 +14,12 @@ import {
   gatewayOf,
   gatewayPath,
   isWaypoint,
+  keyOf,
+  labelName,
   purposes,
   table,
 } from './objects.ts';
+import { policyRows, targetedPolicies } from './policies.ts';
 
 export interface CommandDeps {
   readonly output: CliOutput;
@@ -115,8 +119,17 @@ function actions(args: Argv, deps: CommandDeps): Argv {
           }),
       handler: (given) => remove(given as unknown as Deleting, deps),
     })
-    .demandCommand(1, 'Which action? ambitctl waypoint --help lists them.')
+    .middleware(({ _: [, action] }) => checkAction(action), true)
+    .demandCommand(1, `Which action? There are ${known}.`)
     .strict();
+}
+
+const names = ['apply', 'generate', 'list', 'status', 'delete'];
+const known = `${names.slice(0, -1).join(', ')} and ${names.at(-1)}`;
+
+function checkAction(action: string | number | undefined): void {
+  if (action === undefined || names.includes(String(action))) return;
+  throw new CliError(`there is no ambitctl waypoint ${action}; there are ${known}`);
 }
 
 function making(args: Argv): Argv {
@@ -148,13 +161,18 @@ function making(args: Argv): Argv {
 
 export type { ArgumentsCamelCase };
 
+function namespaceOf({ namespace }: Common, kube: Kube): string {
+  return labelName('--namespace', namespace ?? kube.namespace);
+}
+
 function wishOf(given: Making, namespace: string) {
   return { name: given.name, namespace, purpose: given.for, revision: given.revision };
 }
 
 async function apply(given: Making, { connect, output }: CommandDeps): Promise<void> {
+  labelName('--name', given.name);
   const kube = connect(given.kubeconfig, given.context);
-  const namespace = given.namespace ?? kube.namespace;
+  const namespace = namespaceOf(given, kube);
   const found = await kube.get(`/api/v1/namespaces/${namespace}`);
   if (found === undefined) throw new CliError(`there is no namespace ${namespace}`);
   if (given.enrollNamespace) checkEnrolment(found, given);
@@ -222,6 +240,7 @@ async function untilProgrammed(
 }
 
 function generate(given: Making, { connect, output }: CommandDeps): void {
+  labelName('--name', given.name);
   let { namespace } = given;
   if (namespace === undefined) {
     try {
@@ -230,12 +249,13 @@ function generate(given: Making, { connect, output }: CommandDeps): void {
       namespace = 'default';
     }
   }
+  labelName('--namespace', namespace);
   output.out(stringify(gatewayOf(wishOf(given, namespace))).trimEnd());
 }
 
 async function list(given: Listing, { connect, output }: CommandDeps): Promise<void> {
   const kube = connect(given.kubeconfig, given.context);
-  const namespace = given.namespace ?? kube.namespace;
+  const namespace = namespaceOf(given, kube);
   const path = given.allNamespaces ? allGatewaysPath : gatewayPath(namespace);
   const found = (await kube.list(path)).filter(isWaypoint);
   if (found.length === 0) {
@@ -263,7 +283,7 @@ async function list(given: Listing, { connect, output }: CommandDeps): Promise<v
 
 async function status(given: Common, { connect, output }: CommandDeps): Promise<void> {
   const kube = connect(given.kubeconfig, given.context);
-  const namespace = given.namespace ?? kube.namespace;
+  const namespace = namespaceOf(given, kube);
   const gateway = await kube.get(gatewayPath(namespace, given.name));
   if (gateway === undefined || !isWaypoint(gateway)) {
     throw new CliError(
@@ -285,14 +305,14 @@ async function status(given: Common, { connect, output }: CommandDeps): Promise<
       ],
     ]),
   );
-  await bindings(kube, gateway, output);
-  await policies(kube, namespace, given.name, output);
+  const bindings = await readBindings(kube, gateway);
+  tellBindings(bindings, output);
+  await tellPolicies(kube, keyOf(gateway), { bindings, output });
   if (programmed.status !== 'True')
     throw new CliError(`waypoint ${namespace}/${given.name} does not serve`);
 }
 
-async function bindings(kube: Kube, gateway: KubeObject, output: CliOutput): Promise<void> {
-  const rows = await boundTo(kube, gateway);
+function tellBindings({ rows }: Bindings, output: CliOutput): void {
   output.out('');
   output.out(
     rows.length === 0
@@ -310,40 +330,25 @@ async function bindings(kube: Kube, gateway: KubeObject, output: CliOutput): Pro
   );
 }
 
-async function policies(
+async function tellPolicies(
   kube: Kube,
-  namespace: string,
-  name: string,
-  output: CliOutput,
+  gateway: string,
+  { bindings, output }: { readonly bindings: Bindings; readonly output: CliOutput },
 ): Promise<void> {
-  const base = `/apis/security.istio.io/v1/namespaces/${namespace}`;
-  const found = [
-    ...(await kube.listIfKnown(`${base}/authorizationpolicies`)).map(
-      (one) => ['AuthorizationPolicy', one] as const,
-    ),
-    ...(await kube.listIfKnown(`${base}/requestauthentications`)).map(
-      (one) => ['RequestAuthentication', one] as const,
-    ),
-  ].filter(
-    ([, { spec }]) => spec?.['targetRefs'] !== undefined || spec?.['targetRef'] !== undefined,
-  );
-  if (found.length === 0) return;
+  const rows = policyRows(gateway, await targetedPolicies(kube), bindings);
+  if (rows.length === 0) return;
   output.out('');
   output.out(
     table([
       ['POLICY', 'NAME', 'WITHOUT THE WAYPOINT'],
-      ...found.map(([kind, { metadata }]) => [
-        kind,
-        metadata.name,
-        `workloads refuse what did not come through ${name}`,
-      ]),
+      ...rows.map(({ kind, name, message }) => [kind, name, message]),
     ]),
   );
 }
 
 async function remove(given: Deleting, { connect, output }: CommandDeps): Promise<void> {
   const kube = connect(given.kubeconfig, given.context);
-  const namespace = given.namespace ?? kube.namespace;
+  const namespace = namespaceOf(given, kube);
   const named = given.names ?? [];
   if (given.all && named.length > 0) throw new CliError('give names or --all, not both');
   const all = given.all

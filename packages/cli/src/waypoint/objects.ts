@@ -1,4 +1,5 @@
 import { hbonePort, waypointClass, waypointForLabel } from '@ambit/api';
+import { CliError } from '../errors.ts';
 import type { KubeObject } from '../kube.ts';
 
 export const purposes = ['service', 'workload', 'all', 'none'] as const;
@@ -38,6 +39,21 @@ export const allGatewaysPath = '/apis/gateway.networking.k8s.io/v1/gateways';
 
 export function isWaypoint({ spec }: KubeObject): boolean {
   return spec?.['gatewayClassName'] === waypointClass;
+}
+
+/** `namespace/name`. */
+export function keyOf({ metadata }: KubeObject): string {
+  return `${metadata.namespace ?? ''}/${metadata.name}`;
+}
+
+const label = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/;
+
+/** The name, if it is one that Kubernetes takes (RFC 1123 label); its Service and its certificate are called so too. */
+export function labelName(what: string, name: string): string {
+  if (label.test(name)) return name;
+  throw new CliError(
+    `${what} ${JSON.stringify(name)} is no name: at most 63 lower case letters, digits and '-', with a letter or digit at both ends`,
+  );
 }
 
 export function conditionOf(
