@@ -36,11 +36,18 @@ export function compileTargets(
   if (refs === undefined || refs.length === 0) {
     return [{ weight: 1, target: nowhere, ...noBackendChanges }];
   }
+  if (refs.every(({ weight }) => weight === 0)) compilation.note(path, weightless(compilation));
   return refs.map((ref, index) => {
     const at = `${path}[${index}]`;
     const target = compileTarget(ref, at, compilation);
     return { weight: ref.weight ?? 1, target, ...changes(ref, at) };
   });
+}
+
+function weightless({ kind }: Compilation): string {
+  const isHttp = kind === 'HTTPRoute' || kind === 'GRPCRoute';
+  const consequence = isHttp ? 'requests are answered 500' : 'connections are closed';
+  return `the weights sum to 0: ${consequence}; give one of them a weight`;
 }
 
 export const noBackendChanges: BackendChanges = { request: noChanges, response: noChanges };

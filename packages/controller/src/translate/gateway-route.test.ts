@@ -637,6 +637,24 @@ describe('backends', () => {
     ]);
   });
 
+  test.each([
+    ['HTTPRoute', 'requests are answered 500'],
+    ['GRPCRoute', 'requests are answered 500'],
+    ['TCPRoute', 'connections are closed'],
+  ] as const)('whose weights sum to 0 are told: %s', (kind, consequence) => {
+    const rule = (...weights: number[]) => ({
+      rules: [{ backendRefs: weights.map((weight) => ({ ...ref, weight })) }],
+    });
+    const told = `spec.rules[0].backendRefs: the weights sum to 0: ${consequence}; give one of them a weight`;
+    const [outcome] = compile(rule(0, 0), { kind }).parents;
+    expect(outcome?.accepted).toEqual({
+      status: true,
+      reason: 'Accepted',
+      message: `the route holds for this parent; ${told}`,
+    });
+    expect(compile(rule(0, 1), { kind }).problems).toEqual([]);
+  });
+
   test('keep their weights, those that are missing too', () => {
     const backendRefs = [
       ref,
