@@ -17,7 +17,7 @@ export function compatibilityPage(): string {
 function section(resource: ResourceDefinition): string[] {
   const [version] = crdOf(resource).spec.versions;
   const spec = version?.schema.openAPIV3Schema.properties?.['spec'];
-  const refused = resource.refused ?? new Map<string, string>();
+  const refused = new Map([...(resource.refused ?? []), ...(resource.refusedInPart ?? [])]);
   const rows = spec === undefined ? [] : fields(spec, '').map((path) => row(path, refused));
   return [
     `## ${resource.kind}`,

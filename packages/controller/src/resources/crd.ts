@@ -23,6 +23,8 @@ export interface ResourceDefinition {
   readonly scope?: 'Cluster';
   /** Fields that are known and not done, with why and what to do: paths below `spec`, `[]` for any item. */
   readonly refused?: ReadonlyMap<string, string>;
+  /** Others of that kind, which compiling tells: they close a rule and leave the others. Paths as in `refused`. */
+  readonly refusedInPart?: ReadonlyMap<string, string>;
 }
 
 /** A CustomResourceDefinition of apiextensions.k8s.io/v1, ready to be created. */

@@ -396,6 +396,28 @@ export const routeSchemas: Readonly<
   TLSRoute: { rule: connectionRule, fields: tlsRouteSpec.properties },
 };
 
+const notSupported = 'is not supported; remove it';
+const notForOneBackend =
+  'is not supported for a single backend; move it to the filters of the rule';
+
+const refusedInRoutes: readonly (readonly [string, string])[] = [
+  ['useDefaultGateways', 'attaches to Gateways, which take no routes yet'],
+];
+const refusedInRules: readonly (readonly [string, string])[] = [
+  ...refusedInRoutes,
+  ['rules[].sessionPersistence', notSupported],
+  ['rules[].filters[].extensionRef', notSupported],
+  ['rules[].backendRefs[].filters[].extensionRef', notSupported],
+  ['rules[].backendRefs[].filters[].requestMirror', notForOneBackend],
+];
+const refusedInHttpRules: readonly (readonly [string, string])[] = [
+  ['rules[].filters[].externalAuth', notSupported],
+  ['rules[].backendRefs[].filters[].externalAuth', notSupported],
+  ...['requestRedirect', 'urlRewrite', 'cors'].map(
+    (name) => [`rules[].backendRefs[].filters[].${name}`, notForOneBackend] as const,
+  ),
+];
+
 export const httpRouteResource: ResourceDefinition = {
   ...shared,
   kind: 'HTTPRoute',
@@ -403,6 +425,7 @@ export const httpRouteResource: ResourceDefinition = {
   singular: 'httproute',
   versions: ['v1', 'v1beta1'],
   spec: httpRouteSpec,
+  refusedInPart: new Map([...refusedInRules, ...refusedInHttpRules]),
   columns: [hostnamesColumn],
 };
 
@@ -413,6 +436,7 @@ export const grpcRouteResource: ResourceDefinition = {
   singular: 'grpcroute',
   versions: ['v1'],
   spec: grpcRouteSpec,
+  refusedInPart: new Map(refusedInRules),
   columns: [hostnamesColumn],
 };
 
@@ -423,6 +447,7 @@ export const tcpRouteResource: ResourceDefinition = {
   singular: 'tcproute',
   versions: ['v1', 'v1alpha2'],
   spec: tcpRouteSpec,
+  refusedInPart: new Map(refusedInRoutes),
 };
 
 export const tlsRouteResource: ResourceDefinition = {
@@ -432,6 +457,7 @@ export const tlsRouteResource: ResourceDefinition = {
   singular: 'tlsroute',
   versions: ['v1', 'v1alpha3', 'v1alpha2'],
   spec: tlsRouteSpec,
+  refusedInPart: new Map(refusedInRoutes),
 };
 
 export const referenceGrantResource: ResourceDefinition = {

@@ -74,9 +74,11 @@ function sampleOf({ path, schema }: Leaf, samples: Samples): Value {
   return schema.type === 'integer' || schema.type === 'number' ? 42 : 'sample';
 }
 
-/** Filters of which only the type is looked at, because it is refused. */
-const refusedAsAWhole =
-  /extensionRef|externalAuth|sessionPersistence|backendRefs\[\]\.filters\[\]\.(?:request(?:Mirror|Redirect)|urlRewrite|cors)/;
+/** Whether only the field around it is looked at, because that is refused: whole fields are tested by themselves. */
+function isRefusedAround(name: string, { refusedInPart }: ResourceDefinition): boolean {
+  const paths = [...(refusedInPart?.keys() ?? [])];
+  return paths.some((path) => name === path || name.startsWith(`${path}.`));
+}
 
 /** The fields that have no effect and are not told. */
 function idle(
@@ -89,7 +91,7 @@ function idle(
   const spec = crdOf(resource).spec.versions[0]?.schema.openAPIV3Schema.properties?.['spec'];
   return leavesOf(spec ?? {}, []).flatMap((leaf) => {
     const name = nameOf(leaf.path);
-    if (refusedAsAWhole.test(name)) return [];
+    if (isRefusedAround(name, resource)) return [];
     const around = contexts.find(([start]) => start.test(name))?.[1] ?? base;
     const bare = put(around, leaf.path, undefined);
     // What must be there is compared with another value of it.
@@ -258,6 +260,30 @@ describe('routes of the Gateway API', () => {
     };
     return idle(resource, compile, rule(), contexts, samples);
   };
+
+  const filterTypes: Readonly<Record<string, string>> = {
+    requestMirror: 'RequestMirror',
+    requestRedirect: 'RequestRedirect',
+    urlRewrite: 'URLRewrite',
+    cors: 'CORS',
+    externalAuth: 'ExternalAuth',
+    extensionRef: 'ExtensionRef',
+  };
+  const refusals = [httpRouteResource, grpcRouteResource, tcpRouteResource, tlsRouteResource];
+  test.each(
+    refusals.flatMap((resource) =>
+      [...(resource.refusedInPart ?? [])].map(([path, why]) => [resource.kind, path, why] as const),
+    ),
+  )('%s: %s is told, as the page of compatibility has it', (kind, path, why) => {
+    const steps = path.replaceAll('[]', '.[]').split('.');
+    const type = filterTypes[steps.at(-1) ?? ''];
+    const typed = type === undefined ? rule() : put(rule(), [...steps.slice(0, -1), 'type'], type);
+    const meta = decodeMetadata({ metadata: { name: 'r', namespace: 'shop' } })!;
+    const record = { kind, meta, spec: put(typed, steps, {}) } as unknown as AnyGatewayRoute;
+    const { accepted } = compileGatewayRoute(record, world).parents[0]!;
+    expect(accepted.status).toBe(path === 'useDefaultGateways');
+    expect(accepted.message.replaceAll('[0]', '[]')).toContain(why);
+  });
 
   test.each([
     ['HTTPRoute', httpRouteResource, []],

@@ -135,7 +135,7 @@ function addFilter(
   filters.rewrite = spec.urlRewrite ?? filters.rewrite;
   for (const name of ['externalAuth', 'extensionRef'] as const) {
     if (spec[name] !== undefined) {
-      compilation.refuse(`${path}.${name}`, `filters of type ${spec.type} are not supported`);
+      compilation.refuse(`${path}.${name}`, 'is not supported; remove it');
     }
   }
 }
@@ -183,10 +183,11 @@ export function compileBackendChanges(
   const refusals = compilation.refusals;
   for (const [index, { type }] of (filters ?? []).entries()) {
     if (type === 'RequestHeaderModifier' || type === 'ResponseHeaderModifier') continue;
-    compilation.refuse(
-      `${path}.filters[${index}].type`,
-      `${type} is not supported for a single backend; move it to the filters of the rule`,
-    );
+    const isNowhere = type === 'ExternalAuth' || type === 'ExtensionRef';
+    const where = isNowhere
+      ? 'is not supported; remove it'
+      : 'is not supported for a single backend; move it to the filters of the rule';
+    compilation.refuse(`${path}.filters[${index}].type`, `${type} ${where}`);
   }
   if (compilation.refusals > refusals) return noBackendChanges;
   const { request, response } = compileFilters(filters, `${path}.filters`, compilation);
