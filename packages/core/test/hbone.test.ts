@@ -89,7 +89,7 @@ function authority(text: string): Authority {
   return parsed.value;
 }
 
-const tunnelTo = { authority: authority('10.0.0.1:80'), headers: [], timeoutMs: 2000 } as const;
+const tunnelTo = { authority: authority('10.0.0.1:80'), headers: [], timeoutMs: 15_000 } as const;
 
 function echo(request: TunnelRequest): void {
   const stream = request.accept([['baggage', 'k8s.namespace.name=b']]);

@@ -172,7 +172,7 @@ async function echoes(): Promise<boolean> {
   ).openTunnel({
     authority: { kind: 'address', ip: ip.value, port: port.value },
     headers: [],
-    timeoutMs: 3000,
+    timeoutMs: 15_000,
   });
   const duplex = duplexOf(stream);
   return new Promise((resolve) => {

@@ -76,7 +76,7 @@ async function tunnel(): Promise<Duplex> {
   ).openTunnel({
     authority: { kind: 'address', ip: ip.value, port: port.value },
     headers: [],
-    timeoutMs: 3_000,
+    timeoutMs: 15_000,
   });
   const duplex = duplexOf(stream);
   duplex.on('error', () => undefined);

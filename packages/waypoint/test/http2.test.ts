@@ -76,7 +76,7 @@ async function client(number: number): Promise<ClientHttp2Session> {
   ).openTunnel({
     authority: { kind: 'address', ip: ip.value, port: port.value },
     headers: [],
-    timeoutMs: 3000,
+    timeoutMs: 15_000,
   });
   const session = connect('http://shop.test', { createConnection: () => duplexOf(stream) });
   session.on('error', () => undefined);

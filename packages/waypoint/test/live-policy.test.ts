@@ -146,7 +146,7 @@ class Lasting {
   }
 }
 
-async function until(holds: () => boolean, ms = 3_000): Promise<void> {
+async function until(holds: () => boolean, ms = 10_000): Promise<void> {
   const deadline = performance.now() + ms;
   while (!holds()) {
     if (performance.now() > deadline) throw new Error('not in time');

@@ -138,7 +138,7 @@ async function callGrpc(...messages: readonly Buffer[]): Promise<void> {
   ).openTunnel({
     authority: { kind: 'address', ip: ip.value, port: port.value },
     headers: [],
-    timeoutMs: 3000,
+    timeoutMs: 15_000,
   });
   const session = connect('http://shop.test', { createConnection: () => duplexOf(stream) });
   const call = session.request({

@@ -307,7 +307,7 @@ export async function openTunnel(session: ClientSession, number: number): Promis
   const { stream } = await session.openTunnel({
     authority: { kind: 'address', ip: ip.value, port: port.value },
     headers: [],
-    timeoutMs: 3000,
+    timeoutMs: 15_000,
   });
   return duplexOf(stream);
 }
