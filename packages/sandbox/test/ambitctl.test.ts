@@ -84,7 +84,11 @@ async function labelsOf(name: string): Promise<unknown> {
 }
 
 async function say(what: string, type: string, status: string, message: string): Promise<void> {
-  const patch = { status: { conditions: [{ type, status, reason: 'Test', message }] } };
+  await write(what, { type, status, reason: 'Test', message });
+}
+
+async function write(what: string, condition: object): Promise<void> {
+  const patch = { status: { conditions: [condition] } };
   const args = ['patch', what, '-n', shop, '--subresource=status', '--type=merge', '-p'];
   await kubectl.out([...args, JSON.stringify(patch)]);
 }
@@ -258,11 +262,16 @@ test('status tells of each policy what it closes, and why it closes nothing', as
   const required = `because of AuthorizationPolicy ${shop}/holds the workloads refuse`;
   await say('service/reviews', 'ambit.dev/WaypointRequired', 'True', required);
   const missing = `spec.targetRefs[0].name: there is no Service ${shop}/nobody`;
-  await say('authorizationpolicy/dangles', 'WaypointAccepted', 'False', missing);
+  await write('authorizationpolicy/dangles', {
+    type: 'WaypointAccepted',
+    status: 'False',
+    reason: 'TargetNotFound',
+    message: missing,
+  });
   const { out } = await ctl('status', '-n', shop);
   const told = out.split('\n').filter((line) => line.startsWith('AuthorizationPolicy'));
   expect(told.map((line) => line.split(/ {2,}/).slice(1))).toEqual([
-    [`${shop}/dangles`, `nothing is refused for it: Test: ${missing}`],
+    [`${shop}/dangles`, `nothing is refused for it: TargetNotFound: ${missing}`],
     [`${shop}/holds`, `Service ${shop}/reviews: refused unless it came through ${shop}/waypoint`],
     [`${shop}/rehearses`, 'nothing is refused for it: it is in dry run'],
   ]);
