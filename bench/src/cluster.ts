@@ -1,6 +1,6 @@
-import { readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import type { TourCluster, TourPod } from '@ambit/sandbox';
+import type { TourCluster } from '@ambit/sandbox';
+import { benchPod, pidsOf, ready, until } from './pods.ts';
 import type { LoadResult, Path, Work } from './work.ts';
 
 /** The pods of the benchmark: a client and a server in two namespaces, one of them meshed, and two plain proxies. */
@@ -22,15 +22,15 @@ export async function prepareCluster(cluster: TourCluster, root: string): Promis
   for (const namespace of [plain, meshed]) {
     await cluster.apply({ apiVersion: 'v1', kind: 'Namespace', metadata: { name: namespace } });
     await cluster.apply(
-      benchPod(namespace, 'server', 'node-2', [program('echo.ts'), String(serverPort)]),
+      benchPod(namespace, 'server', 'node-2', ['node', program('echo.ts'), String(serverPort)]),
     );
-    await cluster.apply(benchPod(namespace, 'client', 'node-1', [program('wait.ts')]));
+    await cluster.apply(benchPod(namespace, 'client', 'node-1', ['node', program('wait.ts')]));
   }
   const server = await ready(cluster, plain, 'server');
-  const far = [program('plain-proxy.ts'), String(proxyPort), server.ip, String(serverPort)];
+  const far = ['node', program('plain-proxy.ts'), String(proxyPort), server.ip, String(serverPort)];
   await cluster.apply(benchPod(plain, 'proxy-far', 'node-2', far));
   const farPod = await ready(cluster, plain, 'proxy-far');
-  const near = [program('plain-proxy.ts'), String(proxyPort), farPod.ip, String(proxyPort)];
+  const near = ['node', program('plain-proxy.ts'), String(proxyPort), farPod.ip, String(proxyPort)];
   await cluster.apply(benchPod(plain, 'proxy-near', 'node-1', near));
   const nearPod = await ready(cluster, plain, 'proxy-near');
   const meshedServer = await ready(cluster, meshed, 'server');
@@ -47,9 +47,8 @@ export async function prepareCluster(cluster: TourCluster, root: string): Promis
   const namespaceOf = (path: Path): string => (path === 'ambit' ? meshed : plain);
   return {
     async untilCaptured() {
-      await until(
-        async () => (await cluster.pods(meshed)).every(({ redirected }) => redirected),
-        'captured pods',
+      await until('captured pods', async () =>
+        (await cluster.pods(meshed)).every(({ redirected }) => redirected),
       );
     },
     proxies(path) {
@@ -75,52 +74,4 @@ export async function prepareCluster(cluster: TourCluster, root: string): Promis
 async function idleLook<T>(look: () => T): Promise<T> {
   await new Promise((resolve) => setTimeout(resolve, 5000));
   return look();
-}
-
-function benchPod(namespace: string, name: string, node: string, args: readonly string[]): object {
-  return {
-    apiVersion: 'v1',
-    kind: 'Pod',
-    metadata: { name, namespace, labels: { app: name } },
-    spec: {
-      nodeName: node,
-      terminationGracePeriodSeconds: 1,
-      containers: [{ name, image: 'ambit/samples', command: ['node', ...args] }],
-    },
-  };
-}
-
-async function ready(cluster: TourCluster, namespace: string, name: string): Promise<TourPod> {
-  let found: TourPod | undefined;
-  await until(async () => {
-    found = (await cluster.pods(namespace)).find(
-      (pod) => pod.name === name && pod.ready && pod.ip !== '',
-    );
-    return found !== undefined;
-  }, `pod ${namespace}/${name}`);
-  if (found === undefined) throw new Error(`pod ${namespace}/${name} vanished`);
-  return found;
-}
-
-async function until(probe: () => Promise<boolean>, what: string): Promise<void> {
-  const deadline = performance.now() + 30_000;
-  while (!(await probe())) {
-    if (performance.now() > deadline) throw new Error(`waited 30 s for ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 100));
-  }
-}
-
-/** Processes whose command line names a script. The benchmark sees all of them: it lives in the same process namespace. */
-function pidsOf(script: string): number[] {
-  return readdirSync('/proc')
-    .filter((entry) => /^\d+$/.test(entry))
-    .map(Number)
-    .filter((pid) => {
-      try {
-        const [program = '', ...args] = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
-        return program.includes('node') && args.some((arg) => arg.endsWith(script));
-      } catch {
-        return false;
-      }
-    });
 }

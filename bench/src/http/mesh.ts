@@ -1,9 +1,9 @@
-import { readFileSync, readdirSync } from 'node:fs';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { dataplaneModeLabel, useWaypointLabel } from '@ambit/api';
 import type { Sandbox, TourCluster, TourPod } from '@ambit/sandbox';
 import { startSandbox } from '@ambit/sandbox';
+import { benchPod, pidsOf, ready, until } from '../pods.ts';
 import type { Candidate } from './compare.ts';
 import { envoyArguments, envoyConfig } from './envoy.ts';
 import { programFile } from './programs.ts';
@@ -53,9 +53,9 @@ async function startPods(tour: TourCluster): Promise<void> {
   for (const namespace of [plain, meshed]) {
     await tour.apply({ apiVersion: 'v1', kind: 'Namespace', metadata: { name: namespace } });
     const backend = ['node', programFile('bench-http-backend'), String(port)];
-    await tour.apply(pod(namespace, 'server', 'node-2', backend));
+    await tour.apply(benchPod(namespace, 'server', 'node-2', backend));
     // Waits until somebody executes the load in it.
-    await tour.apply(pod(namespace, 'client', 'node-1', ['sleep', '86400']));
+    await tour.apply(benchPod(namespace, 'client', 'node-1', ['sleep', '86400']));
     await tour.apply({
       apiVersion: 'v1',
       kind: 'Service',
@@ -82,7 +82,7 @@ async function startProxies(
 ): Promise<void> {
   const ports = [String(port), String(port + 1)];
   const command = ['node', programFile('bench-http-plain'), server.ip, ...ports, String(port)];
-  await tour.apply(pod(plain, 'proxy', 'node-2', command));
+  await tour.apply(benchPod(plain, 'proxy', 'node-2', command));
   await ready(tour, plain, 'proxy');
   if (envoy === undefined) return;
   const folder = join(root, '.cache/bench');
@@ -90,7 +90,7 @@ async function startProxies(
   const file = join(folder, 'envoy-mesh.json');
   const target = { host: server.ip, http1: port, http2: port + 1, routes, policies };
   writeFileSync(file, envoyConfig({ ...target, listen: [port, port + 1] }));
-  await tour.apply(pod(plain, 'envoy', 'node-2', [envoy, ...envoyArguments(file)]));
+  await tour.apply(benchPod(plain, 'envoy', 'node-2', [envoy, ...envoyArguments(file)]));
   await ready(tour, plain, 'envoy');
 }
 
@@ -186,52 +186,4 @@ async function runLoad(
   ]);
   if (code !== 0) throw new Error(`the load on ${host} failed: ${output}`);
   return JSON.parse(output) as HttpResult;
-}
-
-function pod(namespace: string, name: string, node: string, command: readonly string[]): object {
-  return {
-    apiVersion: 'v1',
-    kind: 'Pod',
-    metadata: { name, namespace, labels: { app: name } },
-    spec: {
-      nodeName: node,
-      terminationGracePeriodSeconds: 1,
-      containers: [{ name, image: 'ambit/samples', command }],
-    },
-  };
-}
-
-async function ready(tour: TourCluster, namespace: string, name: string): Promise<TourPod> {
-  let found: TourPod | undefined;
-  await until(`pod ${namespace}/${name}`, async () => {
-    found = (await tour.pods(namespace)).find(
-      (one) => one.name === name && one.ready && one.ip !== '',
-    );
-    return found !== undefined;
-  });
-  if (found === undefined) throw new Error(`pod ${namespace}/${name} vanished`);
-  return found;
-}
-
-async function until(what: string, holds: () => Promise<boolean>): Promise<void> {
-  const deadline = performance.now() + 60_000;
-  while (!(await holds())) {
-    if (performance.now() > deadline) throw new Error(`waited 60 s for ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 200));
-  }
-}
-
-/** Processes whose command line names a file. The benchmark sees them: it lives in the same process namespace. */
-function pidsOf(file: string): number[] {
-  return readdirSync('/proc')
-    .filter((entry) => /^\d+$/.test(entry))
-    .map(Number)
-    .filter((pid) => {
-      try {
-        const args = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
-        return args.slice(0, 3).some((arg) => arg.endsWith(file));
-      } catch {
-        return false;
-      }
-    });
 }
