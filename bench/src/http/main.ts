@@ -43,7 +43,7 @@ function overPorts({ http1, http2 }: TwoPorts) {
 async function startEnvoy(
   backend: TwoPorts,
 ): Promise<{ readonly child: ChildProcess; readonly ports: TwoPorts } | undefined> {
-  const binary = envoyBinary(root, say);
+  const binary = envoyBinary(root);
   if (binary === undefined) return undefined;
   const ports = { http1: await freePort(), http2: await freePort() };
   const folder = mkdtempSync(join(tmpdir(), 'ambit-bench-'));
@@ -113,7 +113,7 @@ plain.child.disconnect();
 say(
   '\nIn a cluster of two nodes, one proxy on the way or the whole mesh; CPU of all proxies together',
 );
-const mesh = await startMeshWays(root, envoyBinary(root, say), base);
+const mesh = await startMeshWays(root, envoyBinary(root), base);
 try {
   for (const row of wanted) {
     say(`\n${tableOf(await compare(row, mesh.candidates, { rounds, seconds }, machine), base)}`);
