@@ -42,6 +42,8 @@ function latenciesOf(open: Open, work: HttpWork, deadline: number): Promise<numb
   }
 }
 
+const patienceMs = 10_000;
+
 /** A connection of HTTP/1.1 that carries one request at a time. */
 class Connection {
   readonly #stream: ByteStream;
@@ -67,7 +69,12 @@ class Connection {
   ask(request: Buffer): Promise<void> {
     this.#tail = '';
     return new Promise((resolve, reject) => {
+      const late = setTimeout(
+        () => this.#settle?.(new Error(`no answer of the backend in ${patienceMs} ms`)),
+        patienceMs,
+      );
       this.#settle = (error) => {
+        clearTimeout(late);
         this.#settle = undefined;
         if (error === undefined) resolve();
         else reject(error);

@@ -112,10 +112,13 @@ async function enrol(tour: TourCluster): Promise<void> {
     metadata: { name: 'server', namespace: meshed },
     spec: {
       hosts: ['server'],
-      http: Array.from({ length: routes }, (_, index) => ({
-        match: [{ uri: { prefix: `/path-${routes - 1 - index + 9}` } }],
-        route: [{ destination: { host: 'server' } }],
-      })),
+      // Half of them for each port; the one that is asked for comes last.
+      http: [port + 1, port].flatMap((number) =>
+        Array.from({ length: routes / 2 }, (_, index) => ({
+          match: [{ uri: { prefix: `/path-${routes / 2 - 1 - index + 9}` }, port: number }],
+          route: [{ destination: { host: 'server', port: { number } } }],
+        })),
+      ),
     },
   });
   for (let index = 0; index < policies; index += 1) {
