@@ -2,23 +2,13 @@
 // proxy and of the waypoint, each beside its baselines in the same run.
 import { spawn } from 'node:child_process';
 import { join } from 'node:path';
-import {
-  ensureLinux,
-  ensureNamespaces,
-  ensurePackages,
-  ensureTools,
-  orExplain,
-  root,
-} from './lib/ensure.mjs';
+import { ensureMachine, orExplain, root } from './lib/ensure.mjs';
 import { ensureEnvoy } from './lib/envoy.mjs';
 import { enterWorld } from './lib/world.mjs';
 
 await orExplain(async () => {
   const say = (text) => console.log(`· ${text}`);
-  ensureLinux();
-  ensurePackages(say);
-  ensureTools(say);
-  ensureNamespaces();
+  ensureMachine(say);
   await (await import('./bundle.mjs')).bundle();
   const [which, ...args] = process.argv.slice(2);
   if (which === 'bench-waypoint') ensureEnvoy(say);

@@ -1,20 +1,10 @@
 // npm test: everything that must hold before a commit. Ends with `N passed, N failed`.
 import { join } from 'node:path';
-import {
-  ensureLinux,
-  ensureNamespaces,
-  ensurePackages,
-  ensureTools,
-  orExplain,
-} from './lib/ensure.mjs';
+import { ensureMachine, orExplain } from './lib/ensure.mjs';
 import { begin, check, jest, summary } from './lib/report.mjs';
 
 await orExplain(async () => {
-  const say = (text) => console.log(`· ${text}`);
-  ensureLinux();
-  ensurePackages(say);
-  ensureTools(say);
-  ensureNamespaces();
+  ensureMachine((text) => console.log(`· ${text}`));
   begin('test');
 
   check('types', bin('typescript/bin/tsc'), ['-p', 'tsconfig.json']);

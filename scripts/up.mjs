@@ -4,15 +4,7 @@ import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import {
-  Unmet,
-  ensureLinux,
-  ensureNamespaces,
-  ensurePackages,
-  ensureTools,
-  orExplain,
-  root,
-} from './lib/ensure.mjs';
+import { Unmet, ensureMachine, orExplain, root } from './lib/ensure.mjs';
 import { enterWorld } from './lib/world.mjs';
 
 const help = `Usage: npm run up -- [options]
@@ -44,10 +36,7 @@ async function main() {
   }
   const started = Date.now();
   const say = (text) => console.log(`· ${text}`);
-  ensureLinux();
-  ensurePackages(say);
-  ensureTools(say);
-  ensureNamespaces();
+  ensureMachine(say);
   takeLock(say);
   const listeners = [];
   try {

@@ -126,6 +126,14 @@ function onPath(tool) {
   });
 }
 
+/** All of the above: what every script needs that opens a world of namespaces. */
+export function ensureMachine(say) {
+  ensureLinux();
+  ensurePackages(say);
+  ensureTools(say);
+  ensureNamespaces();
+}
+
 /** Runs `main`, printing an unmet need as a sentence instead of a stack. */
 export async function orExplain(main) {
   try {
