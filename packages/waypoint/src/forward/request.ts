@@ -15,7 +15,7 @@ import type {
   ResponseHead,
   ServerExchange,
 } from '../http/message.ts';
-import { changeHeaders, rewriteAuthority, rewritePath } from '../route/changes.ts';
+import { changeHeaders, rewriteAuthority } from '../route/changes.ts';
 import { accessDenied, deniedNow, tellLate } from '../policy/admission.ts';
 import type { UnderWay } from '../policy/live.ts';
 import type { UpstreamCluster } from './cluster.ts';
@@ -39,6 +39,8 @@ export interface ForwardPlan {
   readonly route: HttpRoute | undefined;
   readonly target: Pick<WeightedTarget, 'request' | 'response'>;
   readonly cluster: UpstreamCluster;
+  /** As the endpoint gets it. */
+  readonly path: string;
 }
 
 /** Carries one request to an endpoint, again where that is allowed, and its answer back. */
@@ -104,7 +106,7 @@ export class Forwarding implements ExchangeEvents, BodySink, UnderWay {
       method: request.method,
       scheme: request.scheme,
       authority,
-      path: rewritePath(request.path, rewrite.path),
+      path: this.#plan.path,
       headers,
       protocol: request.protocol,
       // What would change the protocol under the proxy's feet is not passed on.

@@ -153,7 +153,7 @@ function route(serving: Serving, isLimited: (route: string) => boolean): void {
       context,
       downstream,
       exchange,
-      { route: undefined, target: unchanged, cluster },
+      { route: undefined, target: unchanged, cluster, path: exchange.request.path },
       record,
     ).start();
     return;
@@ -244,10 +244,8 @@ function act({ context, downstream, exchange, record, refuse }: Serving, found: 
         return;
       }
       record.clusterName = cluster.name;
-      if (
-        action.rewrite.path !== undefined &&
-        climbs(rewritePath(request.path, action.rewrite.path))
-      ) {
+      const path = rewritePath(request.path, action.rewrite.path);
+      if (action.rewrite.path !== undefined && climbs(path)) {
         context.metrics.rejected('bad-path');
         refuse(400, 'DPE', 'path_normalization_failed', 'the rewritten path has dot segments');
         return;
@@ -256,7 +254,7 @@ function act({ context, downstream, exchange, record, refuse }: Serving, found: 
         context,
         downstream,
         exchange,
-        { route: found, target, cluster },
+        { route: found, target, cluster, path },
         record,
       ).start();
     }
