@@ -192,6 +192,8 @@ const httpRoute: Decoder<HttpRoute> = object((f) => ({
   fault: f.get('fault', fault),
   mirrors: f.get('mirrors', mirrors),
   ...f.optional('cors', cors),
+  ...f.optional('unsure', boolean),
+  ...f.optional('object', text),
 }));
 
 function tcpMatch(f: Fields): TcpMatch {

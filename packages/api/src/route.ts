@@ -175,6 +175,13 @@ export interface HttpRoute {
   readonly fault: Fault;
   readonly mirrors: readonly Mirror[];
   readonly cors?: CorsPolicy;
+  /**
+   * A part of the matches could not be read, so that they hold for more than was meant. What a route of another object
+   * takes is left to it.
+   */
+  readonly unsure?: boolean;
+  /** `<kind>/<namespace>/<name>` of the object that the route belongs to, where its name tells of another (a delegate). */
+  readonly object?: string;
 }
 
 export interface TcpMatch extends SourceMatch {

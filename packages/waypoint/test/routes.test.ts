@@ -189,6 +189,14 @@ describe('a request is matched by', () => {
   });
 });
 
+test('a match that cannot be read closes what it may have meant, not the routes of other objects', async () => {
+  const bad = { name: 'VirtualService/test/bad', unsure: true, action: forward(nowhere) };
+  const other = { name: 'VirtualService/test/other', matches: [match({ path: prefix('/other') })] };
+  await routes(route(bad), route({ ...other, action: toV2 }));
+  expect((await world.ask({ path: '/other' })).status).toBe(200);
+  expect((await world.ask({ path: '/else' })).status).toBe(500);
+});
+
 describe('headers', () => {
   const changes = (fields: object) => ({ ...noChanges, ...fields });
 

@@ -227,6 +227,7 @@ describe('how requests are matched', () => {
     const [bad, good] = compiled.http;
     expect(missing(bad!.route.action)).toBe('a match that makes no sense');
     expect(missing(good!.route.action)).toBeUndefined();
+    expect([bad!.route.unsure, good!.route.unsure]).toEqual([true, undefined]);
     // Of two that hold for the same requests the good one comes first.
     expect(bad!.order.precedence.at(-1)).toBeLessThan(good!.order.precedence.at(-1)!);
     expect(compiled.problems.map((one) => one.field)).toEqual([

@@ -210,7 +210,8 @@ function parentOutcome(parent: ParentRefSpec, compilation: Compilation): ParentO
   if (isGateway(parent)) {
     return refused(
       'NotAllowedByListeners',
-      'a waypoint takes routes by the services that it serves; refer to the Service instead',
+      'a waypoint takes routes by the services that it serves, as in Istio, where a reference to its Gateway ' +
+        'does nothing; refer to the Service or ServiceEntry instead',
     );
   }
   const { key, services } = named(parent, namespace, world);
@@ -301,7 +302,9 @@ function compileRequestRule<M extends object>(
   const kind = compilation.kind === 'GRPCRoute' ? 'GRPCRoute' : 'HTTPRoute';
   const name = `${compilation.name}/${rule.name ?? index}`;
   return matches.map((match, at) => {
-    const body = match.unsure ? closedBody('a match that makes no sense') : build(match);
+    const body = match.unsure
+      ? { ...closedBody('a match that makes no sense'), unsure: true }
+      : build(match);
     const route: HttpRoute = { name, matches: [match.match], ...body };
     return { route, order: { kind, precedence: match.precedence, rule: index, match: at } };
   });

@@ -93,7 +93,7 @@ function delegated(
   const at = `${path}.delegate`;
   const closed = (why: string): readonly HttpRoute[] => {
     report(at, `${why}; requests are answered 500`);
-    return [closedRoute(nameOf(spec, compilation), matches, why)];
+    return closedRoutes(nameOf(spec, compilation), matches, why);
   };
   if (root !== undefined) return closed('a delegate may not delegate again');
   const beside = (['route', 'redirect', 'directResponse'] as const).find(
@@ -111,13 +111,14 @@ function delegated(
   if (tls !== undefined || tcp !== undefined) {
     report(at, `${namespace}/${name}: tls and tcp routes of a delegate are not used; remove them`);
   }
-  return compileHttp(http, {
+  const routes = compileHttp(http, {
     namespace,
     name: `VirtualService/${namespace}/${name}`,
     world,
     report: (field, message) => report(at, `${namespace}/${name}: ${field}: ${message}`),
     root: { spec, matches },
   });
+  return routes.map((route) => ({ ...route, object: compilation.name }));
 }
 
 function nameOf(spec: HttpRouteSpec, { name }: HttpCompilation): string {
@@ -141,7 +142,7 @@ function routesOf(
   const action = compileAction(spec, path, parts);
   const rewriteOf = compileRewrite(spec, path, parts);
   const common = { name, ...compileCommon(spec, path, parts) };
-  if (broken.length > 0) return [closedRoute(name, matches, 'a part of the route cannot be done')];
+  if (broken.length > 0) return closedRoutes(name, matches, 'a part of the route cannot be done');
   const sure = matches.filter(({ unsure }) => !unsure).map(({ match }) => match);
   const unsure = matches.filter((one) => one.unsure);
   const groups =
@@ -152,7 +153,7 @@ function routesOf(
     action: action.kind === 'forward' ? { ...action, rewrite: rewriteOf(group.matched) } : action,
   }));
   if (unsure.length === 0) return routes;
-  return [...routes, closedRoute(name, unsure, 'a part of the match cannot be understood')];
+  return [...routes, ...closedRoutes(name, unsure, 'a part of the match cannot be understood')];
 }
 
 /** What a route has whatever it does. */
@@ -201,10 +202,20 @@ function matchedPath({ path }: HttpMatch): MatchedPath {
   return path.kind === 'prefix' ? path.value : undefined;
 }
 
-export function closedRoute(name: string, matches: readonly ReadMatch[], why: string): HttpRoute {
+function closedRoutes(name: string, matches: readonly ReadMatch[], why: string): HttpRoute[] {
+  const of = (isUnsure: boolean): HttpMatch[] =>
+    matches.filter(({ unsure }) => unsure === isUnsure).map(({ match }) => match);
+  const [sure, unsure] = [of(false), of(true)];
+  return [
+    ...(sure.length === 0 && unsure.length > 0 ? [] : [closedRoute(name, sure, why)]),
+    ...(unsure.length === 0 ? [] : [{ ...closedRoute(name, unsure, why), unsure: true }]),
+  ];
+}
+
+export function closedRoute(name: string, matches: readonly HttpMatch[], why: string): HttpRoute {
   return {
     name,
-    matches: matches.map(({ match }) => match),
+    matches,
     action: closedAction(why),
     request: noChanges,
     response: noChanges,

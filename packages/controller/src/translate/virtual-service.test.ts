@@ -333,6 +333,7 @@ describe('what depends on the match', () => {
     expect(http).toMatchObject([
       {
         name: 'VirtualService/shop/inner/root-inner',
+        object: 'VirtualService/shop/vs',
         timeoutMs: 2000,
         request: { set: [['a', 'root']] },
         action: { rewrite: { path: { kind: 'prefix', matched: '/a', value: '/' } } },
@@ -363,6 +364,7 @@ describe('what cannot be understood never holds for less than was meant, and is 
     });
     expect(http).toHaveLength(2);
     expect(closed(http)).toBe('service');
+    expect(http.map(({ unsure }) => unsure)).toEqual([undefined, true]);
     expect(http[0]?.matches).toMatchObject([{ path: { value: '/b' } }]);
     expect(closed(http, 1)).toBe('missing');
     expect(http[1]?.matches).toMatchObject([

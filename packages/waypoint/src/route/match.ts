@@ -142,10 +142,31 @@ export class RouteIndex {
   find(
     facts: RouteFacts,
   ): { readonly route: HttpRoute; readonly match: HttpMatch | undefined } | undefined {
+    const found = this.#first(facts, none);
+    return found?.route.unsure === true ? this.#surer(found, facts) : found;
+  }
+
+  /**
+   * What an unsure route takes is left to other objects, each of which is heard as if the objects before it were not
+   * there. What is theirs by default only (nobody's object) is not a reason to let the request past the unsure route.
+   */
+  #surer(unsure: Candidate, facts: RouteFacts): Candidate {
+    const passed = new Set([objectOf(unsure.route)]);
+    for (;;) {
+      const next = this.#first(facts, passed);
+      const object = next && objectOf(next.route);
+      if (next === undefined || object === undefined) return unsure;
+      if (next.route.unsure !== true) return next;
+      passed.add(object);
+    }
+  }
+
+  #first(facts: RouteFacts, passed: ReadonlySet<string | undefined>): Candidate | undefined {
     let best: Candidate | undefined;
     const look = (candidates: readonly Candidate[] | undefined): void => {
       for (const candidate of candidates ?? []) {
         if (best !== undefined && candidate.order > best.order) return;
+        if (passed.size > 0 && passed.has(objectOf(candidate.route))) continue;
         if (candidate.match === undefined || httpMatches(candidate.match, facts)) {
           best = candidate;
           return;
@@ -159,6 +180,14 @@ export class RouteIndex {
     look(this.#others);
     return best;
   }
+}
+
+const none: ReadonlySet<string | undefined> = new Set();
+const nameForm = /^((?:VirtualService|[A-Z]+Route)\/[^/]+\/[^/]+)(?:\/|$)/;
+
+/** `<kind>/<namespace>/<name>` of the object that wrote the route; undefined for one that stands there by default. */
+function objectOf({ name, object }: HttpRoute): string | undefined {
+  return object ?? nameForm.exec(name)?.[1];
 }
 
 function append(into: Map<string, Candidate[]>, key: string, candidate: Candidate): void {
