@@ -8,7 +8,7 @@ const shared = {
   modulePathIgnorePatterns: ['/dist/', '/.sandbox/', '/.cache/'],
 };
 
-/** Four rings: in process, on real sockets, in network namespaces, in whole clusters (both run through scripts/netns.mjs). */
+/** Five rings: in process, on real sockets, what users install, in network namespaces, in whole clusters (both run through scripts/netns.mjs). */
 export default {
   projects: [
     { ...shared, displayName: 'unit', testMatch: ['<rootDir>/packages/*/src/**/*.test.ts'] },
@@ -21,6 +21,7 @@ export default {
         '<rootDir>/e2e/node-proxy/*.test.ts',
       ],
     },
+    { ...shared, displayName: 'charts', testMatch: ['<rootDir>/e2e/charts/*.test.ts'] },
     { ...shared, displayName: 'e2e', testMatch: ['<rootDir>/e2e/mesh/*.test.ts'] },
   ],
   testTimeout: 20_000,

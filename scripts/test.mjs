@@ -28,7 +28,7 @@ await orExplain(async () => {
   ]);
   check('compatibility page', 'scripts/compatibility.mjs', ['--check']);
   check('bundles', 'scripts/bundle.mjs', []);
-  const both = ['--selectProjects', 'unit', 'integration'];
+  const both = ['--selectProjects', 'unit', 'integration', 'charts'];
   jest('test', 'unit and integration', 'unit', [], both);
   jest(
     'test',
