@@ -1,5 +1,5 @@
-import { afterAll, beforeAll, expect, test } from '@jest/globals';
-import type { SnapshotVersion, Upsert } from '@ambit/api';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
+import type { PolicyKey, SnapshotVersion, Upsert } from '@ambit/api';
 import { decodeAuthentication, decodeWith } from '@ambit/api';
 import type { JWTPayload } from 'jose';
 import { SignJWT, exportJWK, generateKeyPair } from 'jose';
@@ -21,7 +21,10 @@ const keysKey = 'auth/keys.auth.svc.cluster.local';
 beforeAll(async () => {
   keys = await generateKeyPair('RS256');
   const jwks = JSON.stringify({ keys: [{ ...(await exportJWK(keys.publicKey)), kid: 'k' }] });
-  shop = await startBackend('v1');
+  shop = await startBackend('v1', (request, response) => {
+    if (request.url !== '/events') response.end('ok');
+    else response.writeHead(200, { 'content-type': 'text/event-stream' }).write('data: 1\n\n');
+  });
   server = await startBackend('keys', (request, response) => {
     if (request.url === '/cut') request.socket.destroy();
     response.statusCode = keysDown ? 500 : 200;
@@ -226,4 +229,86 @@ test('one that cannot be read refuses every request for its targets', async () =
   expect((await world.ask({})).status).toBe(401);
   await authentication({});
   expect((await world.ask({})).status).toBe(200);
+});
+
+/** An answer without an end: what came of it, and whether it was cut. */
+async function events(as: string, headers: Record<string, string>) {
+  const stream = await world.tunnel(80, as);
+  const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`);
+  const one = { text: '', cut: false, stream };
+  stream.on('data', (chunk: Buffer) => (one.text += chunk.toString('latin1')));
+  stream.on('error', () => (one.cut = true));
+  stream.write(`GET /events HTTP/1.1\r\nhost: shop\r\n${lines.join('')}\r\n`);
+  await until(() => one.text.includes('data: 1'));
+  return one;
+}
+
+const requestPrincipal = {
+  kind: 'request',
+  attribute: { kind: 'requestPrincipal' },
+  values: [{ kind: 'exact', value: 'me/sub-1' }],
+  notValues: [],
+};
+
+const long = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
+
+describe('a changed RequestAuthentication', () => {
+  afterEach(async () => {
+    await until(() => world.waypoint.context.live.size === 0);
+  });
+
+  test('cuts streams whose token is not good by it, within a second, and no others', async () => {
+    await authentication({ audiences: ['a', 'b'] });
+    const mine = await events('client', (await bearer({ aud: 'a' })).headers);
+    const good = await events('client', (await bearer({ aud: 'b' })).headers);
+    const without = await events('client', {});
+    const lines = world.log.length;
+    const changedAt = performance.now();
+    await authentication({ audiences: ['b'] });
+    await until(() => mine.cut);
+    expect(performance.now() - changedAt).toBeLessThan(2_000);
+    expect(mine.text).not.toContain('\r\n0\r\n');
+    await long(700);
+    expect([good.cut, without.cut]).toEqual([false, false]);
+    const told = world.log.slice(lines).filter((line) => line.includes('no longer allowed'));
+    expect(told.map((line) => JSON.parse(line) as unknown)).toMatchObject([
+      { policy: 'test/jwt', error: 'Audiences in Jwt are not allowed' },
+    ]);
+    await until(() => world.access.some((line) => line.includes('jwt_authn_access_denied')));
+    // A second change that changes nothing for it: the token that was taken away is still known.
+    await authentication({ audiences: ['b', 'c'] });
+    await long(700);
+    expect(good.cut).toBe(false);
+    await authentication({ audiences: ['c'] });
+    await until(() => good.cut);
+    without.stream.destroy();
+  });
+
+  test('lets policies judge again what the token says', async () => {
+    await authentication({ issuer: 'me' });
+    const key = 'test/tokens' as PolicyKey;
+    await world.tell({
+      policies: [
+        {
+          name: 'tokens',
+          scope: { kind: 'targeted', targets: [{ kind: 'service', service: shopKey }] },
+          action: 'ALLOW',
+          rules: [{ from: [[requestPrincipal]], to: [], when: [] }],
+        },
+      ],
+    });
+    const mine = await events('client', (await bearer()).headers);
+    await world.controller.push([], [{ type: 'authentication', name: 'test/jwt' }]);
+    await until(() => mine.cut);
+    await world.controller.push([], [{ type: 'policy', name: key }]);
+  });
+
+  test('that is the first one finds the tokens of what came before it', async () => {
+    const mine = await events('client', (await bearer({ aud: 'a' })).headers);
+    const good = await events('client', (await bearer({ aud: 'b' })).headers);
+    await authentication({ audiences: ['b'] });
+    await until(() => mine.cut);
+    expect(good.cut).toBe(false);
+    good.stream.destroy();
+  });
 });

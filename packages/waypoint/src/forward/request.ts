@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type { HttpRoute, WeightedTarget } from '@ambit/api';
 import { noChanges } from '@ambit/api';
-import type { Copy, Denial } from '@ambit/core';
+import type { Copy } from '@ambit/core';
 import { MeshError, copyBothWays } from '@ambit/core';
 import type { Downstream, WaypointContext } from '../context.ts';
 import { isGrpc } from '../http/grpc.ts';
@@ -16,8 +16,10 @@ import type {
   ServerExchange,
 } from '../http/message.ts';
 import { changeHeaders, rewriteAuthority } from '../route/changes.ts';
-import { accessDenied, deniedNow, tellLate } from '../policy/admission.ts';
+import type { LateDenial } from '../policy/admission.ts';
+import { deniedNow, lateAnswer, tellLate } from '../policy/admission.ts';
 import type { UnderWay } from '../policy/live.ts';
+import { verifiedAgain } from '../policy/verify-again.ts';
 import type { UpstreamCluster } from './cluster.ts';
 import type { EndpointHost, UpstreamProtocol } from './endpoint.ts';
 import { answerLocally, localReason } from './local.ts';
@@ -327,13 +329,17 @@ export class Forwarding implements ExchangeEvents, BodySink, UnderWay {
     return this.#copy !== undefined;
   }
 
-  judgeAgain(): Denial | undefined {
+  judgeAgain(): LateDenial | undefined {
     return deniedNow(this.#context, this.#downstream, this.#record.admission);
   }
 
-  cut(denial: Denial): void {
+  verifyAgain(): Promise<LateDenial | undefined> {
+    return verifiedAgain(this.#context, this.#downstream, this.#exchange.request, this.#record);
+  }
+
+  cut(denial: LateDenial): void {
     tellLate(this.#context, this.#downstream, denial);
-    const details = accessDenied(denial.policy);
+    const { status, details, body } = lateAnswer(denial);
     const error = new MeshError('policy/late-rejection', denial.message);
     this.#record.details = details;
     if (this.#copy !== undefined) {
@@ -343,8 +349,8 @@ export class Forwarding implements ExchangeEvents, BodySink, UnderWay {
     this.#try?.abandon(error);
     if (this.#responded) this.#exchange.abort(error);
     else {
-      this.#record.fail(403, '-', details);
-      answerLocally(this.#exchange, 403, 'RBAC: access denied');
+      this.#record.fail(status, '-', details);
+      answerLocally(this.#exchange, status, body);
     }
     this.#finish();
   }

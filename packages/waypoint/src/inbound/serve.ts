@@ -66,10 +66,7 @@ export function serveRequest(
   const { asksForTokens, custom: authorizers, rateLimits } = held;
   const judged = (token: TokenOutcome): void => {
     if (token.kind === 'invalid') {
-      const challenge = `Bearer realm="http://${request.authority}/", error="invalid_token"`;
-      refuse(401, '-', 'jwt_authn_access_denied', token.message, {
-        fields: [['www-authenticate', challenge]],
-      });
+      refuse(401, '-', 'jwt_authn_access_denied', token.message, challenge(request));
       return;
     }
     const facts = factsOf(request, token.kind === 'valid' ? token.token : undefined);
@@ -81,7 +78,8 @@ export function serveRequest(
         refuse(403, '-', accessDenied(policy), 'RBAC: access denied');
         return;
       }
-      record.admission = { known, asked: custom === 'asked' ? authorizers : noPolicies };
+      const asked = custom === 'asked' ? authorizers : noPolicies;
+      record.admission = { known, asked, presented: token.presented };
       const serving = { context, downstream, exchange: passed, record, refuse };
       route(serving, (name) => limits(serving, rateLimits, known, name));
     };
@@ -108,6 +106,11 @@ export function serveRequest(
     context.logger.error({ err: error }, 'token not verified');
     refuse(401, '-', 'jwt_authn_failed', 'Jwt verification fails');
   });
+}
+
+function challenge({ authority }: RequestHead): More {
+  const value = `Bearer realm="http://${authority}/", error="invalid_token"`;
+  return { fields: [['www-authenticate', value]] };
 }
 
 /** True where the request is over a limit, and has been told so. */

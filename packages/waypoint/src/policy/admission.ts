@@ -5,12 +5,20 @@ import { authorize, firstAsking } from '@ambit/core';
 import type { Downstream, WaypointContext } from '../context.ts';
 import type { Known } from './judge.ts';
 import { connectionFacts } from './judge.ts';
+import type { Presented } from './tokens.ts';
 
 /** By what something was let in. */
 export interface Admission {
   readonly known: Known;
   /** The CUSTOM policies whose authorizers were asked, as they were then. */
   readonly asked: readonly AuthorizationPolicy[];
+  /** Absent where no token was asked for. */
+  readonly presented?: Presented | undefined;
+}
+
+/** Why what was let in may not go on; a token is invalid by a RequestAuthentication. */
+export interface LateDenial extends Omit<Denial, 'reason'> {
+  readonly reason: Denial['reason'] | 'invalid-token';
 }
 
 /** Judges what was let in by the policies of now; undefined where it still may. */
@@ -37,7 +45,7 @@ export function deniedNow(
 export function tellLate(
   { metrics, logger }: Pick<WaypointContext, 'metrics' | 'logger'>,
   { peer, service, workload }: Downstream,
-  { policy, message }: Denial,
+  { policy, message }: LateDenial,
 ): void {
   metrics.rejected('late-rejection');
   logger.warn(
@@ -55,4 +63,15 @@ export function tellLate(
 /** What Envoy's access log says of who was refused by a policy. */
 export function accessDenied(policy: PolicyKey): string {
   return `rbac_access_denied_matched_policy[${policy}]`;
+}
+
+/** What a client is told that has had no answer yet, and the access log in any case. */
+export function lateAnswer({ reason, policy, message }: LateDenial): {
+  readonly status: number;
+  readonly details: string;
+  readonly body: string;
+} {
+  return reason === 'invalid-token'
+    ? { status: 401, details: 'jwt_authn_access_denied', body: message }
+    : { status: 403, details: accessDenied(policy), body: 'RBAC: access denied' };
 }

@@ -1,22 +1,34 @@
-import type { Denial, StateChanges } from '@ambit/core';
+import type { StateChanges } from '@ambit/core';
+import type { LateDenial } from './admission.ts';
 
 /** A request or connection that was let in and is still under way. */
 export interface UnderWay {
   /** Only bytes are known of it, so that it can last for days. */
   readonly isBytes: boolean;
   /** Judges it by the policies of now; undefined where it still may. */
-  judgeAgain(): Denial | undefined;
+  judgeAgain(): LateDenial | undefined;
+  /** Verifies its token by the rules of now, and judges it by what the token then says; absent for what has no tokens. */
+  verifyAgain?(): Promise<LateDenial | undefined>;
   /** Ends it so that its client sees that it is not whole, and tells why. */
-  cut(denial: Denial): void;
+  cut(denial: LateDenial): void;
 }
 
 /** Requests are let go to their end for so long, so that a change of policy breaks none that is short. */
 const graceMs = 500;
 
-/** What is under way, judged again when policies change. */
+/** What has changed since what is under way was let in. */
+interface Concern {
+  readonly policies: boolean;
+  readonly tokens: boolean;
+}
+
+const nothing: Concern = { policies: false, tokens: false };
+
+/** What is under way, judged again when policies or what tokens must be like change. */
 export class LiveTraffic {
   readonly #open = new Set<UnderWay>();
   #timer: NodeJS.Timeout | undefined;
+  #due = nothing;
 
   get size(): number {
     return this.#open.size;
@@ -32,11 +44,19 @@ export class LiveTraffic {
 
   /** The state has changed: bytes are judged again at once, requests that last in a moment. */
   changed(changes: StateChanges): void {
-    if (this.#open.size === 0 || !concernsPolicies(changes)) return;
-    this.#judge(({ isBytes }) => isBytes);
+    if (this.#open.size === 0) return;
+    const concern = concernOf(changes);
+    if (!concern.policies && !concern.tokens) return;
+    this.#judge(concern, ({ isBytes }) => isBytes);
+    this.#due = {
+      policies: this.#due.policies || concern.policies,
+      tokens: this.#due.tokens || concern.tokens,
+    };
     this.#timer ??= setTimeout(() => {
+      const due = this.#due;
       this.#timer = undefined;
-      this.#judge(() => true);
+      this.#due = nothing;
+      this.#judge(due, () => true);
     }, graceMs);
   }
 
@@ -44,15 +64,26 @@ export class LiveTraffic {
     clearTimeout(this.#timer);
   }
 
-  #judge(isMeant: (one: UnderWay) => boolean): void {
+  #judge({ policies, tokens }: Concern, isMeant: (one: UnderWay) => boolean): void {
     for (const one of [...this.#open]) {
-      const denial = isMeant(one) ? one.judgeAgain() : undefined;
+      if (!isMeant(one)) continue;
+      const denial = policies ? one.judgeAgain() : undefined;
       if (denial !== undefined) one.cut(denial);
+      else if (tokens) void this.#verify(one);
     }
+  }
+
+  async #verify(one: UnderWay): Promise<void> {
+    const denial = await one.verifyAgain?.();
+    // It may have come to its end in the meantime.
+    if (denial !== undefined && this.#open.has(one)) one.cut(denial);
   }
 }
 
 /** The mesh names the namespace whose policies hold everywhere. */
-function concernsPolicies(changes: StateChanges): boolean {
-  return changes.has('policy') || changes.has('mesh');
+function concernOf(changes: StateChanges): Concern {
+  return {
+    policies: changes.has('policy') || changes.has('mesh'),
+    tokens: changes.has('authentication'),
+  };
 }

@@ -1,19 +1,32 @@
-import type { JwtRule, PolicyTarget } from '@ambit/api';
+import type { JwtRule, PolicyTarget, RequestAuthentication } from '@ambit/api';
 import type { MeshState, VerifiedToken } from '@ambit/core';
 import type { RequestHead } from '../http/message.ts';
 import type { JwksSource } from './jwks.ts';
 import type { GoodToken } from './jwt.ts';
 import { verifyTokens } from './jwt.ts';
 
+/** A request before its token was taken away, and by what it was verified: to be verified again when that changes. */
+export interface Presented {
+  readonly request: RequestHead;
+  readonly held: readonly (RequestAuthentication | 'undecodable')[];
+}
+
 /** What became of the token of a request. */
 export type TokenOutcome =
-  | { readonly kind: 'none' }
-  | { readonly kind: 'valid'; readonly token: VerifiedToken }
+  | { readonly kind: 'none'; readonly presented?: Presented }
+  | { readonly kind: 'valid'; readonly presented: Presented; readonly token: VerifiedToken }
   | { readonly kind: 'invalid'; readonly message: string };
 
 export interface TokenVerifier {
-  /** Verifies the request's token and changes its fields as the rules say (forwarding, claims). */
-  verify(targets: readonly PolicyTarget[], request: RequestHead): Promise<TokenOutcome>;
+  /**
+   * Verifies the request's token and changes its fields as the rules say (forwarding, claims). `atMs` is the time by
+   * which it may not be over yet; now when absent.
+   */
+  verify(
+    targets: readonly PolicyTarget[],
+    request: RequestHead,
+    atMs?: number,
+  ): Promise<TokenOutcome>;
   close(): void;
 }
 
@@ -23,7 +36,7 @@ export function createTokenVerifier(
   nowMs = Date.now,
 ): TokenVerifier {
   return {
-    async verify(targets, request) {
+    async verify(targets, request, atMs = nowMs()) {
       const found = state.authenticationsForTargets(targets);
       const rules: JwtRule[] = [];
       for (const one of found) {
@@ -32,20 +45,28 @@ export function createTokenVerifier(
           return { kind: 'invalid', message: 'RequestAuthentication cannot be read' };
         rules.push(...one.rules);
       }
+      const presented: Presented = { request: copyOf(request), held: found };
       // Whoever sends what only a verified token may say is found out before it could be believed.
       for (const rule of rules) {
         if (rule.outputPayloadToHeader !== undefined)
           request.headers.delete(rule.outputPayloadToHeader);
         for (const { header } of rule.outputClaimsToHeaders) request.headers.delete(header);
       }
-      const verified = await verifyTokens(rules, request, jwks, nowMs());
+      const verified = await verifyTokens(rules, request, jwks, atMs);
       if (!verified.ok) return { kind: 'invalid', message: verified.error };
       for (const good of verified.value) handOn(good, request);
       const [first] = verified.value;
-      return first === undefined ? { kind: 'none' } : { kind: 'valid', token: first.token };
+      return first === undefined
+        ? { kind: 'none', presented }
+        : { kind: 'valid', presented, token: first.token };
     },
     close: () => jwks.close(),
   };
+}
+
+/** Of which nothing is shared that a verification may change. */
+export function copyOf(request: RequestHead): RequestHead {
+  return { ...request, headers: request.headers.clone() };
 }
 
 function handOn({ rule, claims, location, payload }: GoodToken, request: RequestHead): void {
