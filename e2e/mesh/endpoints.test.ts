@@ -2,11 +2,11 @@ import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
 import type { TestCa } from '@ambit/testkit';
 import { makeTestCa } from '@ambit/testkit';
 import { meshCa } from '../support/direct.ts';
-import type { MeshSandbox } from '../support/sandbox.ts';
-import { startMeshSandbox, until } from '../support/sandbox.ts';
+import type { MeshCluster } from '../support/cluster.ts';
+import { startMesh, until } from '../support/cluster.ts';
 
 /** TestDestinationRule of acceptance.md where endpoints want TLS, the PROXY protocol or HTTP/2. */
-let mesh: MeshSandbox;
+let mesh: MeshCluster;
 let ca: TestCa;
 
 /**
@@ -102,9 +102,9 @@ async function deployment(
 
 beforeAll(async () => {
   ca = await makeTestCa();
-  mesh = await startMeshSandbox();
+  mesh = await startMesh();
   for (const namespace of ['shop', 'clients']) {
-    await mesh.sandbox.tour.label(namespace, 'istio.io/dataplane-mode', 'ambient');
+    await mesh.cluster.label(namespace, 'istio.io/dataplane-mode', 'ambient');
   }
   await mesh.ctl('waypoint', 'apply', '-n', 'shop', '--enroll-namespace', '--wait');
   // One has certificates of its own, the other is outside of the mesh with one of the mesh's.
@@ -119,7 +119,7 @@ beforeAll(async () => {
     service('proxied', 'partner', [{ name: 'http', port: 80, targetPort: 8080 }]),
     service('legacy', 'legacy', [{ name: 'http', port: 80, targetPort: 8443 }]),
   ])
-    await mesh.sandbox.tour.apply(object);
+    await mesh.cluster.apply(object);
   for (const app of ['partner', 'legacy']) await mesh.pod('shop', { app });
 }, 120_000);
 

@@ -1,9 +1,9 @@
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from '@jest/globals';
-import type { Asked, MeshSandbox } from '../support/sandbox.ts';
-import { startMeshSandbox, until } from '../support/sandbox.ts';
+import type { Asked, MeshCluster } from '../support/cluster.ts';
+import { startMesh, until } from '../support/cluster.ts';
 
 /** ServiceEntries, WorkloadEntries, and what the status tells of bindings, in a whole cluster. */
-let mesh: MeshSandbox;
+let mesh: MeshCluster;
 let number = 0;
 // Of its own for each test, so that none sees what another has left.
 let host: string;
@@ -14,9 +14,9 @@ let entryPath: string;
 const waypointPod = { 'gateway.networking.k8s.io/gateway-name': 'waypoint' };
 
 beforeAll(async () => {
-  mesh = await startMeshSandbox();
+  mesh = await startMesh();
   for (const namespace of ['shop', 'clients'])
-    await mesh.sandbox.tour.label(namespace, 'istio.io/dataplane-mode', 'ambient');
+    await mesh.cluster.label(namespace, 'istio.io/dataplane-mode', 'ambient');
   const made = await mesh.ctl('waypoint', 'apply', '-n', 'shop', '--wait');
   expect(made.text).toContain('waypoint shop/waypoint serves');
 }, 120_000);
@@ -158,10 +158,10 @@ test('a ServiceEntry may be bound to a waypoint of another namespace', async () 
   );
   expect(await condition(path, 'istio.io/WaypointBound', 'False')).toContain('NotAllowed');
   expect((await mesh.ask(url, ['-m', '3', ...resolved]))[0]?.status ?? 0).toBe(0);
-  await mesh.sandbox.tour.apply(gateway({ allowedRoutes: { namespaces: { from: 'All' } } }));
+  await mesh.cluster.apply(gateway({ allowedRoutes: { namespaces: { from: 'All' } } }));
   await condition(path, 'istio.io/WaypointBound', 'True');
   await becomes(through(await waypointIps()));
-  await mesh.sandbox.tour.apply(gateway({ allowedRoutes: { namespaces: { from: 'Same' } } }));
+  await mesh.cluster.apply(gateway({ allowedRoutes: { namespaces: { from: 'Same' } } }));
 });
 
 test('TestServiceEntryVisibility: what another namespace has is not taken from its clients', async () => {
@@ -221,7 +221,7 @@ test('TestOtherRevisionIgnored: a Gateway of another revision is left alone', as
   expect(made.status).toBe(0);
   await new Promise((resolve) => setTimeout(resolve, 3_000));
   expect((await told(path)).conditions ?? []).toEqual([]);
-  const pods = await mesh.sandbox.tour.pods('shop');
+  const pods = await mesh.cluster.pods('shop');
   expect(
     pods.some(({ labels }) => labels.get('gateway.networking.k8s.io/gateway-name') === 'other'),
   ).toBe(false);
@@ -233,7 +233,7 @@ test('a waypoint for workloads is on the way to a pod', async () => {
   expect((await mesh.ctl('waypoint', 'apply', ...args, '--wait')).status).toBe(0);
   const { ips } = await mesh.pod('shop', { 'gateway.networking.k8s.io/gateway-name': 'direct' });
   const { ip } = await mesh.pod('shop', { app: 'reviews', version: 'v1' });
-  await mesh.sandbox.tour.label('shop', 'istio.io/use-waypoint', 'direct');
+  await mesh.cluster.label('shop', 'istio.io/use-waypoint', 'direct');
   await until(async () => {
     const [answer] = await mesh.ask(`http://${ip}:8080/`);
     return (answer !== undefined && through(ips)(answer)) || undefined;
@@ -243,7 +243,7 @@ test('a waypoint for workloads is on the way to a pod', async () => {
   expect((await mesh.ctl('waypoint', 'list', '-A')).text).toMatch(
     /shop +direct +default +workload +True/,
   );
-  await mesh.sandbox.tour.label('shop', 'istio.io/use-waypoint', null);
+  await mesh.cluster.label('shop', 'istio.io/use-waypoint', null);
   await until(async () => {
     const [answer] = await mesh.ask(`http://${ip}:8080/`);
     return (answer?.status === 200 && !through(ips)(answer)) || undefined;
@@ -257,16 +257,16 @@ test('TestWaypointChanges: a new template rolls out and no request is lost', asy
   await becomes(through(await waypointIps()));
   const before = (await mesh.pod('shop', waypointPod)).uid;
   const { name } = await mesh.pod('clients', { app: 'client' });
-  const load = mesh.sandbox.tour.exec('clients', name, [
+  const load = mesh.cluster.exec('clients', name, [
     'sh',
     '-c',
     `for i in $(seq 1 400); do curl -s -m 5 -o /dev/null -w '%{http_code}\\n' ${resolved.join(' ')} ${url}; done | sort | uniq -c`,
   ]);
-  await mesh.sandbox.tour.apply(
+  await mesh.cluster.apply(
     gateway({}, { infrastructure: { annotations: { 'example.com/version': '2' } } }),
   );
   await until(async () => {
-    const pods = await mesh.sandbox.tour.pods('shop');
+    const pods = await mesh.cluster.pods('shop');
     const ours = pods.filter(
       ({ labels }) => labels.get('gateway.networking.k8s.io/gateway-name') === 'waypoint',
     );

@@ -1,11 +1,11 @@
 import { createSign, generateKeyPairSync } from 'node:crypto';
 import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
 import { directTo } from '../support/direct.ts';
-import type { MeshSandbox } from '../support/sandbox.ts';
-import { startMeshSandbox, until } from '../support/sandbox.ts';
+import type { MeshCluster } from '../support/cluster.ts';
+import { startMesh, until } from '../support/cluster.ts';
 
 /** The rows of acceptance.md's mesh table that concern who may do what, by their names, in a whole cluster. */
-let mesh: MeshSandbox;
+let mesh: MeshCluster;
 const reviews = 'http://reviews.shop:8080/';
 const echo = 'http://echo.shop:8080/';
 const trust = 'cluster.local';
@@ -48,16 +48,16 @@ function program(name: string, namespace: string, script: string): object[] {
 }
 
 beforeAll(async () => {
-  mesh = await startMeshSandbox();
-  const { tour } = mesh.sandbox;
+  mesh = await startMesh();
+  const { cluster } = mesh;
   for (const namespace of ['shop', 'clients']) {
-    await tour.label(namespace, 'istio.io/dataplane-mode', 'ambient');
+    await cluster.label(namespace, 'istio.io/dataplane-mode', 'ambient');
   }
   const echoes =
     "require('http').createServer((q,s)=>s.end(JSON.stringify(q.headers))).listen(8080,'::')";
   const keys = `require('http').createServer((q,s)=>s.end(${JSON.stringify(jwks)})).listen(8080,'::')`;
   for (const object of [...program('echo', 'shop', echoes), ...program('keys', 'clients', keys)]) {
-    await tour.apply(object);
+    await cluster.apply(object);
   }
   expect(
     (await mesh.ctl('waypoint', 'apply', '-n', 'shop', '--enroll-namespace', '--wait')).status,
@@ -114,7 +114,7 @@ async function status(
     ...options,
     url,
   ];
-  const { output } = await mesh.sandbox.tour.exec('clients', name, command);
+  const { output } = await mesh.cluster.exec('clients', name, command);
   return Number(output.trim().slice(-3));
 }
 
@@ -174,7 +174,7 @@ test('TestAuthorizationGateway: by targetRef of the waypoint, and of its class i
   expect(await status(reviews, ['-H', 'x-nobody: yes'])).toBe(200);
   expect(await status(reviews)).toBe(200);
   const told = await until(async () => {
-    const one = (await mesh.sandbox.tour.get(policy('nobody', {}))) as {
+    const one = (await mesh.cluster.get(policy('nobody', {}))) as {
       status?: { conditions?: { message: string }[] };
     };
     return one.status?.conditions?.[0]?.message;
@@ -234,7 +234,7 @@ test('TestL7JWT: keys from a server in the mesh; a RequestAuthentication that no
 test('TestWaypointXFCCClientIdentity: the annotation names the client, and nothing else does', async () => {
   const forged = ['-H', 'x-forwarded-client-cert: URI=spiffe://cluster.local/ns/x/sa/forged'];
   const annotate = (value: string) =>
-    mesh.sandbox.tour.apply({
+    mesh.cluster.apply({
       apiVersion: 'gateway.networking.k8s.io/v1',
       kind: 'Gateway',
       metadata: {
@@ -268,8 +268,7 @@ test('TestDirect: hand-made HBONE to a waypoint gets to what it serves, and nowh
   };
   const vip = async (name: string, namespace: string): Promise<string> => {
     const service = { apiVersion: 'v1', kind: 'Service', metadata: { name, namespace } };
-    return ((await mesh.sandbox.tour.get(service)) as { spec: { clusterIP: string } }).spec
-      .clusterIP;
+    return ((await mesh.cluster.get(service)) as { spec: { clusterIP: string } }).spec.clusterIP;
   };
   const direct = await directTo(mesh, {
     as: `spiffe://${trust}/ns/clients/sa/client`,
@@ -424,7 +423,7 @@ test('a waypoint that is not ready refuses; ambit.dev/without-waypoint=direct go
   await mesh.apply(gateway('lonely', 'service'), service({}));
   await mesh.pod('shop', { 'gateway.networking.k8s.io/gateway-name': 'lonely' });
   await becomes(200, island);
-  await mesh.sandbox.tour.apply({
+  await mesh.cluster.apply({
     apiVersion: 'apps/v1',
     kind: 'Deployment',
     metadata: { name: 'lonely', namespace: 'shop' },
@@ -443,7 +442,7 @@ test('ambit.dev/bypass-waypoint=allow opens the way past the waypoint; without i
   const { ip } = await mesh.pod('shop', { app: 'reviews' });
   const pod = `http://${ip}:8080/`;
   const annotate = (value?: string) =>
-    mesh.sandbox.tour.apply({
+    mesh.cluster.apply({
       apiVersion: 'v1',
       kind: 'Namespace',
       metadata: {
@@ -452,7 +451,7 @@ test('ambit.dev/bypass-waypoint=allow opens the way past the waypoint; without i
       },
     });
   const required = async (): Promise<string | undefined> => {
-    const one = (await mesh.sandbox.tour.get({
+    const one = (await mesh.cluster.get({
       apiVersion: 'v1',
       kind: 'Service',
       metadata: { name: 'reviews', namespace: 'shop' },
@@ -475,7 +474,7 @@ test('a policy of requests with a selector closes more at the workload, and its 
   await mesh.apply(policy('selected', { ...ofReviews, ...ofMethod }));
   await becomes(503);
   const told = await until(async () => {
-    const one = (await mesh.sandbox.tour.get(policy('selected', {}))) as {
+    const one = (await mesh.cluster.get(policy('selected', {}))) as {
       status?: { conditions?: { type: string; message: string }[] };
     };
     return one.status?.conditions?.find(({ type }) => type === 'ZtunnelAccepted')?.message;
@@ -503,9 +502,9 @@ test('dry run and AUDIT at a node proxy are counted by name', async () => {
   const { node } = await mesh.pod('clients', { app: 'keys' });
   await until(async () => {
     expect(await status('http://keys.clients:8080/')).toBe(200);
-    const proxies = await mesh.sandbox.tour.pods('istio-system');
+    const proxies = await mesh.cluster.pods('istio-system');
     const proxy = proxies.find((one) => one.node === node && one.labels.get('app') === 'ztunnel');
-    const text = await mesh.sandbox.tour.read(proxy?.ip ?? '', 15020, '/stats/prometheus');
+    const text = await mesh.cluster.read(proxy?.ip ?? '', 15020, '/stats/prometheus');
     const counted = [
       'ambit_dry_run_total{policy="clients/rehearsed",would="deny"} ',
       'ambit_audited_total{policy="clients/watched"} ',

@@ -1,10 +1,10 @@
 import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
 import { objectsOf } from '../support/objects.ts';
-import type { MeshSandbox } from '../support/sandbox.ts';
-import { startMeshSandbox, until } from '../support/sandbox.ts';
+import type { MeshCluster } from '../support/cluster.ts';
+import { startMesh, until } from '../support/cluster.ts';
 
 /** Authorizers of one's own and rate limits in a whole cluster, by the examples of their pages and the samples. */
-let mesh: MeshSandbox;
+let mesh: MeshCluster;
 const catalog = 'http://catalog.shop:8080';
 const gate = objectsOf('samples/gate/gate.yaml');
 const authorization = objectsOf('docs/external-authorization.md') as {
@@ -13,12 +13,12 @@ const authorization = objectsOf('docs/external-authorization.md') as {
 }[];
 
 beforeAll(async () => {
-  mesh = await startMeshSandbox();
+  mesh = await startMesh();
   for (const namespace of ['shop', 'clients'])
-    await mesh.sandbox.tour.label(namespace, 'istio.io/dataplane-mode', 'ambient');
+    await mesh.cluster.label(namespace, 'istio.io/dataplane-mode', 'ambient');
   const made = await mesh.ctl('waypoint', 'apply', '-n', 'shop', '--enroll-namespace', '--wait');
   expect(made.status).toBe(0);
-  for (const object of gate) await mesh.sandbox.tour.apply(object);
+  for (const object of gate) await mesh.cluster.apply(object);
   await mesh.pod('security', { app: 'gate' });
 }, 120_000);
 
@@ -39,7 +39,7 @@ interface Answer {
 async function ask(path: string, options: readonly string[] = [], app = 'client'): Promise<Answer> {
   const { name } = await mesh.pod('clients', { app });
   const command = ['curl', '-s', '-i', '-m', '10', ...options, `${catalog}${path}`];
-  const { output } = await mesh.sandbox.tour.exec('clients', name, command);
+  const { output } = await mesh.cluster.exec('clients', name, command);
   const [head = '', ...rest] = output.split('\r\n\r\n');
   const [first = '', ...lines] = head.split('\r\n');
   const headers = lines.map((line): [string, string] => {
@@ -65,7 +65,7 @@ const mallory = ['-H', 'x-user: mallory'];
 
 async function gateSaid(): Promise<string> {
   const { name } = await mesh.pod('security', { app: 'gate' });
-  return mesh.sandbox.tour.logs('security', name);
+  return mesh.cluster.logs('security', name);
 }
 
 test('TestAuthorizationCustom: an authorizer of the mesh is asked over HTTP, by the waypoint alone', async () => {
@@ -81,7 +81,7 @@ test('TestAuthorizationCustom: an authorizer of the mesh is asked over HTTP, by 
   // Others than the waypoint are turned away, so it must have come with its identity, in a tunnel.
   const { name } = await mesh.pod('clients', { app: 'client' });
   const straight = ['curl', '-s', '-m', '5', 'http://gate.security:8000/admin/x'];
-  expect((await mesh.sandbox.tour.exec('clients', name, straight)).code).not.toBe(0);
+  expect((await mesh.cluster.exec('clients', name, straight)).code).not.toBe(0);
 });
 
 test('TestAuthorizationCustom: over gRPC, with the identity of the client', async () => {
@@ -103,10 +103,10 @@ test('TestAuthorizationCustom: an authorizer that is gone lets nobody in', async
   await mesh.apply(...authorization);
   await becomes(401, '/admin/z', mallory);
   const deployment = gate.find((object) => (object as { kind: string }).kind === 'Deployment');
-  await mesh.sandbox.tour.remove(deployment ?? {});
+  await mesh.cluster.remove(deployment ?? {});
   await becomes(403, '/admin/z', alice);
   expect((await ask('/')).status).toBe(200);
-  await mesh.sandbox.tour.apply(deployment ?? {});
+  await mesh.cluster.apply(deployment ?? {});
   await becomes(200, '/admin/z', alice);
 }, 60_000);
 
@@ -118,7 +118,7 @@ interface Told {
 
 async function accepted(object: object, status: string): Promise<string> {
   return until(async () => {
-    const told = (await mesh.sandbox.tour.get(object)) as Told;
+    const told = (await mesh.cluster.get(object)) as Told;
     const found = told.status?.conditions?.find(({ type }) => type === 'Accepted');
     return found?.status === status ? found.message : undefined;
   });
@@ -127,7 +127,7 @@ async function accepted(object: object, status: string): Promise<string> {
 /** How many of so many requests at once get which status. */
 async function burst(count: number, app = 'client'): Promise<ReadonlyMap<string, number>> {
   const { name } = await mesh.pod('clients', { app });
-  const { output } = await mesh.sandbox.tour.exec('clients', name, [
+  const { output } = await mesh.cluster.exec('clients', name, [
     ...['curl', '-s', '-o', '/dev/null', '-w', '%{http_code}\\n', `${catalog}/?n=[1-${count}]`],
   ]);
   const counts = new Map<string, number>();

@@ -1,17 +1,17 @@
 import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
 import { makeTestCa } from '@ambit/testkit';
-import type { MeshSandbox } from '../support/sandbox.ts';
-import { startMeshSandbox, until } from '../support/sandbox.ts';
+import type { MeshCluster } from '../support/cluster.ts';
+import { startMesh, until } from '../support/cluster.ts';
 import { echoServer, steadyClient, tlsClient, tlsServer } from '../support/route-programs.ts';
 
 /** Routes of connections, and changes of routes under load, in a whole cluster with a waypoint for the shop. */
-let mesh: MeshSandbox;
+let mesh: MeshCluster;
 
 beforeAll(async () => {
-  mesh = await startMeshSandbox();
-  const { tour } = mesh.sandbox;
+  mesh = await startMesh();
+  const { cluster } = mesh;
   for (const namespace of ['shop', 'clients']) {
-    await tour.label(namespace, 'istio.io/dataplane-mode', 'ambient');
+    await cluster.label(namespace, 'istio.io/dataplane-mode', 'ambient');
   }
   const made = await mesh.ctl('waypoint', 'apply', '-n', 'shop', '--enroll-namespace', '--wait');
   expect(made.status).toBe(0);
@@ -66,7 +66,7 @@ function program(
 
 async function run(...command: string[]): Promise<string> {
   const { name } = await mesh.pod('clients', { app: 'client' });
-  return (await mesh.sandbox.tour.exec('clients', name, command)).output.trim();
+  return (await mesh.cluster.exec('clients', name, command)).output.trim();
 }
 
 function share(text: string, of: string): number {
@@ -204,7 +204,7 @@ test('routes change a hundred times under load, and no request and no stream is 
     '25000',
   );
   for (let index = 1; index <= 100; index += 1) {
-    for (const change of changes(index)) await mesh.sandbox.tour.apply(change);
+    for (const change of changes(index)) await mesh.cluster.apply(change);
     await new Promise((resolve) => setTimeout(resolve, 100));
   }
   const told = JSON.parse((await load).split('\n').at(-1) ?? '{}') as Record<string, number>;

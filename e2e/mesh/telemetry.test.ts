@@ -2,11 +2,11 @@ import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
 import { parse } from 'yaml';
-import type { MeshSandbox } from '../support/sandbox.ts';
-import { startMeshSandbox, until } from '../support/sandbox.ts';
+import type { MeshCluster } from '../support/cluster.ts';
+import { startMesh, until } from '../support/cluster.ts';
 
 /** What a waypoint tells of its traffic, in a whole cluster; the resources are those of docs/telemetry.md. */
-let mesh: MeshSandbox;
+let mesh: MeshCluster;
 const reviews = 'http://reviews.shop:8080/';
 const waypointLabels = { 'gateway.networking.k8s.io/gateway-name': 'waypoint' };
 const page = readFileSync(
@@ -53,10 +53,10 @@ call.end(Buffer.from([0, 0, 0, 0, 0]));
 `;
 
 beforeAll(async () => {
-  mesh = await startMeshSandbox();
-  const { tour } = mesh.sandbox;
+  mesh = await startMesh();
+  const { cluster } = mesh;
   for (const namespace of ['shop', 'clients']) {
-    await tour.label(namespace, 'istio.io/dataplane-mode', 'ambient');
+    await cluster.label(namespace, 'istio.io/dataplane-mode', 'ambient');
   }
   for (const object of [
     {
@@ -82,7 +82,7 @@ beforeAll(async () => {
       },
     },
   ]) {
-    await tour.apply(object);
+    await cluster.apply(object);
   }
   const made = await mesh.ctl('waypoint', 'apply', '-n', 'shop', '--enroll-namespace', '--wait');
   expect(made.status).toBe(0);
@@ -102,7 +102,7 @@ afterAll(async () => {
 
 async function series(name: string, ...parts: readonly string[]): Promise<string[]> {
   const { ips } = await mesh.pod('shop', waypointLabels);
-  const text = await mesh.sandbox.tour.read(ips[0] ?? '', 15020, '/stats/prometheus');
+  const text = await mesh.cluster.read(ips[0] ?? '', 15020, '/stats/prometheus');
   return text
     .split('\n')
     .filter((line) => line.startsWith(`${name}{`) && parts.every((part) => line.includes(part)));
@@ -110,7 +110,7 @@ async function series(name: string, ...parts: readonly string[]): Promise<string
 
 async function waypointLog(): Promise<string> {
   const { name } = await mesh.pod('shop', waypointLabels);
-  return mesh.sandbox.tour.logs('shop', name);
+  return mesh.cluster.logs('shop', name);
 }
 
 test('TestL7Telemetry: six metrics of HTTP and gRPC, with their labels', async () => {
@@ -130,7 +130,7 @@ test('TestL7Telemetry: six metrics of HTTP and gRPC, with their labels', async (
   }
   const { name } = await mesh.pod('clients', { app: 'client' });
   const called = await until(async () => {
-    const { output } = await mesh.sandbox.tour.exec('clients', name, ['node', '-e', callScript]);
+    const { output } = await mesh.cluster.exec('clients', name, ['node', '-e', callScript]);
     return output.includes('grpc 0') || undefined;
   });
   expect(called).toBe(true);
@@ -192,7 +192,7 @@ test('TestTracing: a collector in a pod gets the spans, below the caller', async
   const caller = 'b7ad6b7169203331';
   const spans = await until(async () => {
     await mesh.ask(reviews, ['-H', `traceparent: 00-${traceId}-${caller}-01`]);
-    const log = await mesh.sandbox.tour.logs('shop', 'collector');
+    const log = await mesh.cluster.logs('shop', 'collector');
     const told = log
       .split('\n')
       .filter((line) => line.startsWith('SPANS '))

@@ -1,20 +1,18 @@
 import { readFileSync, readdirSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
-import type { MeshSandbox } from '../support/sandbox.ts';
-import { startMeshSandbox, until } from '../support/sandbox.ts';
+import type { MeshCluster } from '../support/cluster.ts';
+import { startMesh, until } from '../support/cluster.ts';
+import { sleep, underLoad } from '../support/load.ts';
 
 /** A waypoint that is scaled, rolled, killed and taken away while requests pass it, in a whole cluster. */
-let mesh: MeshSandbox;
+let mesh: MeshCluster;
 const reviews = 'http://reviews.shop:8080/';
-const script = fileURLToPath(new URL('../support/load.mjs', import.meta.url));
-const stopFile = '/tmp/load-over';
 const waypointLabels = { 'gateway.networking.k8s.io/gateway-name': 'waypoint' };
 
 beforeAll(async () => {
-  mesh = await startMeshSandbox();
+  mesh = await startMesh();
   for (const namespace of ['shop', 'clients']) {
-    await mesh.sandbox.tour.label(namespace, 'istio.io/dataplane-mode', 'ambient');
+    await mesh.cluster.label(namespace, 'istio.io/dataplane-mode', 'ambient');
   }
   await mesh.ctl('waypoint', 'apply', '-n', 'shop', '--enroll-namespace', '--wait');
   await until(async () => {
@@ -28,32 +26,8 @@ afterAll(async () => {
   await mesh.close();
 }, 60_000);
 
-interface Totals {
-  readonly ok: number;
-  readonly failed: number;
-  readonly longestMs: number;
-  readonly errors: readonly string[];
-}
-
-async function underLoad(work: () => Promise<void>): Promise<Totals> {
-  const { name } = await mesh.pod('clients', { app: 'client' });
-  const inPod = (...command: string[]) => mesh.sandbox.tour.exec('clients', name, command);
-  await inPod('rm', '-f', stopFile);
-  const done = inPod('node', script, reviews, stopFile, '90');
-  await sleep(1_000);
-  await work();
-  await sleep(500);
-  await inPod('touch', stopFile);
-  const { output } = await done;
-  return JSON.parse(output) as Totals;
-}
-
-function sleep(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms));
-}
-
 async function scale(replicas: number, restartedAt = ''): Promise<void> {
-  await mesh.sandbox.tour.apply({
+  await mesh.cluster.apply({
     apiVersion: 'apps/v1',
     kind: 'Deployment',
     metadata: { name: 'waypoint', namespace: 'shop' },
@@ -65,7 +39,7 @@ async function scale(replicas: number, restartedAt = ''): Promise<void> {
 }
 
 async function replicas(): Promise<readonly { readonly name: string; readonly ready: boolean }[]> {
-  const pods = await mesh.sandbox.tour.pods('shop');
+  const pods = await mesh.cluster.pods('shop');
   return pods.filter(
     ({ labels }) => labels.get('gateway.networking.k8s.io/gateway-name') === 'waypoint',
   );
@@ -97,7 +71,7 @@ function waypointProcesses(pod: string): number[] {
 }
 
 test('scaling from one replica to three and back loses no request', async () => {
-  const totals = await underLoad(async () => {
+  const totals = await underLoad(mesh, reviews, async () => {
     await scale(3);
     await settles(3);
     await sleep(2_000);
@@ -114,7 +88,7 @@ test('a rolling restart loses no request', async () => {
   await scale(2);
   await settles(2);
   const before = (await replicas()).map(({ name }) => name);
-  const totals = await underLoad(async () => {
+  const totals = await underLoad(mesh, reviews, async () => {
     await scale(2, 'now');
     await settles(2, before);
     await sleep(12_000);
@@ -125,7 +99,7 @@ test('a rolling restart loses no request', async () => {
 test('a replica that is killed cuts what was under way on it, and the next requests go to another at once', async () => {
   await scale(2, 'now');
   await settles(2);
-  const totals = await underLoad(async () => {
+  const totals = await underLoad(mesh, reviews, async () => {
     const [victim] = await replicas();
     const processes = waypointProcesses(victim?.name ?? '');
     expect(processes.length).toBeGreaterThan(0);

@@ -1,17 +1,17 @@
 import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
 import { badInput } from '../support/bad-input.ts';
-import type { Asked, MeshSandbox } from '../support/sandbox.ts';
-import { startMeshSandbox, until } from '../support/sandbox.ts';
+import type { Asked, MeshCluster } from '../support/cluster.ts';
+import { startMesh, until } from '../support/cluster.ts';
 
 /** The rows of acceptance.md's mesh table that concern waypoints, by their names, in a whole cluster. */
-let mesh: MeshSandbox;
+let mesh: MeshCluster;
 const reviews = 'http://reviews.shop:8080/';
 
 beforeAll(async () => {
-  mesh = await startMeshSandbox();
-  const { tour } = mesh.sandbox;
+  mesh = await startMesh();
+  const { cluster } = mesh;
   for (const namespace of ['shop', 'clients']) {
-    await tour.label(namespace, 'istio.io/dataplane-mode', 'ambient');
+    await cluster.label(namespace, 'istio.io/dataplane-mode', 'ambient');
   }
   const made = await mesh.ctl('waypoint', 'apply', '-n', 'shop', '--enroll-namespace', '--wait');
   expect(made).toEqual({
@@ -191,11 +191,11 @@ test('TestWaypointWithInvalidBackend: 500, and nothing past it', async () => {
 test.each(badInput)(
   'TestBadInput: $what',
   async ({ objects, says, status, logged, options = [] }) => {
-    const { tour } = mesh.sandbox;
+    const { cluster } = mesh;
     await mesh.apply(...objects);
     let told = '';
     await until(async () => {
-      told = JSON.stringify(((await tour.get(objects[0])) as { status?: object }).status ?? {});
+      told = JSON.stringify(((await cluster.get(objects[0])) as { status?: object }).status ?? {});
       return says.test(told) || undefined;
     }).catch(() => expect(told).toMatch(says));
     await becomes((answers) => answers.every((one) => one.status === status), options);
@@ -206,7 +206,7 @@ test.each(badInput)(
       'gateway.networking.k8s.io/gateway-name': 'waypoint',
     });
     const line = await until(async () =>
-      (await tour.logs('shop', name)).split('\n').find((one) => one.includes(path)),
+      (await cluster.logs('shop', name)).split('\n').find((one) => one.includes(path)),
     );
     expect(line.slice(line.indexOf(path) + path.length)).toMatch(
       new RegExp(`^ HTTP/1.1" ${logged.source}`),
@@ -221,7 +221,7 @@ test('a TCPRoute to nobody lets nothing through', async () => {
     const { name } = await mesh.pod('clients', { app: 'client' });
     const script =
       "const s=require('net').connect(9000,'inventory.shop');let t='';s.on('data',d=>{t+=d;s.end()});s.on('error',e=>{t=e.code});s.on('close',()=>console.log(t.trim()));s.write('STOCK lamp\\n')";
-    return (await mesh.sandbox.tour.exec('clients', name, ['node', '-e', script])).output.trim();
+    return (await mesh.cluster.exec('clients', name, ['node', '-e', script])).output.trim();
   };
   expect(await answer()).toMatch(/^lamp 7 /);
   await mesh.apply(
@@ -312,14 +312,14 @@ test('TestCrossNamespaceWaypoint: a waypoint of another namespace, where it allo
 
 test('TestRemoveAddWaypoint: L7 stops and starts, and nobody notices', async () => {
   const { name } = await mesh.pod('clients', { app: 'client' });
-  const load = mesh.sandbox.tour.exec('clients', name, [
+  const load = mesh.cluster.exec('clients', name, [
     'sh',
     '-c',
     `for i in $(seq 1 150); do curl -s -m 5 -o /dev/null -w '%{http_code}\\n' ${reviews}; done | sort | uniq -c`,
   ]);
-  await mesh.sandbox.tour.label('shop', 'istio.io/use-waypoint', null);
+  await mesh.cluster.label('shop', 'istio.io/use-waypoint', null);
   await new Promise((resolve) => setTimeout(resolve, 700));
-  await mesh.sandbox.tour.label('shop', 'istio.io/use-waypoint', 'waypoint');
+  await mesh.cluster.label('shop', 'istio.io/use-waypoint', 'waypoint');
   expect((await load).output.trim()).toBe('150 200');
   await passed();
 });

@@ -4,7 +4,7 @@ import type { ClientSession } from '@ambit/core';
 import { connectSession, duplexOf, parseAuthority } from '@ambit/core';
 import type { TestCa } from '@ambit/testkit';
 import { makeTestCa } from '@ambit/testkit';
-import type { MeshSandbox } from './sandbox.ts';
+import type { MeshCluster } from './cluster.ts';
 
 /** HBONE by hand: a session of a chosen identity with whoever listens at an address. */
 export interface Direct {
@@ -18,8 +18,8 @@ export interface Direct {
 }
 
 /** The cluster's own authority, to sign with. */
-export async function meshCa(mesh: MeshSandbox): Promise<TestCa> {
-  const secret = (await mesh.sandbox.tour.get({
+export async function meshCa(mesh: MeshCluster): Promise<TestCa> {
+  const secret = (await mesh.cluster.get({
     apiVersion: 'v1',
     kind: 'Secret',
     metadata: { namespace: 'istio-system', name: 'istio-ca-secret' },
@@ -30,7 +30,7 @@ export async function meshCa(mesh: MeshSandbox): Promise<TestCa> {
 
 /** Signs an identity with the cluster's own authority, as somebody who stole a token could have had it. */
 export async function directTo(
-  mesh: MeshSandbox,
+  mesh: MeshCluster,
   { as, ip, expected }: { readonly as: string; readonly ip: string; readonly expected: string },
 ): Promise<Direct> {
   const ca = await meshCa(mesh);
