@@ -27,6 +27,7 @@ await orExplain(async () => {
     'bench',
   ]);
   check('compatibility page', 'scripts/compatibility.mjs', ['--check']);
+  check('definitions of the charts', 'scripts/crds.mjs', ['--check']);
   check('bundles', 'scripts/bundle.mjs', []);
   const both = ['--selectProjects', 'unit', 'integration', 'charts'];
   jest('test', 'unit and integration', 'unit', [], both);

@@ -1,0 +1,154 @@
+{{/*
+Shared by all charts: each has this file as templates/_common.tpl. In the umbrella the definitions are the same, so
+that it does not matter whose is taken.
+*/}}
+
+{{/* Labels of an object. Takes a list: the root context, and the name of the program. */}}
+{{- define "ambit.labels" -}}
+{{- $root := index . 0 -}}
+{{ include "ambit.selector" . }}
+app.kubernetes.io/version: {{ $root.Chart.AppVersion | quote }}
+app.kubernetes.io/part-of: ambit
+app.kubernetes.io/managed-by: {{ $root.Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version }}
+{{- end }}
+
+{{/* Labels by which a program's pods are selected; they never change between versions. */}}
+{{- define "ambit.selector" -}}
+{{- $root := index . 0 -}}
+{{- $name := index . 1 -}}
+app: {{ $name }}
+app.kubernetes.io/name: {{ $name }}
+app.kubernetes.io/instance: {{ $root.Release.Name }}
+{{- end }}
+
+{{/* An image. Takes a list: the root context, and the name of the image; a name with a slash is taken as it is. */}}
+{{- define "ambit.image" -}}
+{{- $root := index . 0 -}}
+{{- $name := index . 1 -}}
+{{- if contains "/" $name -}}
+{{ $name }}
+{{- else -}}
+{{- $tag := $root.Values.tag | default $root.Values.global.tag | default $root.Chart.AppVersion -}}
+{{ $root.Values.hub | default $root.Values.global.hub }}/{{ $name }}{{ ternary "@" ":" (hasPrefix "sha256:" $tag) }}{{ $tag }}
+{{- end -}}
+{{- end }}
+
+{{- define "ambit.imagePullSecrets" -}}
+{{- with .Values.global.imagePullSecrets -}}
+imagePullSecrets:
+  {{- range . }}
+  - name: {{ . }}
+  {{- end }}
+{{- end -}}
+{{- end }}
+
+{{/* Variables that every program reads. */}}
+{{- define "ambit.commonEnv" -}}
+- name: CLUSTER_ID
+  value: {{ .Values.global.multiCluster.clusterName | default "Kubernetes" | quote }}
+- name: TRUST_DOMAIN
+  value: {{ .Values.global.trustDomain | quote }}
+{{ include "ambit.logEnv" . }}
+{{- end }}
+
+{{- define "ambit.logEnv" -}}
+- name: LOG_LEVEL
+  value: {{ .Values.logLevel | default .Values.global.logging.level | quote }}
+- name: LOG_FORMAT
+  value: {{ ternary "json" "text" .Values.global.logAsJson }}
+- name: POD_NAME
+  valueFrom: { fieldRef: { fieldPath: metadata.name } }
+- name: POD_NAMESPACE
+  valueFrom: { fieldRef: { fieldPath: metadata.namespace } }
+{{- end }}
+
+{{/* Variables of the chart's own choice, sorted by name. */}}
+{{- define "ambit.extraEnv" -}}
+{{- $lines := list -}}
+{{- range $name, $value := .Values.env -}}
+{{- $lines = append $lines (dict "name" $name "value" (toString $value)) -}}
+{{- end -}}
+{{- with $lines }}{{ toYaml . }}{{ end -}}
+{{- end }}
+
+{{/*
+A quota that admits pods of the two node-critical priority classes: some clusters (GKE) admit them in kube-system only,
+unless a quota of the namespace says otherwise.
+*/}}
+{{- define "ambit.resourceQuota" -}}
+{{- $root := index . 0 -}}
+{{- $name := index . 1 -}}
+{{- if or $root.Values.resourceQuotas.enabled (eq $root.Values.global.platform "gke") }}
+apiVersion: v1
+kind: ResourceQuota
+metadata:
+  name: {{ $name }}-resource-quota
+  namespace: {{ $root.Release.Namespace }}
+  labels: {{- include "ambit.labels" . | nindent 4 }}
+spec:
+  hard:
+    pods: {{ $root.Values.resourceQuotas.pods | quote }}
+  scopeSelector:
+    matchExpressions:
+      - operator: In
+        scopeName: PriorityClass
+        values: [system-node-critical, system-cluster-critical]
+{{- end }}
+{{- end }}
+
+{{/* On OpenShift a pod may do what a security context constraint allows its account. */}}
+{{- define "ambit.openshiftPrivileged" -}}
+{{- $root := index . 0 -}}
+{{- $name := index . 1 -}}
+{{- if eq $root.Values.global.platform "openshift" }}
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata:
+  name: {{ $name }}-scc
+  namespace: {{ $root.Release.Namespace }}
+  labels: {{- include "ambit.labels" . | nindent 4 }}
+rules:
+  - apiGroups: [security.openshift.io]
+    resources: [securitycontextconstraints]
+    resourceNames: [privileged]
+    verbs: [use]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata:
+  name: {{ $name }}-scc
+  namespace: {{ $root.Release.Namespace }}
+  labels: {{- include "ambit.labels" . | nindent 4 }}
+roleRef: { apiGroup: rbac.authorization.k8s.io, kind: Role, name: {{ $name }}-scc }
+subjects: [{ kind: ServiceAccount, name: {{ $name }}, namespace: {{ $root.Release.Namespace }} }]
+{{- end }}
+{{- end }}
+
+{{- define "ambit.seLinuxOptions" -}}
+{{- $options := .Values.seLinuxOptions -}}
+{{- if and (not $options) (eq .Values.global.platform "openshift") -}}
+{{- $options = dict "type" "spc_t" -}}
+{{- end -}}
+{{- with $options -}}
+seLinuxOptions: {{- toYaml . | nindent 2 }}
+{{- end -}}
+{{- end }}
+
+{{/*
+Refuses a second mesh: two of them redirect the same pods, and each undoes what the other does. Asked of the cluster at
+install and upgrade; `helm template` has no cluster to ask.
+*/}}
+{{- define "ambit.refuseOtherMesh" -}}
+{{- range (lookup "apps/v1" "DaemonSet" "" "").items -}}
+{{- $ours := eq (dig "annotations" "meta.helm.sh/release-namespace" "" .metadata) $.Release.Namespace -}}
+{{- if and (has .metadata.name (list "ztunnel" "cni-redirect" "istio-cni-node")) (not $ours) -}}
+{{- fail (printf "another mesh is here: DaemonSet %s/%s redirects the pods of this cluster. Two meshes undo each other's rules: uninstall that one first." .metadata.namespace .metadata.name) -}}
+{{- end -}}
+{{- end -}}
+{{- range (lookup "admissionregistration.k8s.io/v1" "ValidatingWebhookConfiguration" "" "").items -}}
+{{- if eq (dig "labels" "app" "" .metadata) "istiod" -}}
+{{- fail (printf "Istio is here: ValidatingWebhookConfiguration %s belongs to an istiod. Both would write the status of the same resources: uninstall Istio first (its resources and their definitions stay)." .metadata.name) -}}
+{{- end -}}
+{{- end -}}
+{{- end }}

@@ -1,0 +1,19 @@
+{{/* Where the platforms have what others have in the places that the CNI specification names. */}}
+{{- define "cni-redirect.paths" -}}
+binDir: {{ .Values.cniBinDir | default (get (dict "gke" "/home/kubernetes/bin" "openshift" "/var/lib/cni/bin" "k3s" "/var/lib/rancher/k3s/data/cni" "k3d" "/bin" "microk8s" "/var/snap/microk8s/current/opt/cni/bin") .Values.global.platform) | default "/opt/cni/bin" }}
+confDir: {{ .Values.cniConfDir | default (get (dict "openshift" "/etc/kubernetes/cni/net.d" "k3s" "/var/lib/rancher/k3s/agent/etc/cni/net.d" "k3d" "/var/lib/rancher/k3s/agent/etc/cni/net.d" "microk8s" "/var/snap/microk8s/current/args/cni-network") .Values.global.platform) | default "/etc/cni/net.d" }}
+netnsDir: {{ .Values.cniNetnsDir | default (ternary "/var/run/docker/netns" "/var/run/netns" (eq .Values.global.platform "minikube")) }}
+{{- end }}
+
+{{/* Refuses values that cannot work, with a sentence. */}}
+{{- define "cni-redirect.check" -}}
+{{- $rolling := .Values.updateStrategy.rollingUpdate | default dict -}}
+{{- if ne (toString (get $rolling "maxSurge" | default 0)) "0" -}}
+{{- fail "updateStrategy.rollingUpdate.maxSurge: the agent has ports of its own on the node, so two of them cannot run beside each other; use maxUnavailable" -}}
+{{- end -}}
+{{- range $name := list "POD_NAME" "POD_NAMESPACE" "NODE_NAME" "LOG_LEVEL" "LOG_FORMAT" "CNI_CONF_DIR" "CNI_BIN_DIR" "EXCLUDE_NAMESPACES" "REMOVE_ON_STOP" "RELEASE_GRACE" -}}
+{{- if hasKey $.Values.env $name -}}
+{{- fail (printf "env.%s is set by a value of its own; set that one (see values.yaml)" $name) -}}
+{{- end -}}
+{{- end -}}
+{{- end }}

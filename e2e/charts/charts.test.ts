@@ -1,0 +1,291 @@
+import { readFileSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, test } from '@jest/globals';
+import { parse, parseAllDocuments } from 'yaml';
+import { parseConfig as parseAgent } from '../../packages/cni-redirect/src/agent/config.ts';
+import { parseConfig as parseController } from '../../packages/controller/src/config.ts';
+import { parseConfig as parseZtunnel } from '../../packages/ztunnel/src/config.ts';
+import type { Chart, KubeObject } from './helm.ts';
+import { charts, find, helm, namespace, render, renderText, root } from './helm.ts';
+
+describe('every chart', () => {
+  test.each(charts)('%s passes helm lint', (chart) => {
+    const { ok, output } = helm('lint', '--strict', join(root, 'charts', chart));
+    expect(output).toContain('1 chart(s) linted, 0 chart(s) failed');
+    expect(ok).toBe(true);
+  });
+
+  test.each(charts)('%s has a word for each of its values, and each value is in its schema', (chart) => {
+    const text = readFileSync(join(root, 'charts', chart, 'values.yaml'), 'utf8');
+    const schema = schemaOf(chart);
+    const values = parse(text) as Record<string, unknown>;
+    expect(Object.keys(values).sort()).toEqual(Object.keys(schema.properties).sort());
+    expect(schema.additionalProperties).toBe(false);
+  });
+
+  test.each(charts)('%s renders for every Kubernetes from 1.30 on, and not for an older one', (chart) => {
+    const first = renderText(chart, { kubeVersion: '1.30.0', release: 'a' });
+    for (const minor of [31, 32, 33, 34, 35, 36]) {
+      expect(renderText(chart, { kubeVersion: `1.${minor}.0`, release: 'a' })).toBe(first);
+    }
+    expect(() => renderText(chart, { kubeVersion: '1.29.9' })).toThrow(/kubeVersion: >=1\.30/);
+  });
+
+  test('has the version of package.json, and so do its images', () => {
+    const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as {
+      version: string;
+    };
+    for (const chart of charts) {
+      const file = readFileSync(join(root, 'charts', chart, 'Chart.yaml'), 'utf8');
+      const { version: own, appVersion } = parse(file) as Record<string, string>;
+      expect([chart, own, appVersion]).toEqual([chart, version, version]);
+    }
+    const images = render('ambit').flatMap(containersOf).map(({ image }) => image);
+    expect(images.sort()).toEqual(
+      ['cni-redirect', 'controller', 'ztunnel'].map((name) => `ambit/${name}:${version}`),
+    );
+  });
+
+  test('says the same of what all charts share', () => {
+    const shared = ['controller', 'ztunnel', 'cni-redirect', 'ambit'] as const;
+    const values = shared.map((chart) => {
+      const text = readFileSync(join(root, 'charts', chart, 'values.yaml'), 'utf8');
+      return (parse(text) as { global: unknown }).global;
+    });
+    const schemas = shared.map((chart) => schemaOf(chart).properties['global']);
+    for (const one of values) expect(one).toEqual(values[0]);
+    for (const one of schemas) expect(one).toEqual(schemas[0]);
+  });
+});
+
+interface Schema {
+  readonly properties: Readonly<Record<string, unknown>>;
+  readonly additionalProperties: boolean;
+}
+
+function schemaOf(chart: Chart): Schema {
+  const file = join(root, 'charts', chart, 'values.schema.json');
+  return JSON.parse(readFileSync(file, 'utf8')) as Schema;
+}
+
+describe('the umbrella', () => {
+  test('is the single charts and nothing else', () => {
+    const names = (objects: readonly KubeObject[]) =>
+      objects.map(({ kind, metadata }) => `${kind} ${metadata.name}`).sort();
+    const single = (['base', 'controller', 'ztunnel', 'cni-redirect'] as const).flatMap((chart) =>
+      render(chart),
+    );
+    expect(names(render('ambit'))).toEqual(names(single));
+  });
+
+  test('hands what is global to all of them', () => {
+    const values = { 'global.hub': 'registry.example/mesh', 'global.tag': 'sha256:abc' };
+    const images = render('ambit', { values: { ...values, 'global.logAsJson': true } });
+    for (const { image, env } of images.flatMap(containersOf)) {
+      expect(image).toMatch(/^registry\.example\/mesh\/[a-z-]+@sha256:abc$/);
+      expect(env).toContainEqual({ name: 'LOG_FORMAT', value: 'json' });
+    }
+  });
+});
+
+interface Container {
+  readonly name: string;
+  readonly image: string;
+  readonly env: readonly { readonly name: string; readonly value?: string }[];
+  readonly securityContext: Readonly<Record<string, unknown>> & {
+    readonly capabilities: { readonly drop: string[]; readonly add?: string[] };
+  };
+}
+
+function containersOf(object: KubeObject): readonly Container[] {
+  const spec = object['spec'] as { template?: { spec: { containers: Container[] } } } | undefined;
+  return spec?.template?.spec.containers ?? [];
+}
+
+describe('a program finds in its environment what it reads', () => {
+  const controller = { 'controller.revision': 'r', 'controller.servingNames': ['mesh.example'] };
+  test.each([
+    ['Deployment', 'ambit-controller', parseController, controller],
+    ['DaemonSet', 'ztunnel', parseZtunnel, {}],
+    ['DaemonSet', 'cni-redirect', parseAgent, {}],
+  ])('%s %s', (kind, name, parseConfig, values) => {
+    const aliases = { 'controller.trustDomainAliases': ['old.example'] };
+    const objects = render('ambit', { values: { ...values, ...aliases } });
+    const [container] = containersOf(find(objects, kind, name));
+    const env = new Map(container!.env.map(({ name: key, value }) => [key, value ?? 'x']));
+    const read = new Set<string>();
+    parseConfig({
+      get: (key) => {
+        read.add(key);
+        return env.get(key);
+      },
+    });
+    // Those are for whoever reads the pod.
+    const informative = new Set(['POD_NAME', 'POD_NAMESPACE']);
+    expect([...env.keys()].filter((key) => !read.has(key) && !informative.has(key))).toEqual([]);
+  });
+});
+
+test('the controller of a namespace of its own is where the proxies look for it', () => {
+  const [container] = containersOf(find(render('ztunnel'), 'DaemonSet', 'ztunnel'));
+  expect(container!.env).toContainEqual({
+    name: 'CONTROLLER_ADDRESS',
+    value: `ambit-controller.${namespace}.svc:15012`,
+  });
+});
+
+interface Rule {
+  readonly apiGroups: readonly string[];
+  readonly resources: readonly string[];
+  readonly resourceNames?: readonly string[];
+  readonly verbs: readonly string[];
+}
+
+/** Every single right of the roles among some objects. */
+function rightsOf(objects: readonly KubeObject[]): string[] {
+  return objects
+    .filter(({ kind }) => kind === 'ClusterRole' || kind === 'Role')
+    .flatMap(({ kind, metadata, ...rest }) =>
+      (rest['rules'] as Rule[]).flatMap(({ apiGroups, resources, resourceNames, verbs }) =>
+        apiGroups.flatMap((group) =>
+          resources.flatMap((resource) =>
+            verbs.map(
+              (verb) =>
+                `${kind} ${metadata.name}: ${verb} ${resource}.${group} ${resourceNames?.join() ?? ''}`,
+            ),
+          ),
+        ),
+      ),
+    )
+    .sort();
+}
+
+test('the rights are those with which the sandbox runs the same programs, no more and no fewer', () => {
+  const file = join(root, 'packages/sandbox/manifests/mesh.yaml');
+  const sandbox = parseAllDocuments(readFileSync(file, 'utf8')).map(
+    (document) => document.toJS() as KubeObject,
+  );
+  expect(rightsOf(render('ambit'))).toEqual(rightsOf(sandbox));
+});
+
+describe('privileges', () => {
+  test('are none for the controller, and listed ones for what enters the pods', () => {
+    const held = Object.fromEntries(
+      render('ambit')
+        .flatMap(containersOf)
+        .map(({ name, securityContext: { capabilities, ...rest } }) => [
+          name,
+          { capabilities, rest },
+        ]),
+    );
+    expect(held).toEqual({
+      controller: {
+        capabilities: { drop: ['ALL'] },
+        rest: { allowPrivilegeEscalation: false, readOnlyRootFilesystem: true, runAsNonRoot: true },
+      },
+      ztunnel: {
+        capabilities: { drop: ['ALL'], add: ['NET_ADMIN', 'NET_RAW', 'SYS_ADMIN'] },
+        rest: { readOnlyRootFilesystem: true, runAsNonRoot: false, runAsUser: 0 },
+      },
+      agent: {
+        capabilities: {
+          drop: ['ALL'],
+          add: ['NET_ADMIN', 'NET_RAW', 'SYS_ADMIN', 'SYS_PTRACE', 'DAC_OVERRIDE'],
+        },
+        rest: {
+          appArmorProfile: { type: 'Unconfined' },
+          readOnlyRootFilesystem: true,
+          runAsNonRoot: false,
+          runAsUser: 0,
+        },
+      },
+    });
+  });
+
+  test('a platform gets what it asks for', () => {
+    const on = (platform: string) => render('ambit', { values: { 'global.platform': platform } });
+    const quotas = on('gke').filter(({ kind }) => kind === 'ResourceQuota');
+    expect(quotas.map(({ metadata }) => metadata.name).sort()).toEqual([
+      'ambit-controller-resource-quota',
+      'cni-redirect-resource-quota',
+      'ztunnel-resource-quota',
+    ]);
+    const constrained = on('openshift').filter(({ metadata }) => metadata.name.endsWith('-scc'));
+    expect(constrained.map(({ kind, metadata }) => `${kind} ${metadata.name}`).sort()).toEqual([
+      'Role cni-redirect-scc',
+      'Role ztunnel-scc',
+      'RoleBinding cni-redirect-scc',
+      'RoleBinding ztunnel-scc',
+    ]);
+    const binDir = (platform: string) =>
+      /name: cni-bin, hostPath: \{ path: (\S+),/.exec(
+        renderText('cni-redirect', { values: { 'global.platform': platform } }),
+      )?.[1];
+    expect(['', 'gke', 'k3s', 'talos'].map(binDir)).toEqual([
+      '/opt/cni/bin',
+      '/home/kubernetes/bin',
+      '/var/lib/rancher/k3s/data/cni',
+      '/opt/cni/bin',
+    ]);
+  });
+});
+
+describe('a value that cannot work is refused with a sentence', () => {
+  test.each<readonly [Chart, string, unknown, RegExp]>([
+    ['controller', 'replicaCount', 0, /a mesh without a controller gives no certificates/],
+    ['controller', 'replicas', 3, /additional properties 'replicas' not allowed/],
+    ['controller', 'podDisruptionBudget.minAvailable', 2, /lets no node be drained/],
+    ['controller', 'rollingMaxSurge', 0, /no new version could ever come/],
+    ['controller', 'meshConfig.trustDomain', 'other', /set global\.trustDomain to it/],
+    ['controller', 'env.TRUST_DOMAIN', 'x', /env\.TRUST_DOMAIN is set by a value of its own/],
+    ['controller', 'certificateTtl', 'soon', /certificateTtl.*does not match pattern/s],
+    ['controller', 'global.platform', 'moon', /value must be one of/],
+    ['controller', 'global.trustDomain', 'a/b', /trustDomain.*does not match pattern/s],
+    ['ztunnel', 'xdsAddress', 'controller', /is not host:port/],
+    ['ztunnel', 'updateStrategy.rollingUpdate.maxUnavailable', 1, /either maxSurge or/],
+    ['cni-redirect', 'updateStrategy.rollingUpdate', { maxSurge: 1 }, /two of them cannot run/],
+    ['cni-redirect', 'cniBinDir', 'opt/cni', /cniBinDir.*does not match pattern/s],
+    ['gateway', 'gatewayClassName', 'istio', /this release serves istio-waypoint only/],
+    ['gateway', 'autoscaling', { enabled: true, minReplicas: 9 }, /is more than maxReplicas/],
+    ['ambit', 'controler', {}, /additional properties 'controler' not allowed/],
+  ])('%s %s = %j', (chart, path, value, sentence) => {
+    const values = { [path]: value };
+    expect(() => renderText(chart, { values })).toThrow(sentence);
+  });
+});
+
+test('definitions are kept when the mesh goes, and can be left out', () => {
+  const definitions = (values: Record<string, unknown>) =>
+    render('base', { values }).filter(({ kind }) => kind === 'CustomResourceDefinition');
+  const all = definitions({});
+  const files = readdirSync(join(root, 'charts/base/files/crds'));
+  expect(all.map(({ metadata }) => `${metadata.name}.yaml`).sort()).toEqual(files.sort());
+  for (const { metadata } of all) {
+    const annotations = (metadata as { annotations?: Record<string, string> }).annotations;
+    expect(annotations).toEqual({ 'helm.sh/resource-policy': 'keep' });
+  }
+  expect(definitions({ enableCRDTemplates: false })).toEqual([]);
+  const excludedCRDs = ['virtualservices.networking.istio.io'];
+  expect(definitions({ excludedCRDs })).toHaveLength(all.length - 1);
+});
+
+test('a gateway is a waypoint of its namespace, with what scales it', () => {
+  const values = { 'autoscaling.enabled': true, 'podDisruptionBudget.enabled': true };
+  const objects = render('gateway', { release: 'waypoint', values });
+  expect(objects.map(({ kind, metadata }) => `${kind} ${metadata.name}`)).toEqual([
+    'PodDisruptionBudget waypoint',
+    'HorizontalPodAutoscaler waypoint',
+    'Gateway waypoint',
+  ]);
+  expect(find(objects, 'Gateway', 'waypoint')['spec']).toEqual({
+    gatewayClassName: 'istio-waypoint',
+    listeners: [
+      {
+        name: 'mesh',
+        port: 15008,
+        protocol: 'HBONE',
+        allowedRoutes: { namespaces: { from: 'Same' } },
+      },
+    ],
+  });
+});

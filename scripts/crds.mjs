@@ -1,0 +1,52 @@
+// Writes the CustomResourceDefinitions of charts/base from the schemas that compile the resources; --check only compares.
+import { build } from 'esbuild';
+import { mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+import { stringify } from 'yaml';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const folder = join(root, 'charts/base/files/crds');
+const bundle = join(root, '.cache/crds.mjs');
+await build({
+  entryPoints: [join(root, 'packages/controller/src/resources/index.ts')],
+  outfile: bundle,
+  bundle: true,
+  format: 'esm',
+  platform: 'node',
+  conditions: ['mesh-source'],
+  logLevel: 'warning',
+});
+const { crds } = await import(pathToFileURL(bundle).href);
+const head =
+  '# Generated from packages/controller/src/resources by scripts/crds.mjs; change the schema there.\n';
+// Those of the Gateway API are the official ones, which users install.
+const files = new Map(
+  crds()
+    .filter(({ spec }) => spec.group !== 'gateway.networking.k8s.io')
+    .map((crd) => [
+      `${crd.metadata.name}.yaml`,
+      head + stringify(crd, { aliasDuplicateObjects: false, lineWidth: 0 }),
+    ]),
+);
+
+mkdirSync(folder, { recursive: true });
+const there = readdirSync(folder);
+if (process.argv.includes('--check')) {
+  const stale = [
+    ...there.filter((name) => !files.has(name)),
+    ...[...files].filter(([name, text]) => read(name) !== text).map(([name]) => name),
+  ];
+  if (stale.length > 0) {
+    console.error(`charts/base/files/crds is not what the code says: ${stale.join(', ')}`);
+    console.error('run  npm run crds');
+    process.exitCode = 1;
+  }
+} else {
+  for (const name of there) rmSync(join(folder, name));
+  for (const [name, text] of files) writeFileSync(join(folder, name), text);
+}
+
+function read(name) {
+  return there.includes(name) ? readFileSync(join(folder, name), 'utf8') : undefined;
+}
