@@ -21,10 +21,13 @@ const programs = {
   'bench-http-load': 'bench/src/http/load-main.ts',
 };
 
-export async function bundle() {
+/** Bundles the named programs, or all of them. */
+export async function bundle(names = Object.keys(programs)) {
   await build({
     entryPoints: Object.fromEntries(
-      Object.entries(programs).filter(([, file]) => existsSync(join(root, file))),
+      Object.entries(programs).filter(
+        ([name, file]) => names.includes(name) && existsSync(join(root, file)),
+      ),
     ),
     absWorkingDir: root,
     outdir: 'dist/programs',

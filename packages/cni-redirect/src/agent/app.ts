@@ -64,21 +64,16 @@ export async function startAgent(
     'Calls of the CNI plugin, by answer.',
     ['response_code'],
   );
-  const ready = (): boolean => ztunnel.connected;
-  const plugin = await startPluginServer({
-    path: config.pluginSocket,
-    pods,
-    requests,
-    ready,
-    logger,
-  });
+  const plugin = await startPluginServer({ path: config.pluginSocket, pods, requests, logger });
   const installation = await install({
     ...config,
     agentSocket: config.pluginSocketOnHost,
     excludeNamespaces: config.excludedNamespaces,
     logger,
   });
-  const { health, figures } = await serveOwnPorts(config, metrics, ready);
+  const missing = (): string | undefined =>
+    ztunnel.connected ? installation.missing : 'no ztunnel is connected on this node';
+  const { health, figures } = await serveOwnPorts(config, metrics, missing);
   logger.info({ node: config.node }, 'agent started');
   return {
     healthAddress: health.address,
@@ -151,12 +146,13 @@ type Served = Awaited<ReturnType<typeof serve>>;
 async function serveOwnPorts(
   config: AgentConfig,
   metrics: Metrics,
-  ready: () => boolean,
+  missing: () => string | undefined,
 ): Promise<{ readonly health: Served; readonly figures: Served }> {
   const health = await serve(config.healthPort, (path) => {
     if (path === '/healthz') return [200, 'ok\n'];
     if (path !== '/readyz') return [404, 'GET /readyz\n'];
-    return ready() ? [200, 'ready\n'] : [503, 'waiting for a ztunnel to connect\n'];
+    const reason = missing();
+    return reason === undefined ? [200, 'ready\n'] : [503, `${reason}\n`];
   });
   const figures = await serve(config.metricsPort, async (path) =>
     path === '/metrics' ? [200, await metrics.render()] : [404, 'GET /metrics\n'],

@@ -11,7 +11,9 @@ export interface AgentConfig {
   readonly netnsDir: string;
   readonly confDir: string;
   readonly binDir: string;
-  /** The plugin's executable, copied into `binDir`. */
+  /** `binDir` as the host names it: the plugin's executable names its loader by that path. */
+  readonly binDirOnHost: string;
+  /** The plugin's executable, copied into `binDir` with the libraries beside it. */
   readonly pluginSource: string;
   /** Path of the plugin's socket as the container runtime sees it. */
   readonly pluginSocketOnHost: string;
@@ -31,6 +33,7 @@ export function parseConfig(source: EnvSource): AgentConfig {
   const env = new EnvReader(source);
   const stateDir = env.string('STATE_DIR', '/var/run/istio-cni');
   const pluginSocket = env.string('CNI_AGENT_SOCKET', `${stateDir}/pluginevent.sock`);
+  const binDir = env.string('CNI_BIN_DIR', '/host/opt/cni/bin');
   const config = {
     node: env.string('NODE_NAME'),
     kubeconfig: env.optional('KUBECONFIG'),
@@ -39,7 +42,8 @@ export function parseConfig(source: EnvSource): AgentConfig {
     stateDir,
     netnsDir: env.string('NETNS_DIR', '/var/run/netns'),
     confDir: env.string('CNI_CONF_DIR', '/host/etc/cni/net.d'),
-    binDir: env.string('CNI_BIN_DIR', '/host/opt/cni/bin'),
+    binDir,
+    binDirOnHost: env.string('CNI_BIN_DIR_ON_HOST', binDir.replace(/^\/host(?=\/)/, '')),
     pluginSource: env.string('PLUGIN_SOURCE', '/opt/ambit/bin/ambit-cni'),
     pluginSocketOnHost: env.string('CNI_AGENT_SOCKET_ON_HOST', pluginSocket),
     excludedNamespaces: env.list('EXCLUDE_NAMESPACES', defaultExcludedNamespaces),

@@ -15,7 +15,6 @@ export interface PluginServerOptions {
   readonly path: string;
   readonly pods: Pods;
   readonly requests: BoundedCounter<'response_code'>;
-  readonly ready: () => boolean;
   readonly logger: Logger;
 }
 
@@ -57,10 +56,8 @@ async function answer(
 
 async function outcome(
   request: IncomingMessage,
-  { pods, ready, logger }: PluginServerOptions,
+  { pods, logger }: PluginServerOptions,
 ): Promise<[number, string]> {
-  if (request.method === 'GET' && request.url === '/ready')
-    return ready() ? [200, 'ready'] : [503, 'no ztunnel is connected'];
   const { url } = request;
   if (request.method !== 'POST' || (url !== '/cmdadd' && url !== '/cmdcheck'))
     return [404, 'POST /cmdadd or /cmdcheck'];

@@ -1,7 +1,21 @@
 import { describe, expect, test } from '@jest/globals';
-import { chained, parseConflist, pluginType, unchained } from './conflist.ts';
+import type { Conflist } from './conflist.ts';
+import {
+  chained,
+  chainingProblem,
+  parseConflist,
+  pluginType,
+  restored,
+  unchained,
+} from './conflist.ts';
 
 const entry = { type: pluginType, agentSocket: '/run/agent.sock' };
+
+function read(text: string): Conflist {
+  const conflist = parseConflist(text);
+  if (!conflist.ok) throw new Error(conflist.error);
+  return conflist.value;
+}
 
 /** Configurations of the shapes that common network plugins write. */
 const shapes: readonly [string, object, readonly string[]][] = [
@@ -59,7 +73,7 @@ const shapes: readonly [string, object, readonly string[]][] = [
 ];
 
 describe.each(shapes)('%s', (_, config, types) => {
-  const conflist = parseConflist(JSON.stringify(config))!;
+  const conflist = read(JSON.stringify(config));
 
   test('gets the plugin last, once, however often it is chained', () => {
     const once = chained(conflist, entry);
@@ -88,14 +102,41 @@ test('a chained entry with other settings is replaced', () => {
   expect(chained(old, entry).plugins).toEqual([{ type: 'ptp' }, entry]);
 });
 
+test('a chained entry remembers the single plugin that stood there, which comes back', () => {
+  const single = { cniVersion: '0.3.1', name: 'n', type: 'ptp', mtu: 1400 };
+  const list = read(JSON.stringify(single));
+  const once = chained(list, { ...entry, replaces: '10-n.conf' });
+  const again = chained(once, { ...entry, agentSocket: '/new' });
+  expect(again.plugins[1]).toEqual({ ...entry, agentSocket: '/new', replaces: '10-n.conf' });
+  expect(restored(again)).toEqual({ file: '10-n.conf', content: single });
+  expect(restored(chained(list, entry))).toEqual({ content: list });
+});
+
 test.each([
-  '',
-  '{',
-  '[]',
-  '{"name":"x"}',
-  '{"name":"x","plugins":[]}',
-  '{"plugins":[{"type":"a"}]}',
-  '{"name":"x","plugins":[{}]}',
-])('no configuration: %s', (text) => {
-  expect(parseConflist(text)).toBeUndefined();
+  ['0.3.0', undefined],
+  ['0.3.1', undefined],
+  ['1.1.0', undefined],
+  ['0.2.0', 'chaining begins with 0.3.0'],
+  [undefined, 'names no cniVersion'],
+])('cniVersion %s: %s', (cniVersion, problem) => {
+  const found = chainingProblem({
+    ...(cniVersion === undefined ? {} : { cniVersion }),
+    name: 'n',
+    plugins: [{ type: 'ptp' }],
+  });
+  if (problem === undefined) expect(found).toBeUndefined();
+  else expect(found).toContain(problem);
+});
+
+test.each([
+  ['', 'it is empty'],
+  ['{', 'no JSON'],
+  ['7', 'no object'],
+  ['[]', 'no name'],
+  ['{"name":"x"}', 'neither plugins nor a type'],
+  ['{"name":"x","plugins":[]}', 'no list'],
+  ['{"plugins":[{"type":"a"}]}', 'no name'],
+  ['{"name":"x","plugins":[{}]}', 'no type'],
+])('no configuration: %s', (text, why) => {
+  expect(parseConflist(text)).toEqual({ ok: false, error: expect.stringContaining(why) });
 });

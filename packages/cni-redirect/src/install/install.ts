@@ -1,13 +1,17 @@
-import { chmod, copyFile, mkdir, readFile, readdir, rename, rm, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import type { FSWatcher } from 'node:fs';
+import { watch } from 'node:fs';
 import type { Logger } from '@ambit/core';
-import { causeChain } from '@ambit/core';
-import type { Conflist } from './conflist.ts';
-import { chained, parseConflist, pluginType, unchained } from './conflist.ts';
+import { causeChain, errnoCode } from '@ambit/core';
+import { chainInto, unchainAll } from './conf-dir.ts';
+import { pluginType } from './conflist.ts';
+import type { PluginFiles } from './plugin-files.ts';
+import { fingerprint, installPlugin, removePlugin } from './plugin-files.ts';
 
 export interface InstallOptions {
   readonly confDir: string;
   readonly binDir: string;
+  /** `binDir` as the host names it. */
+  readonly binDirOnHost: string;
   readonly pluginSource: string;
   readonly agentSocket: string;
   readonly excludeNamespaces: readonly string[];
@@ -15,76 +19,135 @@ export interface InstallOptions {
 }
 
 export interface Installation {
+  /** Why the runtime does not call the plugin; undefined where it does. */
+  readonly missing: string | undefined;
   /** Takes the plugin out of the chain and removes it. */
   uninstall(): Promise<void>;
   close(): void;
 }
 
 const checkMs = 2_000;
+const settleMs = 50;
 
-/** Installs the plugin and keeps it chained, whoever rewrites the configuration. */
+/**
+ * Installs the plugin and keeps it installed and chained, whoever rewrites the configuration or clears a directory.
+ * What cannot be done now is told, tried again and never ends the agent: captured pods need it.
+ */
 export async function install(options: InstallOptions): Promise<Installation> {
-  const target = join(options.binDir, pluginType);
-  await mkdir(options.binDir, { recursive: true });
-  // The runtime may call it at any moment: the file appears whole.
-  await copyFile(options.pluginSource, `${target}.tmp`);
-  await chmod(`${target}.tmp`, 0o755);
-  await rename(`${target}.tmp`, target);
-  await chain(options);
-  const timer = setInterval(() => {
-    chain(options).catch((error: unknown) =>
-      options.logger.warn({ reason: causeChain(error) }, 'the CNI configuration cannot be chained'),
-    );
-  }, checkMs);
-  return {
-    async uninstall() {
-      clearInterval(timer);
-      const found = await primaryConfiguration(options.confDir);
-      if (found !== undefined) await write(found.file, unchained(found.conflist));
-      await rm(target, { force: true });
-    },
-    close: () => clearInterval(timer),
-  };
+  const installer = new Installer(options);
+  await installer.run();
+  return installer;
 }
 
-async function chain(options: InstallOptions): Promise<void> {
-  const found = await primaryConfiguration(options.confDir);
-  if (found === undefined) {
-    options.logger.debug({ dir: options.confDir }, 'no CNI configuration yet');
-    return;
+class Installer implements Installation {
+  missing: string | undefined = 'the plugin is not installed yet';
+  readonly #options: InstallOptions;
+  readonly #files: PluginFiles;
+  readonly #watches: FSWatcher[] = [];
+  #installed: string | undefined;
+  #timer: NodeJS.Timeout | undefined;
+  #work = Promise.resolve();
+  #closed = false;
+
+  constructor(options: InstallOptions) {
+    this.#options = options;
+    const { binDir, binDirOnHost, pluginSource } = options;
+    this.#files = { source: pluginSource, binDir, binDirOnHost, name: pluginType };
   }
-  const wanted = chained(found.conflist, {
-    type: pluginType,
-    agentSocket: options.agentSocket,
-    excludeNamespaces: options.excludeNamespaces,
-  });
-  if (JSON.stringify(wanted) === JSON.stringify(found.conflist)) return;
-  await write(found.conflistFile, wanted);
-  if (found.file !== found.conflistFile) await rm(found.file, { force: true });
-  options.logger.info({ file: found.conflistFile }, 'chained into the CNI configuration');
-}
 
-interface Found {
-  readonly file: string;
-  /** Where the chain is written: a single `.conf` becomes a `.conflist`. */
-  readonly conflistFile: string;
-  readonly conflist: Conflist;
-}
-
-/** The configuration that the runtime uses: the first by name that is readable. */
-async function primaryConfiguration(confDir: string): Promise<Found | undefined> {
-  const names = (await readdir(confDir).catch(() => [] as string[])).sort();
-  for (const name of names) {
-    if (!/\.(?:conf|conflist|json)$/.test(name)) continue;
-    const file = join(confDir, name);
-    const conflist = parseConflist(await readFile(file, 'utf8'));
-    if (conflist !== undefined)
-      return { file, conflistFile: file.replace(/\.(?:conf|json)$/, '.conflist'), conflist };
+  async run(): Promise<void> {
+    await this.#check();
+    if (!this.#closed) this.#again(checkMs);
   }
-  return undefined;
+
+  async uninstall(): Promise<void> {
+    this.close();
+    await this.#work;
+    // Out of the chain first: a chain must not name what is not there.
+    await unchainAll(this.#options.confDir);
+    await removePlugin(this.#files);
+    this.#options.logger.info('the plugin is taken out of the CNI configuration and removed');
+  }
+
+  close(): void {
+    this.#closed = true;
+    clearTimeout(this.#timer);
+    for (const watched of this.#watches.splice(0)) watched.close();
+  }
+
+  #again(waitMs: number): void {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => void this.run(), waitMs);
+  }
+
+  #check(): Promise<void> {
+    this.#work = this.#work.then(() => (this.#closed ? undefined : this.#bringAbout()));
+    return this.#work;
+  }
+
+  async #bringAbout(): Promise<void> {
+    let missing: string | undefined;
+    try {
+      await this.#installFiles();
+      missing = await this.#chain();
+      this.#watch();
+    } catch (error) {
+      missing = explain(error, this.#options);
+    }
+    if (missing !== undefined && missing !== this.missing)
+      this.#options.logger.warn({ reason: missing }, 'new pods of this node cannot be captured');
+    this.missing = missing;
+  }
+
+  async #installFiles(): Promise<void> {
+    if (this.#installed !== undefined && (await fingerprint(this.#files)) === this.#installed)
+      return;
+    const { logger, binDir } = this.#options;
+    if (this.#installed !== undefined)
+      logger.warn({ dir: binDir }, 'somebody changed the plugin; installing it again');
+    await installPlugin(this.#files);
+    this.#installed = await fingerprint(this.#files);
+  }
+
+  async #chain(): Promise<string | undefined> {
+    const { confDir, agentSocket, excludeNamespaces, logger } = this.#options;
+    const state = await chainInto(confDir, { type: pluginType, agentSocket, excludeNamespaces });
+    if (!state.chained) return state.why;
+    if (state.changed) logger.info({ file: state.file }, 'chained into the CNI configuration');
+    return undefined;
+  }
+
+  /** A rewritten configuration is noticed at once; the timer is for file systems that tell nothing. */
+  #watch(): void {
+    if (this.#watches.length > 0) return;
+    let watched: FSWatcher;
+    try {
+      watched = watch(this.#options.confDir, () => this.#again(settleMs));
+    } catch {
+      // Not there yet, or a kernel that is out of watches.
+      return;
+    }
+    watched.on('error', () => {
+      watched.close();
+      this.#watches.splice(0);
+    });
+    this.#watches.push(watched);
+  }
 }
 
-async function write(file: string, conflist: Conflist): Promise<void> {
-  await writeFile(`${file}.ambit-tmp`, `${JSON.stringify(conflist, null, 2)}\n`, { mode: 0o600 });
-  await rename(`${file}.ambit-tmp`, file);
+const fixes = new Map([
+  ['EROFS', 'it is on a read-only file system'],
+  ['EACCES', 'the agent may not write there'],
+  ['EPERM', 'the agent may not write there'],
+  ['ENOSPC', 'its file system is full'],
+]);
+
+function explain(error: unknown, { binDir, confDir }: InstallOptions): string {
+  const fix = fixes.get(errnoCode(error) ?? '');
+  if (fix === undefined) return causeChain(error);
+  const path = (error as NodeJS.ErrnoException).path ?? '';
+  const setting = path.startsWith(confDir)
+    ? `${confDir} (CNI_CONF_DIR)`
+    : `${binDir} (CNI_BIN_DIR)`;
+  return `${setting} cannot be written: ${fix}; mount the host's CNI directory there, writable, or name the one that this host's runtime uses: ${causeChain(error)}`;
 }

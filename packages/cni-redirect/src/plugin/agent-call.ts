@@ -4,12 +4,7 @@ import { CniFailure, cniErrorCode } from './spec.ts';
 const timeoutMs = 30_000;
 
 /** Asks the node agent. Anything but its yes is a failure that says why and what to do. */
-export function callAgent(
-  socketPath: string,
-  method: 'GET' | 'POST',
-  path: string,
-  body?: object,
-): Promise<string> {
+export function callAgent(socketPath: string, path: string, body: object): Promise<string> {
   return new Promise((resolve, reject) => {
     const unreachable = (why: string): void =>
       reject(
@@ -22,7 +17,7 @@ export function callAgent(
     const call = request(
       {
         socketPath,
-        method,
+        method: 'POST',
         path,
         timeout: timeoutMs,
         headers: { 'content-type': 'application/json' },
@@ -47,6 +42,6 @@ export function callAgent(
     );
     call.on('timeout', () => call.destroy(new Error(`no answer in ${timeoutMs} ms`)));
     call.on('error', (error: NodeJS.ErrnoException) => unreachable(error.code ?? error.message));
-    call.end(body === undefined ? undefined : JSON.stringify(body));
+    call.end(JSON.stringify(body));
   });
 }

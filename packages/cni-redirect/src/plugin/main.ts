@@ -37,17 +37,12 @@ async function run(): Promise<string> {
     case 'CHECK':
       await ask(config, '/cmdcheck');
       return '';
-    case 'STATUS':
-      await callAgent(config.agentSocket, 'GET', '/ready').catch((error: unknown) => {
-        throw new CniFailure(
-          cniErrorCode.notAvailable,
-          error instanceof CniFailure ? error.error.msg : String(error),
-        );
-      });
-      return '';
     case 'DEL':
     case 'GC':
       // The agent learns of the end from the API server; a pod's end must not depend on the agent.
+      return '';
+    case 'STATUS':
+      // A node whose network is not ready starts no pod at all, not even ztunnel's, and ADD holds back those that must wait.
       return '';
     default:
       throw new CniFailure(
@@ -74,7 +69,7 @@ async function ask(config: PluginConfig, path: '/cmdadd' | '/cmdcheck'): Promise
       'no prevResult: chain this plugin after one that makes the interface',
     );
   }
-  await callAgent(config.agentSocket, 'POST', path, {
+  await callAgent(config.agentSocket, path, {
     Netns: process.env['CNI_NETNS'] ?? '',
     PodName: name,
     PodNamespace: namespace,

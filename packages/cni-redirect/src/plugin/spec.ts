@@ -1,5 +1,5 @@
-/** Versions of the CNI specification that the plugin speaks. */
-export const supportedVersions = ['0.4.0', '1.0.0', '1.1.0'] as const;
+/** Versions of the CNI specification that the plugin speaks; many network plugins still write 0.3.1. */
+export const supportedVersions = ['0.3.0', '0.3.1', '0.4.0', '1.0.0', '1.1.0'] as const;
 
 export interface PluginConfig {
   readonly cniVersion: string;
@@ -22,7 +22,6 @@ export const cniErrorCode = {
   decoding: 6,
   invalidConfig: 7,
   tryAgain: 11,
-  notAvailable: 50,
   refused: 100,
 } as const;
 

@@ -1,0 +1,78 @@
+import { readFile, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+import type { Conflist, PluginEntry } from './conflist.ts';
+import { chained, chainingProblem, isChained, parseConflist, restored } from './conflist.ts';
+
+/** Where the chain stands. */
+export type ChainState =
+  | { readonly chained: true; readonly file: string; readonly changed: boolean }
+  | { readonly chained: false; readonly why: string };
+
+interface ConfFile {
+  readonly path: string;
+  readonly conflist: Conflist;
+}
+
+/** Puts our plugin into the configuration that the runtime uses: the first by name that can be read. */
+export async function chainInto(confDir: string, entry: PluginEntry): Promise<ChainState> {
+  const { files, broken } = await readConfDir(confDir);
+  const [primary] = files;
+  if (primary === undefined) {
+    const why = broken[0] ?? 'there is none yet; the cluster’s network plugin writes it';
+    return { chained: false, why: `no CNI configuration in ${confDir}: ${why}` };
+  }
+  const problem = chainingProblem(primary.conflist);
+  if (problem !== undefined) return { chained: false, why: `${primary.path}: ${problem}` };
+  // A single `.conf` becomes a `.conflist`, which its entry remembers.
+  const target = primary.path.replace(/\.(?:conf|json)$/, '.conflist');
+  const wanted = chained(
+    primary.conflist,
+    target === primary.path ? entry : { ...entry, replaces: basename(primary.path) },
+  );
+  if (target === primary.path && JSON.stringify(wanted) === JSON.stringify(primary.conflist))
+    return { chained: true, file: target, changed: false };
+  await write(target, wanted, primary.path);
+  if (target !== primary.path) await rm(primary.path, { force: true });
+  return { chained: true, file: target, changed: true };
+}
+
+/** Takes our plugin out of every configuration and leaves each as it was before us. */
+export async function unchainAll(confDir: string): Promise<void> {
+  const { files } = await readConfDir(confDir);
+  for (const { path, conflist } of files) {
+    if (!isChained(conflist)) continue;
+    const { file, content } = restored(conflist);
+    const target = file === undefined ? path : join(confDir, basename(file));
+    await write(target, content, path);
+    if (target !== path) await rm(path, { force: true });
+  }
+}
+
+async function readConfDir(
+  confDir: string,
+): Promise<{ readonly files: readonly ConfFile[]; readonly broken: readonly string[] }> {
+  const names = (await readdir(confDir).catch(missingIsEmpty)).sort();
+  const files: ConfFile[] = [];
+  const broken: string[] = [];
+  for (const name of names) {
+    if (!/\.(?:conf|conflist|json)$/.test(name)) continue;
+    const path = join(confDir, name);
+    const conflist = parseConflist(await readFile(path, 'utf8'));
+    if (conflist.ok) files.push({ path, conflist: conflist.value });
+    else broken.push(`${path}: ${conflist.error}`);
+  }
+  return { files, broken };
+}
+
+function missingIsEmpty(error: NodeJS.ErrnoException): string[] {
+  if (error.code === 'ENOENT') return [];
+  throw error;
+}
+
+/** With the access rights of the file that it follows. */
+async function write(file: string, content: object, like: string): Promise<void> {
+  const { mode } = await stat(like);
+  const temporary = `${file}.ambit-tmp`;
+  await writeFile(temporary, `${JSON.stringify(content, null, 2)}\n`, { mode: mode & 0o777 });
+  await rename(temporary, file);
+}

@@ -1,0 +1,206 @@
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { createLogger } from '@ambit/core';
+import type { Installation, InstallOptions } from './install.ts';
+import { install } from './install.ts';
+
+let root: string;
+let installation: Installation | undefined;
+const logs: string[] = [];
+const confDir = (): string => join(root, 'net.d');
+const binDir = (): string => join(root, 'bin');
+const conf = (name: string): string => join(confDir(), name);
+
+const bridge = { cniVersion: '1.0.0', name: 'net', plugins: [{ type: 'bridge' }] };
+
+function put(name: string, content: unknown): void {
+  const text = typeof content === 'string' ? content : JSON.stringify(content);
+  writeFileSync(conf(name), text, { mode: 0o644 });
+}
+
+function types(name: string): string {
+  const list = JSON.parse(readFileSync(conf(name), 'utf8')) as { plugins: { type: string }[] };
+  return list.plugins.map(({ type }) => type).join();
+}
+
+async function start(change: Partial<InstallOptions> = {}): Promise<Installation> {
+  installation?.close();
+  installation = await install({
+    confDir: confDir(),
+    binDir: binDir(),
+    binDirOnHost: '/opt/cni/bin',
+    pluginSource: join(root, 'image/ambit-cni'),
+    agentSocket: '/run/agent.sock',
+    excludeNamespaces: ['kube-system'],
+    logger: createLogger({
+      scope: 'test',
+      level: 'debug',
+      format: 'text',
+      sink: { write: (line) => logs.push(line) },
+    }),
+    ...change,
+  });
+  return installation;
+}
+
+async function until(holds: () => boolean): Promise<void> {
+  const deadline = performance.now() + 5_000;
+  while (!holds()) {
+    if (performance.now() > deadline) throw new Error(`never so\n${logs.join('')}`);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
+beforeEach(() => {
+  root = mkdtempSync(join(tmpdir(), 'install-'));
+  mkdirSync(confDir());
+  mkdirSync(join(root, 'image/ambit-cni.lib-1'), { recursive: true });
+  writeFileSync(join(root, 'image/ambit-cni'), 'plugin 1');
+  writeFileSync(join(root, 'image/ambit-cni.lib-1/libc.so.6'), 'libc');
+  logs.length = 0;
+});
+
+afterEach(() => {
+  installation?.close();
+  installation = undefined;
+  rmSync(root, { recursive: true });
+});
+
+describe('the configuration', () => {
+  test('is awaited, and chained once it is there', async () => {
+    const { missing } = await start();
+    expect(missing).toContain('there is none yet');
+    put('10-net.conflist', bridge);
+    await until(() => installation?.missing === undefined);
+    expect(types('10-net.conflist')).toBe('bridge,ambit-cni');
+    expect(statSync(conf('10-net.conflist')).mode & 0o777).toBe(0o644);
+  });
+
+  test('is the first by name', async () => {
+    put('20-other.conflist', bridge);
+    put('10-net.conflist', bridge);
+    put('05-notes.txt', 'not ours');
+    await start();
+    expect(types('10-net.conflist')).toBe('bridge,ambit-cni');
+    expect(types('20-other.conflist')).toBe('bridge');
+  });
+
+  test('that comes before the chained one is chained too', async () => {
+    put('20-other.conflist', bridge);
+    await start();
+    put('10-net.conflist', bridge);
+    await until(() => types('10-net.conflist') === 'bridge,ambit-cni');
+  });
+
+  test('is chained again when its owner rewrites it', async () => {
+    put('10-net.conflist', bridge);
+    await start();
+    put('10-net.conflist', { ...bridge, plugins: [{ type: 'ptp' }, { type: 'portmap' }] });
+    await until(() => types('10-net.conflist') === 'ptp,portmap,ambit-cni');
+    writeFileSync(conf('new'), JSON.stringify(bridge));
+    renameSync(conf('new'), conf('10-net.conflist'));
+    await until(() => types('10-net.conflist') === 'bridge,ambit-cni');
+  });
+
+  test('that is half written is told, and chained once it is whole', async () => {
+    put('10-net.conflist', JSON.stringify(bridge).slice(0, 30));
+    const { missing } = await start();
+    expect(missing).toContain('10-net.conflist: it is no JSON');
+    put('10-net.conflist', bridge);
+    await until(() => installation?.missing === undefined);
+  });
+
+  test('that cannot be chained says what to change', async () => {
+    put('10-net.conflist', { ...bridge, cniVersion: '0.2.0' });
+    expect((await start()).missing).toContain('chaining begins with 0.3.0');
+    expect(types('10-net.conflist')).toBe('bridge');
+  });
+
+  test('of a single plugin becomes a list, and comes back', async () => {
+    const single = { cniVersion: '0.3.1', name: 'net', type: 'ptp', mtu: 1400 };
+    put('10-net.conf', single);
+    const running = await start();
+    expect(readdirSync(confDir())).toEqual(['10-net.conflist']);
+    expect(types('10-net.conflist')).toBe('ptp,ambit-cni');
+    await running.uninstall();
+    expect(readdirSync(confDir())).toEqual(['10-net.conf']);
+    expect(JSON.parse(readFileSync(conf('10-net.conf'), 'utf8'))).toEqual(single);
+  });
+
+  test('in a directory that may not be read says so, with what to do', async () => {
+    // Root reads everything: a file in the directory's place fails for root too.
+    rmSync(confDir(), { recursive: true });
+    writeFileSync(confDir(), '');
+    expect((await start()).missing).toContain('ENOTDIR');
+    rmSync(confDir());
+    mkdirSync(confDir());
+    put('10-net.conflist', bridge);
+    await until(() => installation?.missing === undefined);
+  });
+});
+
+describe('the plugin', () => {
+  test('is installed with its libraries', async () => {
+    put('10-net.conflist', bridge);
+    await start();
+    expect(readdirSync(binDir()).sort()).toEqual(['ambit-cni', 'ambit-cni.lib-1']);
+    expect(statSync(join(binDir(), 'ambit-cni')).mode & 0o777).toBe(0o755);
+    expect(readFileSync(join(binDir(), 'ambit-cni.lib-1/libc.so.6'), 'utf8')).toBe('libc');
+  });
+
+  test('is put back when somebody removes it or one of its libraries', async () => {
+    put('10-net.conflist', bridge);
+    await start();
+    rmSync(join(binDir(), 'ambit-cni'));
+    await until(() => existsSync(join(binDir(), 'ambit-cni')));
+    rmSync(join(binDir(), 'ambit-cni.lib-1'), { recursive: true });
+    await until(() => existsSync(join(binDir(), 'ambit-cni.lib-1/libc.so.6')));
+  });
+
+  test('of a new version replaces the old one', async () => {
+    put('10-net.conflist', bridge);
+    await start();
+    renameSync(join(root, 'image/ambit-cni.lib-1'), join(root, 'image/ambit-cni.lib-2'));
+    writeFileSync(join(root, 'image/ambit-cni'), 'plugin 2');
+    await start();
+    expect(readFileSync(join(binDir(), 'ambit-cni'), 'utf8')).toBe('plugin 2');
+    expect(readdirSync(binDir()).sort()).toEqual(['ambit-cni', 'ambit-cni.lib-2']);
+  });
+
+  test('leaves nothing behind, and others’ files alone', async () => {
+    put('10-net.conflist', bridge);
+    put('20-old.conflist', { ...bridge, plugins: [{ type: 'ptp' }, { type: 'ambit-cni' }] });
+    mkdirSync(binDir());
+    writeFileSync(join(binDir(), 'bridge'), '');
+    await (await start()).uninstall();
+    expect(readdirSync(binDir())).toEqual(['bridge']);
+    expect(JSON.parse(readFileSync(conf('10-net.conflist'), 'utf8'))).toEqual(bridge);
+    expect(types('20-old.conflist')).toBe('ptp');
+  });
+
+  test('stays chained when the agent stops for a while', async () => {
+    put('10-net.conflist', bridge);
+    (await start()).close();
+    expect(types('10-net.conflist')).toBe('bridge,ambit-cni');
+    expect(existsSync(join(binDir(), 'ambit-cni'))).toBe(true);
+  });
+
+  test('that is missing in the image is told and does not end the agent', async () => {
+    put('10-net.conflist', bridge);
+    rmSync(join(root, 'image/ambit-cni'));
+    expect((await start()).missing).toContain('ENOENT');
+    expect(types('10-net.conflist')).toBe('bridge');
+  });
+});
