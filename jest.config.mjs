@@ -23,6 +23,11 @@ export default {
     },
     { ...shared, displayName: 'charts', testMatch: ['<rootDir>/e2e/charts/*.test.ts'] },
     { ...shared, displayName: 'e2e', testMatch: ['<rootDir>/e2e/mesh/*.test.ts'] },
+    {
+      ...shared,
+      displayName: 'kubernetes',
+      testMatch: ['<rootDir>/e2e/kubernetes/*.test.ts'],
+    },
   ],
   testTimeout: 20_000,
 };

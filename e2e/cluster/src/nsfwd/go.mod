@@ -1,0 +1,3 @@
+module ambit.dev/e2e/cluster/nsfwd
+
+go 1.21
