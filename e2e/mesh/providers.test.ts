@@ -156,7 +156,7 @@ test.each([
   expect((counts.get('200') ?? 0) + (counts.get('429') ?? 0)).toBe(most * 2);
 });
 
-test('TestRateLimit: a limit that cannot be understood is told, and limits nobody', async () => {
+test('TestRateLimit: a limit that cannot be understood is refused; where it is there all the same it is told and limits nobody', async () => {
   const broken = {
     apiVersion: 'ambit.dev/v1alpha1',
     kind: 'RateLimitPolicy',
@@ -166,7 +166,8 @@ test('TestRateLimit: a limit that cannot be understood is told, and limits nobod
       limits: [{ name: 'one', requests: 1, per: '1m', match: { paths: ['a*b'] } }],
     },
   };
-  await mesh.apply(broken);
+  await expect(mesh.apply(broken)).rejects.toThrow(/RateLimitPolicy shop\/broken: .*paths/);
+  await mesh.applyUnvalidated('shop', broken);
   expect(await accepted(broken, 'False')).toContain('paths');
   expect((await burst(5)).get('200')).toBe(5);
 });

@@ -190,9 +190,15 @@ test('TestWaypointWithInvalidBackend: 500, and nothing past it', async () => {
 
 test.each(badInput)(
   'TestBadInput: $what',
-  async ({ objects, says, status, logged, options = [] }) => {
+  async ({ objects, refused, says, status, logged, options = [] }) => {
     const { cluster } = mesh;
-    await mesh.apply(...objects);
+    if (refused) {
+      const denied =
+        /admission webhook "validation\.ambit\.dev" denied the request: .* shop\/bad: spec\./;
+      await expect(mesh.apply(objects[0])).rejects.toThrow(denied);
+    }
+    // What was there before the mesh is told on its status, and what it means stays closed.
+    await (refused ? mesh.applyUnvalidated('shop', ...objects) : mesh.apply(...objects));
     let told = '';
     await until(async () => {
       told = JSON.stringify(((await cluster.get(objects[0])) as { status?: object }).status ?? {});

@@ -3,6 +3,8 @@ export interface BadInput {
   readonly what: string;
   /** The first one is told on its status. */
   readonly objects: readonly [object, ...object[]];
+  /** By validation, when it is applied: nothing of it depends on other objects. */
+  readonly refused?: true;
   /** On the status: object, field and fix. */
   readonly says: RegExp;
   readonly status: number;
@@ -53,6 +55,7 @@ const inRoutes: readonly BadInput[] = [
   },
   {
     what: 'two actions of one route that contradict each other',
+    refused: true,
     objects: [routes({ route: [{ destination }], redirect: { uri: '/else' } })],
     says: /spec\.http\[0\]\.\w+: .*requests are answered 500/,
     status: 500,
@@ -78,6 +81,7 @@ const inRoutes: readonly BadInput[] = [
   },
   {
     what: 'weights that sum to zero',
+    refused: true,
     objects: [
       routes({
         route: [
@@ -92,6 +96,7 @@ const inRoutes: readonly BadInput[] = [
   },
   {
     what: 'an expression that RE2 does not know',
+    refused: true,
     objects: [routes({ match: [{ uri: { regex: '/(?=a)' } }], route: [{ destination }] })],
     says: /spec\.http\[0\]\.match\[0\]\.uri\.regex: is no regular expression of RE2/,
     status: 500,
@@ -111,6 +116,7 @@ const inRoutes: readonly BadInput[] = [
   },
   {
     what: 'an HTTPRoute that breaks its schema',
+    refused: true,
     objects: [
       object(gatewayApi, 'HTTPRoute', 'bad', {
         parentRefs,
@@ -150,6 +156,7 @@ const inPolicies: readonly BadInput[] = [
   },
   {
     what: 'a range of addresses that is none',
+    refused: true,
     objects: [
       policy({
         action: 'DENY',
@@ -184,6 +191,7 @@ const inPolicies: readonly BadInput[] = [
   },
   {
     what: 'a limit of no requests',
+    refused: true,
     objects: [
       object('ambit.dev/v1alpha1', 'RateLimitPolicy', 'bad', {
         targetRefs,

@@ -10,6 +10,8 @@ export const readinessPort = 15021;
 export const controlPort = 15012;
 /** The controller's own metrics and debug views. */
 export const controllerMetricsPort = 15014;
+/** Admission reviews from the API server, over TLS. */
+export const webhookPort = 15017;
 
 /** Ports inside a pod's network namespace that belong to the mesh: never a legal target of anybody's traffic. */
 export const meshPorts: ReadonlySet<number> = new Set([

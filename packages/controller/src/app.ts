@@ -45,6 +45,8 @@ import type { StatusWriter } from './status/writer.ts';
 import { startStatusWriter } from './status/writer.ts';
 import { startHealthCheckStatus } from './status/health-check.ts';
 import { startTrafficStatus } from './status/traffic.ts';
+import type { Validation } from './webhook/index.ts';
+import { startValidation } from './webhook/index.ts';
 
 /** What a controller is given from outside; tests give their own. */
 export interface ControllerDeps {
@@ -56,7 +58,11 @@ export interface ControllerDeps {
 }
 
 export interface Controller {
-  readonly addresses: { readonly control: AddressInfo; readonly metrics: AddressInfo };
+  readonly addresses: {
+    readonly control: AddressInfo;
+    readonly metrics: AddressInfo;
+    readonly webhook: AddressInfo;
+  };
   /** Settles once everything has been listed; readiness tells the same. */
   readonly whenSynced: Promise<void>;
   close(): Promise<void>;
@@ -85,6 +91,9 @@ export async function startController(
     });
     const listener = await startControlPort(config, core, serving);
     core.closers.push(() => listener.close());
+    const validation = await startValidationPort(config, core, serving, deps);
+    core.closers.push(() => validation.close());
+    core.onAuthority.push(() => serving.check(), validation.changed);
     const whenSynced = core.watches.whenSynced.then(async () => {
       // A proxy that holds a credential must not be told that it is gone only because it was not read yet.
       core.collections.flush();
@@ -92,9 +101,14 @@ export async function startController(
       core.hub.synced();
       const resources = Object.fromEntries(figuresOf(core).resources);
       deps.log.info({ resources }, 'all sources are known');
+      validation.changed();
     });
     return {
-      addresses: { control: listener.address, metrics: admin.address },
+      addresses: {
+        control: listener.address,
+        metrics: admin.address,
+        webhook: validation.address,
+      },
       whenSynced,
       close: () => closeAll(core),
     };
@@ -122,6 +136,8 @@ interface Core {
   readonly admit: Parameters<typeof startListener>[0]['admit'];
   readonly registry: ReturnType<typeof createMetrics>;
   readonly metrics: ControllerMetrics;
+  /** Told when another authority signs. */
+  readonly onAuthority: (() => void)[];
   /** What was opened later, in order. */
   readonly closers: (() => Promise<void>)[];
 }
@@ -153,6 +169,7 @@ function startCore(config: ControllerConfig, deps: ControllerDeps): Core {
     log,
     onAnswer: (outcome) => metrics.certificates(outcome),
   });
+  const onAuthority: (() => void)[] = [];
   const hub = createHub({
     state,
     flush: () => collections.flush(),
@@ -175,6 +192,7 @@ function startCore(config: ControllerConfig, deps: ControllerDeps): Core {
     onChange: (authority) => {
       sources.settings.set('default', settingsOf(config, authority));
       publisher.rootsChanged();
+      for (const tell of onAuthority) tell();
       hub.changed();
     },
   });
@@ -195,15 +213,23 @@ function startCore(config: ControllerConfig, deps: ControllerDeps): Core {
     deployer: startDeployer({ client, collections, nowMs, log, settings: deploySettings(config) }),
     traffic: startTrafficStatus({ client, collections, nowMs, log }),
     healthChecks: startHealthCheckStatus({ client, collections, nowMs, log }),
-    admit: async (token) => {
-      // Before every pod is known, a good proxy could not be told from a bad one.
-      if (watches.synced) return authenticated(token, identified);
-      const reason = `not synced: ${watches.awaited().join(', ')}`;
-      return { ok: false, error: { code: 'unavailable', reason } };
-    },
+    admit: admission(watches, identified),
     registry,
     metrics,
+    onAuthority,
     closers: [],
+  };
+}
+
+function admission(
+  watches: Watches,
+  identified: Parameters<typeof authenticated>[1],
+): Core['admit'] {
+  return async (token) => {
+    // Before every pod is known, a good proxy could not be told from a bad one.
+    if (watches.synced) return authenticated(token, identified);
+    const reason = `not synced: ${watches.awaited().join(', ')}`;
+    return { ok: false, error: { code: 'unavailable', reason } };
   };
 }
 
@@ -254,6 +280,26 @@ function startControlPort(
   return listening.then((listener) => {
     serving.follow((certificate) => listener.useCertificate(certificate));
     return listener;
+  });
+}
+
+function startValidationPort(
+  config: ControllerConfig,
+  { client, collections, keeper, watches, metrics, log }: Core,
+  serving: ServingKeeper,
+  deps: ControllerDeps,
+): Promise<Validation> {
+  return startValidation({
+    config,
+    client,
+    collections,
+    serving,
+    roots: () => keeper.current()?.rootsPem,
+    // Before everything is known a good object could not be told from a bad one.
+    mayWrite: () => watches.synced,
+    onAnswer: (outcome) => metrics.validated(outcome),
+    log,
+    ...timingsOf(deps),
   });
 }
 

@@ -1,5 +1,11 @@
 import type { TrustDomain } from '@ambit/api';
-import { controllerMetricsPort, controlPort, parseHostname, parseTrustDomain } from '@ambit/api';
+import {
+  controllerMetricsPort,
+  controlPort,
+  parseHostname,
+  parseTrustDomain,
+  webhookPort,
+} from '@ambit/api';
 import type { EnvSource, LogFormat, LogLevel } from '@ambit/core';
 import { EnvReader, logLevels } from '@ambit/core';
 
@@ -17,6 +23,7 @@ export interface ControllerConfig {
   readonly host: string | undefined;
   readonly controlPort: number;
   readonly metricsPort: number;
+  readonly webhookPort: number;
   readonly certificateTtlMs: number;
   /** `<namespace>/<service account>` of the node proxies. */
   readonly trustedNodeAccounts: ReadonlySet<string>;
@@ -75,6 +82,7 @@ export function parseConfig(source: EnvSource): ControllerConfig {
     host: env.optional('CONTROL_ADDRESS'),
     controlPort: env.port('CONTROL_PORT', controlPort),
     metricsPort: env.port('METRICS_PORT', controllerMetricsPort),
+    webhookPort: env.port('WEBHOOK_PORT', webhookPort),
     certificateTtlMs,
     trustedNodeAccounts: new Set(trusted),
     debounceQuietMs,

@@ -6,6 +6,7 @@ export interface ControllerMetrics {
   certificates(outcome: string): void;
   push(): void;
   rejected(type: string): void;
+  validated(outcome: string): void;
   /** Brought up to date when the metrics are read. */
   observe(figures: Figures): void;
 }
@@ -32,6 +33,9 @@ export function createControllerMetrics(metrics: Metrics): ControllerMetrics {
     'Resources that a proxy refused, by type.',
     ['type'],
   );
+  const validated = metrics.counter('ambit_validations_total', 'Admission reviews by outcome.', [
+    'outcome',
+  ]);
   const proxies = metrics.gauge('ambit_proxies_connected', 'Proxies on the control channel.', []);
   const ages = metrics.gauge(
     'ambit_watch_age_seconds',
@@ -52,6 +56,7 @@ export function createControllerMetrics(metrics: Metrics): ControllerMetrics {
   return {
     certificates: (outcome) => certificates.inc({ outcome }),
     push: () => pushes.inc({}),
+    validated: (outcome) => validated.inc({ outcome }),
     rejected: (type) => rejected.inc({ type: knownTypes.has(type) ? type : 'other' }),
     observe: (figures) => {
       proxies.set(figures.proxies);

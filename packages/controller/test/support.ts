@@ -38,6 +38,7 @@ export function testConfig(changes: Partial<ControllerConfig> = {}): ControllerC
     host: '127.0.0.1',
     controlPort: 0,
     metricsPort: 0,
+    webhookPort: 0,
     certificateTtlMs: 24 * 60 * 60_000,
     trustedNodeAccounts: new Set(['istio-system/ztunnel']),
     debounceQuietMs: 5,

@@ -87,6 +87,10 @@ async function start(
       listen: [{ host: '0.0.0.0', port: apiPort }],
       adminToken,
       kubeletProxy: (request) => running.cluster?.kubeletProxy(request),
+      dialService: (namespace, name, port) =>
+        running.cluster === undefined
+          ? Promise.reject(new Error('the cluster is not up yet'))
+          : running.cluster.dialService(namespace, name, port),
       onError: (error) => logger.error({ err: String(error) }, 'API'),
       ...(config.stateFile === undefined ? {} : { stateFile: config.stateFile }),
     }),

@@ -53,6 +53,8 @@ export async function makeServing(
 export interface ServingKeeper {
   current(): Serving;
   follow(use: (serving: Serving) => void): void;
+  /** Looks at once whether another one is due. */
+  check(): void;
   close(): void;
 }
 
@@ -79,17 +81,19 @@ export async function startServingKeeper(options: ServingKeeperOptions): Promise
     return { signer, serving: await makeServing(signer, names, { nowMs: nowMs(), ttlMs }) };
   };
   let current = await make();
-  let use: (serving: Serving) => void = () => undefined;
-  const timer = setInterval(() => {
+  const users: ((serving: Serving) => void)[] = [];
+  const check = (): void => {
     if (nowMs() < current.serving.renewAtMs && current.signer === authority()) return;
     make().then((renewed) => {
       current = renewed;
-      use(renewed.serving);
+      for (const use of users) use(renewed.serving);
     }, options.onError);
-  }, options.checkMs ?? defaultCheckMs);
+  };
+  const timer = setInterval(check, options.checkMs ?? defaultCheckMs);
   return {
     current: () => current.serving,
-    follow: (next) => (use = next),
+    follow: (use) => void users.push(use),
+    check,
     close: () => clearInterval(timer),
   };
 }

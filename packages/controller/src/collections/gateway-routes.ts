@@ -77,7 +77,7 @@ function stage<S>(
           meta,
           spec: spec.ok ? spec.value : broken?.spec,
         } as unknown as AnyGatewayRoute;
-        const world = worldOf(read, sources, cluster, entries);
+        const world = routeWorld(read, sources, cluster, entries);
         const compiled = compileGatewayRoute(route, world, broken);
         return only(key, { kind, meta, compiled, problems: compiled.problems });
       },
@@ -86,7 +86,8 @@ function stage<S>(
   );
 }
 
-function worldOf(
+/** What routes are compiled with. */
+export function routeWorld(
   read: Reader,
   sources: Sources,
   cluster: ClusterFacts,

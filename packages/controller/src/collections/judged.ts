@@ -44,7 +44,8 @@ interface Compiled {
   readonly rateLimits: { readonly compiled: Collection<CompiledRateLimitPolicy> };
 }
 
-interface Targeted {
+/** What targets are read from. */
+export interface Targeted {
   readonly meta: Metadata;
   readonly spec: Result<TargetedSpec & { readonly selector?: object | undefined }, unknown>;
 }
@@ -103,7 +104,8 @@ function stage<R extends Targeted, C extends Judgement>(
 
 type Told = Omit<Problem, 'object'>;
 
-function missingTargets(
+/** The targets that are not there. */
+export function missingTargets(
   read: Reader,
   sources: Sources,
   cluster: TargetCluster,

@@ -5,10 +5,11 @@ import type { Upsert } from '@ambit/api';
 import type { TelemetryRecord } from '../kube/decode/configuration.ts';
 import { defaultMeshConfig } from '../translate/mesh-config.ts';
 import type { CompiledTelemetry } from '../translate/telemetry.ts';
+import type { TelemetryWorld } from '../translate/telemetry.ts';
 import { compileTelemetry } from '../translate/telemetry.ts';
 import type { ClusterFacts } from '../translate/workload.ts';
 import type { Collection } from './collection.ts';
-import type { Derived, Graph } from './derived.ts';
+import type { Derived, Graph, Reader } from './derived.ts';
 import type { Sources } from './sources.ts';
 import { only, sameVersion, versionOf } from './version.ts';
 
@@ -24,28 +25,14 @@ export function telemetryStages({
   readonly cluster: ClusterFacts;
   readonly noted: <P, V>(name: string, derived: Derived<P, V>) => Collection<V>;
 }): { readonly telemetries: Collection<CompiledTelemetry>; readonly output: Collection<Upsert> } {
-  const meshConfigKey = `${cluster.rootNamespace}/istio`;
   const telemetries = noted(
     'compiled-telemetries',
     graph.derive<TelemetryRecord, CompiledTelemetry>({
       name: 'compiled-telemetries',
       primary: sources.telemetries,
       derive: (record, key, read) => {
-        const { providers } = read.get(sources.meshConfig, meshConfigKey) ?? defaultMeshConfig;
-        const wide = read.find(sources.telemetries, 'wide', record.meta.namespace);
-        const [oldest] = [...wide].sort(
-          (left, right) =>
-            left.meta.createdAtMs - right.meta.createdAtMs ||
-            (left.meta.name < right.meta.name ? -1 : 1),
-        );
-        return only(
-          key,
-          compileTelemetry(record, {
-            ...cluster,
-            provider: (name) => providers.find((one) => one.name === name),
-            firstOfNamespace: oldest?.meta.name,
-          }),
-        );
+        const world = telemetryWorld(read, sources, cluster, record.meta.namespace);
+        return only(key, compileTelemetry(record, world));
       },
       equal: isDeepStrictEqual,
     }),
@@ -60,4 +47,24 @@ export function telemetryStages({
     equal: sameVersion,
   }).output;
   return { telemetries, output };
+}
+
+/** What Telemetry resources of a namespace are compiled with. */
+export function telemetryWorld(
+  read: Reader,
+  sources: Sources,
+  cluster: ClusterFacts,
+  namespace: string,
+): TelemetryWorld {
+  const config = read.get(sources.meshConfig, `${cluster.rootNamespace}/istio`);
+  const { providers } = config ?? defaultMeshConfig;
+  const [oldest] = [...read.find(sources.telemetries, 'wide', namespace)].sort(
+    (left, right) =>
+      left.meta.createdAtMs - right.meta.createdAtMs || (left.meta.name < right.meta.name ? -1 : 1),
+  );
+  return {
+    ...cluster,
+    provider: (name) => providers.find((one) => one.name === name),
+    firstOfNamespace: oldest?.meta.name,
+  };
 }

@@ -71,6 +71,9 @@ export interface WaypointCollections {
   readonly gatewayRoutes: GatewayRoutes;
   readonly entries: EntryCollections;
   readonly outputs: readonly Collection<Upsert>[];
+  /** What VirtualServices and DestinationRules are compiled with. */
+  readonly virtualServiceWorld: (read: Reader) => VirtualServiceWorld;
+  readonly hostResolver: (read: Reader) => HostResolver;
   /** What a workload's own waypoint and those of its services mean for it. */
   forWorkload(
     read: Reader,
@@ -362,7 +365,8 @@ function routingStages(parts: Parts, entries: EntryCollections, bindings: Collec
     const own = all.filter((rule) => rule.namespace === namespace);
     return own.length > 0 ? own : all.filter((rule) => rule.namespace === cluster.rootNamespace);
   };
-  const virtualServices = virtualServiceStage(parts, { rulesOf, gatewayRoutes, entries });
+  const virtualServiceWorld = virtualServiceWorlds(parts, { rulesOf, gatewayRoutes, entries });
+  const virtualServices = virtualServiceStage(parts, virtualServiceWorld);
   const credentials = credentialStages({
     ...parts,
     rules: destinationRules,
@@ -381,7 +385,14 @@ function routingStages(parts: Parts, entries: EntryCollections, bindings: Collec
     rules: destinationRules,
     judged: credentials.rules,
   });
-  return { destinationRules: told, virtualServices, gatewayRoutes, outputs };
+  return {
+    destinationRules: told,
+    virtualServices,
+    virtualServiceWorld,
+    hostResolver,
+    gatewayRoutes,
+    outputs,
+  };
 }
 
 interface VirtualServiceParts {
@@ -404,14 +415,14 @@ function resolverOf(
   };
 }
 
-function virtualServiceStage(
+function virtualServiceWorlds(
   parts: Parts,
   { rulesOf, gatewayRoutes, entries }: VirtualServiceParts,
-): Collection<CompiledVirtualService> {
-  const { graph, sources, cluster, noted } = parts;
+): (read: Reader) => VirtualServiceWorld {
+  const { sources, cluster } = parts;
   const { clusterDomain } = cluster;
   const hostResolver = resolverOf(parts, entries);
-  const worldOfRoutes = (read: Reader): VirtualServiceWorld => ({
+  return (read) => ({
     clusterDomain,
     rootNamespace: cluster.rootNamespace,
     host: hostResolver(read),
@@ -432,6 +443,12 @@ function virtualServiceStage(
       return first && routeName(first);
     },
   });
+}
+
+function virtualServiceStage(
+  { graph, sources, noted }: Parts,
+  worldOf: (read: Reader) => VirtualServiceWorld,
+): Collection<CompiledVirtualService> {
   return noted(
     'virtual-services',
     graph.derive<VirtualServiceRecord, CompiledVirtualService>({
@@ -443,7 +460,7 @@ function virtualServiceStage(
         const delegate = record.spec.ok && (record.spec.value.hosts ?? []).length === 0;
         return only(
           key,
-          delegate ? delegateOf(record) : compileVirtualService(record, worldOfRoutes(read)),
+          delegate ? delegateOf(record) : compileVirtualService(record, worldOf(read)),
         );
       },
       equal: isDeepStrictEqual,

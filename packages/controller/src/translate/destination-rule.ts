@@ -33,7 +33,8 @@ export function compileDestinationRule(
   const problems: Problem[] = [...record.problems];
   const object = `DestinationRule ${objectKey(meta)}`;
   const report: Report = Object.assign(
-    (field: string, message: string) => void problems.push({ object, field, message }),
+    (field: string, message: string, admissible?: true) =>
+      void problems.push({ object, field, message, ...(admissible && { admissible }) }),
     { namespace: meta.namespace },
   );
   const common = {
@@ -66,6 +67,7 @@ export function compileDestinationRule(
     report(
       'spec.host',
       `${JSON.stringify(host)} is no Service of this cluster and no host of a ServiceEntry`,
+      true,
     );
   const policy = compilePolicy(trafficPolicy, defaultTraffic, 'spec.trafficPolicy', report);
   return {
@@ -142,7 +144,7 @@ export function speaksOfAll({ policy }: CompiledDestinationRule): boolean {
 
 /** Where problems go, and whose rule it is. */
 interface Report {
-  (field: string, message: string): void;
+  (field: string, message: string, admissible?: true): void;
   readonly namespace: string;
 }
 

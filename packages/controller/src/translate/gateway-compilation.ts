@@ -96,9 +96,16 @@ export class Compilation {
   }
 
   get problems(): readonly Problem[] {
-    return [...this.#refusals, ...this.#unresolved, ...this.#notes].map(
-      ({ object, field, message }) => ({ object, field, message }),
+    const refusals = this.#refusals.map(({ object, field, message }) => ({
+      object,
+      field,
+      message,
+    }));
+    // What is not found may come, and a note closes nothing.
+    const others = [...this.#unresolved, ...this.#notes].map(
+      ({ object, field, message }): Problem => ({ object, field, message, admissible: true }),
     );
+    return [...refusals, ...others];
   }
 }
 

@@ -8,7 +8,7 @@ import type {
 } from '@ambit/api';
 import { dryRunAnnotation } from '@ambit/api';
 
-import type { Problem } from '../kube/decode/fields.ts';
+import type { Problem, Report } from '../kube/decode/fields.ts';
 import { field, objectKey, textMap } from '../kube/decode/fields.ts';
 import type { PolicyRecord } from '../kube/decode/policy.ts';
 import type { AuthorizationPolicySpec, RuleSpec } from '../resources/authorization-policy.ts';
@@ -47,8 +47,8 @@ export function compilePolicy(
   const problems: Problem[] = [];
   const requestFields: string[] = [];
   const action: PolicyAction = spec.action ?? 'ALLOW';
-  const report = (path: string, message: string): void => {
-    problems.push({ object, field: path, message });
+  const report: Report = (path, message, admissible) => {
+    problems.push({ object, field: path, message, ...(admissible && { admissible }) });
   };
   const isTargeted = namesTargets(spec);
   if (isTargeted && spec.selector !== undefined) {
@@ -88,7 +88,7 @@ function providerOf(
   { action, provider }: AuthorizationPolicySpec,
   targeted: boolean,
   authorizers: ReadonlySet<string>,
-  report: Compilation['report'],
+  report: Report,
 ): Pick<AuthorizationPolicy, 'provider'> {
   const name = provider?.name ?? '';
   if (action !== 'CUSTOM') {
@@ -107,6 +107,7 @@ function providerOf(
     report(
       'spec.provider.name',
       `no external authorizer is called ${JSON.stringify(name)}; what matches is refused until the mesh's extensionProviders have it`,
+      true,
     );
   }
   return { provider: name };

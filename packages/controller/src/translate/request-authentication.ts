@@ -1,7 +1,7 @@
 import type { JwtRule, RequestAuthentication, TokenLocation } from '@ambit/api';
 
 import type { RequestAuthenticationRecord } from '../kube/decode/configuration.ts';
-import type { Problem } from '../kube/decode/fields.ts';
+import type { Problem, Report } from '../kube/decode/fields.ts';
 import { field, list, objectKey, text } from '../kube/decode/fields.ts';
 import type { JwtRuleSpec } from '../resources/request-authentication.ts';
 import { durationMs } from './duration.ts';
@@ -24,8 +24,8 @@ export function compileRequestAuthentication(
   const { meta } = record;
   const problems: Problem[] = [...record.problems];
   const object = `RequestAuthentication ${objectKey(meta)}`;
-  const report: Report = (field, message) => {
-    problems.push({ object, field, message });
+  const report: Report = (field, message, admissible) => {
+    problems.push({ object, field, message, ...(admissible && { admissible }) });
   };
   if (!record.spec.ok) {
     // What it would have demanded is not known: whoever it is for refuses until it can be read.
@@ -39,6 +39,7 @@ export function compileRequestAuthentication(
     report(
       'spec.targetRefs',
       'is empty: tokens are verified at waypoints, so name the Service or Gateway',
+      true,
     );
     return { authentication: undefined, problems };
   }
@@ -55,8 +56,6 @@ export function compileRequestAuthentication(
     problems,
   };
 }
-
-type Report = (field: string, message: string) => void;
 
 function compileRule(rule: JwtRuleSpec, path: string, report: Report): JwtRule {
   const { issuer = '', jwksUri = '', audiences = [], forwardOriginalToken = false } = rule;

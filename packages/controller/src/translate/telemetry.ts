@@ -13,7 +13,7 @@ import { metricNames } from '@ambit/api';
 import { compileFilter, compileFormat, compileJsonFormat, compileTag } from '@ambit/core';
 
 import type { TelemetryRecord } from '../kube/decode/configuration.ts';
-import type { Problem } from '../kube/decode/fields.ts';
+import type { Problem, Report } from '../kube/decode/fields.ts';
 import { objectKey } from '../kube/decode/fields.ts';
 import type {
   AccessLogRuleSpec,
@@ -36,8 +36,6 @@ export interface TelemetryWorld extends Pick<ClusterFacts, 'rootNamespace' | 'cl
   readonly firstOfNamespace: string | undefined;
 }
 
-type Report = (field: string, message: string) => void;
-
 interface Compiling {
   readonly report: Report;
   readonly world: TelemetryWorld;
@@ -51,7 +49,8 @@ export function compileTelemetry(
   const { meta } = record;
   const problems: Problem[] = [...record.problems];
   const object = `Telemetry ${objectKey(meta)}`;
-  const report: Report = (field, message) => void problems.push({ object, field, message });
+  const report: Report = (field, message, admissible) =>
+    void problems.push({ object, field, message, ...(admissible && { admissible }) });
   if (!record.spec.ok) return { telemetry: undefined, problems };
   const spec = record.spec.value;
   if (Object.keys(spec.selector?.matchLabels ?? {}).length > 0) {
@@ -60,7 +59,8 @@ export function compileTelemetry(
   const targeted = spec.targetRef !== undefined || (spec.targetRefs ?? []).length > 0;
   const first = world.firstOfNamespace;
   if (!targeted && first !== undefined && first !== meta.name) {
-    report('spec', `${first} is older and alone holds for the whole namespace; merge them`);
+    const why = `${first} is older and alone holds for the whole namespace; merge them`;
+    report('spec', why, true);
     return { telemetry: undefined, problems };
   }
   const compiling: Compiling = { report, world };
@@ -110,7 +110,7 @@ function providersOf(
         ? `no provider is called ${JSON.stringify(name)}; add it to extensionProviders of the mesh`
         : problemOf(provider);
     if (problem === undefined) return [name];
-    report(`${path}.providers[${index}]`, problem);
+    report(`${path}.providers[${index}]`, problem, true);
     return [];
   });
 }

@@ -1,6 +1,7 @@
 import type { HttpAction, Port, Redirect, Rewrite, Target, WeightedTarget } from '@ambit/api';
 import { noChanges, parsePort, serviceKey } from '@ambit/api';
 
+import type { Report } from '../kube/decode/fields.ts';
 import type { DestinationSpec, HttpRouteSpec } from '../resources/virtual-service.ts';
 import { hostnameOf, meant } from './istio-host.ts';
 import { authorityProblem, uriProblem } from './target-text.ts';
@@ -11,7 +12,7 @@ export interface ActionWorld {
   readonly namespace: string;
   readonly world: VirtualServiceWorld;
   /** What is wrong, where the traffic that it concerns is answered by an error of its own, or not at all. */
-  readonly report: (field: string, message: string) => void;
+  readonly report: Report;
   /** What is wrong with a part without which the route would do something else than was meant: it is closed. */
   readonly close: (field: string, message: string) => void;
 }
@@ -197,12 +198,12 @@ export function compileTarget(
   const ports = service && world.ports(service);
   if (service === undefined || ports === undefined) {
     const why = `${JSON.stringify(host)} is no Service of this cluster and no host of a ServiceEntry`;
-    report(`${path}.host`, `${why}; ${consequence}`);
+    report(`${path}.host`, `${why}; ${consequence}`, true);
     return { kind: 'missing', why };
   }
   const port = portOf(destination, ports);
   if (typeof port === 'string') {
-    report(`${path}.port.number`, `${port}; ${consequence}`);
+    report(`${path}.port.number`, `${port}; ${consequence}`, true);
     return { kind: 'missing', why: port };
   }
   const subset = destination?.subset;
@@ -210,6 +211,7 @@ export function compileTarget(
     report(
       `${path}.subset`,
       `no DestinationRule defines subset ${JSON.stringify(subset)}; ${consequence.replace('500', '503')}`,
+      true,
     );
   }
   return {

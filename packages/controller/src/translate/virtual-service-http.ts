@@ -1,6 +1,7 @@
 import type { HttpMatch, HttpRoute, Mirror } from '@ambit/api';
 import { noChanges } from '@ambit/api';
 
+import type { Report } from '../kube/decode/fields.ts';
 import type { HttpRouteSpec } from '../resources/virtual-service.ts';
 import { combined } from './delegate.ts';
 import type { ActionWorld, MatchedPath } from './virtual-service-action.ts';
@@ -20,8 +21,6 @@ import {
   compileRetry,
 } from './virtual-service-parts.ts';
 import type { VirtualServiceWorld } from './virtual-service-world.ts';
-
-type Report = (field: string, message: string) => void;
 
 /** What one list of routes is compiled with. */
 export interface HttpCompilation {
@@ -91,8 +90,8 @@ function delegated(
   const { world, report, root, namespace: own } = compilation;
   const { name = '', namespace = own } = spec.delegate ?? {};
   const at = `${path}.delegate`;
-  const closed = (why: string): readonly HttpRoute[] => {
-    report(at, `${why}; requests are answered 500`);
+  const closed = (why: string, admissible?: true): readonly HttpRoute[] => {
+    report(at, `${why}; requests are answered 500`, admissible);
     return closedRoutes(nameOf(spec, compilation), matches, why);
   };
   if (root !== undefined) return closed('a delegate may not delegate again');
@@ -102,20 +101,21 @@ function delegated(
   if (beside !== undefined) return closed(`cannot be combined with ${beside}`);
   const record = world.delegate(namespace, name);
   if (record === undefined || !record.spec.ok) {
-    return closed(`there is no readable VirtualService ${namespace}/${name}`);
+    return closed(`there is no readable VirtualService ${namespace}/${name}`, true);
   }
   const { hosts = [], http = [], tls, tcp } = record.spec.value;
   if (hosts.length > 0) {
-    return closed(`VirtualService ${namespace}/${name} has hosts; a delegate has none`);
+    return closed(`VirtualService ${namespace}/${name} has hosts; a delegate has none`, true);
   }
   if (tls !== undefined || tcp !== undefined) {
-    report(at, `${namespace}/${name}: tls and tcp routes of a delegate are not used; remove them`);
+    const why = 'tls and tcp routes of a delegate are not used; remove them';
+    report(at, `${namespace}/${name}: ${why}`, true);
   }
   const routes = compileHttp(http, {
     namespace,
     name: `VirtualService/${namespace}/${name}`,
     world,
-    report: (field, message) => report(at, `${namespace}/${name}: ${field}: ${message}`),
+    report: (field, message) => report(at, `${namespace}/${name}: ${field}: ${message}`, true),
     root: { spec, matches },
   });
   return routes.map((route) => ({ ...route, object: compilation.name }));

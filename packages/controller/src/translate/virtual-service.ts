@@ -2,7 +2,7 @@ import type { HttpRoute, ServiceKey, TcpRoute, TlsRoute } from '@ambit/api';
 import { noChanges, serviceKey } from '@ambit/api';
 
 import type { VirtualServiceRecord } from '../kube/decode/configuration.ts';
-import type { Problem } from '../kube/decode/fields.ts';
+import type { Problem, Report } from '../kube/decode/fields.ts';
 import { field, list, objectKey, texts } from '../kube/decode/fields.ts';
 import type { VirtualServiceSpec } from '../resources/virtual-service.ts';
 import { exportedToOf } from './export-to.ts';
@@ -36,8 +36,8 @@ export function compileVirtualService(
   const { meta } = record;
   const problems: Problem[] = [...record.problems];
   const object = `VirtualService ${objectKey(meta)}`;
-  const report = (field: string, message: string): void => {
-    problems.push({ object, field, message });
+  const report: Report = (field, message, admissible) => {
+    problems.push({ object, field, message, ...(admissible && { admissible }) });
   };
   const common = { key: objectKey(meta), namespace: meta.namespace, createdAtMs: meta.createdAtMs };
   const nothing = {
@@ -66,7 +66,8 @@ export function compileVirtualService(
   const exportedTo = exportedToOf(spec.exportTo, meta.namespace, report);
   const services = servicesOf(spec, meta.namespace, world, report);
   if (!forMesh(spec.gateways)) {
-    report('spec.gateways', 'names no mesh, and Gateways of Istio are not there yet; add mesh');
+    const why = 'names no mesh, and Gateways of Istio are not there yet; add mesh';
+    report('spec.gateways', why, true);
     return nothing;
   }
   const name = object.replace(' ', '/');
@@ -121,6 +122,7 @@ function servicesOf(
       report(
         `spec.hosts[${index}]`,
         `${JSON.stringify(host)} is no Service of this cluster and no host of a ServiceEntry`,
+        true,
       );
       continue;
     }
@@ -130,6 +132,7 @@ function servicesOf(
       report(
         `spec.hosts[${index}]`,
         `${instead} is attached to ${host} and is used instead; remove one of the two`,
+        true,
       );
     }
     if (services.includes(key)) report(`spec.hosts[${index}]`, 'is named twice; remove one');
@@ -137,5 +140,3 @@ function servicesOf(
   }
   return services;
 }
-
-type Report = (field: string, message: string) => void;

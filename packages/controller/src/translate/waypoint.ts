@@ -17,7 +17,7 @@ import {
 import { Value } from 'typebox/value';
 
 import type { GatewayRecord } from '../kube/decode/configuration.ts';
-import type { Metadata, Problem } from '../kube/decode/fields.ts';
+import type { Metadata, Problem, Report } from '../kube/decode/fields.ts';
 import { field, objectKey, text } from '../kube/decode/fields.ts';
 import type { GatewaySpec, LabelSelectorSpec } from '../resources/gateway.ts';
 import { gatewaySpec } from '../resources/gateway.ts';
@@ -60,8 +60,9 @@ export function compileWaypoint(
   const spec = record.spec.ok ? record.spec.value : readableSpec(record.spec.error);
   if (!isOurs(meta, spec, cluster)) return undefined;
   const problems: Problem[] = [...record.problems];
-  const report = (field: string, message: string): void => {
-    problems.push({ object: `Gateway ${objectKey(meta)}`, field, message });
+  const object = `Gateway ${objectKey(meta)}`;
+  const report: Report = (field, message, admissible) => {
+    problems.push({ object, field, message, ...(admissible && { admissible }) });
   };
   const listeners = spec.listeners ?? [];
   const listener = listeners.find(({ protocol }) => protocol === 'HBONE');
@@ -140,11 +141,7 @@ function namesClient(meta: Metadata, defaults: ClassDefaults): boolean {
   return (own ?? defaults.annotations.get(xfccClientIdentityAnnotation)) === 'true';
 }
 
-function waypointFor(
-  meta: Metadata,
-  defaults: ClassDefaults,
-  report: (field: string, message: string) => void,
-): WaypointFor {
+function waypointFor(meta: Metadata, defaults: ClassDefaults, report: Report): WaypointFor {
   const own = meta.labels.get(waypointForLabel);
   const written = own ?? defaults.labels.get(waypointForLabel) ?? 'service';
   const known = (['service', 'workload', 'all', 'none'] as const).find((one) => one === written);
@@ -153,6 +150,7 @@ function waypointFor(
     report(
       `${where}metadata.labels[${waypointForLabel}]`,
       'must be service, workload, all or none; service is assumed',
+      own === undefined ? true : undefined,
     );
   }
   return known ?? 'service';

@@ -5,6 +5,7 @@ import type { ResourceDefinition } from './registry.ts';
 import type { ApiRoute } from './route.ts';
 import type { ObjectStore } from './store.ts';
 import type { Tokens, User } from './tokens.ts';
+import type { DialService } from './webhooks.ts';
 
 /** What every handler works with. */
 export interface ApiContext {
@@ -14,6 +15,8 @@ export interface ApiContext {
   readonly serverAddress: () => string;
   readonly kubeletProxy: KubeletProxy | undefined;
   readonly minimumWatchSeconds: number;
+  /** How webhooks are reached that are named by a Service. */
+  readonly dialService: DialService | undefined;
 }
 
 /** A request for one of a pod's streams; the kubelet's side answers it whole. */

@@ -81,9 +81,9 @@ async function dispatch(
   const call: ResourceCall = {
     method, route, definition, query, user, request, response, body, contentType,
   }; // prettier-ignore
-  if (route.subresource !== undefined) serveSubresource(context, call);
-  else if (route.name === undefined) serveCollection(context, call, watching);
-  else serveObject(context, call, watching);
+  if (route.subresource !== undefined) await serveSubresource(context, call);
+  else if (route.name === undefined) await serveCollection(context, call, watching);
+  else await serveObject(context, call, watching);
 }
 
 function targetOf(request: IncomingMessage): Target {
@@ -183,11 +183,15 @@ function servedDefinition({ store }: ApiContext, route: ApiRoute): ResourceDefin
   return definition;
 }
 
-function serveCollection(context: ApiContext, call: ResourceCall, watching: boolean): void {
+async function serveCollection(
+  context: ApiContext,
+  call: ResourceCall,
+  watching: boolean,
+): Promise<void> {
   const { verbs } = call.definition;
   const stored = verbs.includes('list');
   if (call.method === 'POST') {
-    if (stored) create(context, withNamespace(call));
+    if (stored) await create(context, withNamespace(call));
     else review(context, call);
     return;
   }
@@ -211,7 +215,11 @@ function withNamespace(call: ResourceCall): ResourceCall {
   throw methodNotAllowed();
 }
 
-function serveObject(context: ApiContext, call: ResourceCall, watching: boolean): void {
+async function serveObject(
+  context: ApiContext,
+  call: ResourceCall,
+  watching: boolean,
+): Promise<void> {
   if (!call.definition.verbs.includes('get')) throw methodNotAllowed();
   switch (call.method) {
     case 'GET':
@@ -219,10 +227,10 @@ function serveObject(context: ApiContext, call: ResourceCall, watching: boolean)
       else sendObject(context, call, requireObject(context, call));
       return;
     case 'PUT':
-      update(context, call);
+      await update(context, call);
       return;
     case 'PATCH':
-      patch(context, call);
+      await patch(context, call);
       return;
     case 'DELETE':
       remove(context, call);
@@ -232,7 +240,7 @@ function serveObject(context: ApiContext, call: ResourceCall, watching: boolean)
   }
 }
 
-function serveSubresource(context: ApiContext, call: ResourceCall): void {
+async function serveSubresource(context: ApiContext, call: ResourceCall): Promise<void> {
   const { definition, route, method, request, response, query } = call;
   const { key, subresource = '' } = route;
   const stream = isPods(route) ? podStreamOf(subresource) : undefined;
@@ -249,7 +257,7 @@ function serveSubresource(context: ApiContext, call: ResourceCall): void {
   const status = definition.versions.find(({ name }) => name === route.version)?.status === true;
   if (subresource === 'scale') scale(context, call);
   else if (subresource === 'status' && status && method !== 'DELETE')
-    serveObject(context, call, false);
+    await serveObject(context, call, false);
   else if (subresource === 'finalize' && key.resource === 'namespaces') finalize(context, call);
   else if (!definition.subresources.some(({ name }) => name === subresource)) throw pathNotFound();
   else if (method !== 'POST') throw methodNotAllowed();

@@ -15,6 +15,7 @@ import { Storage } from './storage.ts';
 import { ObjectStore } from './store.ts';
 import type { Tokens } from './tokens.ts';
 import { createTokens } from './tokens.ts';
+import type { DialService } from './webhooks.ts';
 
 export type ListenAt =
   | { readonly host: string; readonly port: number }
@@ -32,6 +33,8 @@ export interface ApiServerOptions {
   /** Keeps everything over a restart. */
   readonly stateFile?: string;
   readonly kubeletProxy?: KubeletProxy;
+  /** Reaches the webhooks that are named by a Service; without it only those with a URL can be asked. */
+  readonly dialService?: DialService;
   /** What went wrong while nobody was there to be told. */
   readonly onError?: (error: unknown) => void;
   readonly now?: () => number;
@@ -80,6 +83,7 @@ export async function createApiServer(options: ApiServerOptions): Promise<ApiSer
     now,
     minimumWatchSeconds,
     kubeletProxy: options.kubeletProxy,
+    dialService: options.dialService,
     serverAddress: () =>
       addresses.map((one) => ('host' in one ? `${one.host}:${one.port}` : '')).find(Boolean) ?? '',
   };

@@ -1,7 +1,7 @@
 import type { ApiContext, ResourceCall } from './context.ts';
 import { admit, asVersion, checkFields, schemaOf } from './convert.ts';
 import { destination, isDryRun, managerOf, writeOptions } from './call.ts';
-import { badRequest, isApiError, notFound } from './errors.ts';
+import { badRequest, conflict, isApiError, modifiedMessage, notFound } from './errors.ts';
 import { decodeObject, sendJson } from './http.ts';
 import type { JsonObject, KubeObject } from './object.ts';
 import { kubeTime, numberAt, stringAt } from './object.ts';
@@ -9,79 +9,125 @@ import { applyObject, patchedObject } from './patch.ts';
 import { requireObject, selectorOf, sendObject } from './read.ts';
 import { joinApiVersion } from './registry.ts';
 import type { DeleteOptions } from './resource-store.ts';
+import { askWebhooks, webhooksFor } from './webhooks.ts';
 import { trackUpdate } from '../schema/index.ts';
 
 const propagationPolicies = ['Background', 'Foreground', 'Orphan'] as const;
 
-export function create(context: ApiContext, call: ResourceCall): void {
-  const { object, warnings } = admit(
-    decodeObject(call.body, call.contentType),
-    destination(call, undefined),
-  );
-  if (object.metadata.resourceVersion !== undefined && object.metadata.resourceVersion !== '') {
-    throw badRequest('resourceVersion should not be set on objects to be created');
-  }
-  const tracked = track(context, call, undefined, object);
-  warn(call, warnings);
-  sendObject(context, call, context.store.create(call.route.key, tracked, writeOptions(call)), 201);
+export async function create(context: ApiContext, call: ResourceCall): Promise<void> {
+  await write(context, call, () => {
+    const { object, warnings } = admit(
+      decodeObject(call.body, call.contentType),
+      destination(call, undefined),
+    );
+    if (object.metadata.resourceVersion !== undefined && object.metadata.resourceVersion !== '') {
+      throw badRequest('resourceVersion should not be set on objects to be created');
+    }
+    return { before: undefined, after: track(context, call, undefined, object), warnings };
+  });
 }
 
-export function update(context: ApiContext, call: ResourceCall): void {
-  const { object, warnings } = admit(
-    decodeObject(call.body, call.contentType),
-    destination(call, call.route.name),
-  );
-  const before = requireObject(context, call);
-  warn(call, warnings);
-  sendObject(
-    context,
-    call,
-    context.store.update(call.route.key, track(context, call, before, object), writeOptions(call)),
-  );
+export async function update(context: ApiContext, call: ResourceCall): Promise<void> {
+  await write(context, call, () => {
+    const { object, warnings } = admit(
+      decodeObject(call.body, call.contentType),
+      destination(call, call.route.name),
+    );
+    const before = requireObject(context, call);
+    return { before, after: track(context, call, before, object), warnings };
+  });
 }
 
-export function patch(context: ApiContext, call: ResourceCall): void {
+export async function patch(context: ApiContext, call: ResourceCall): Promise<void> {
   const { route, definition } = call;
   const { key, namespace, name = '' } = route;
-  const stored = context.store.get(key, namespace, name);
-  const live = stored === undefined ? undefined : asVersion(stored, definition, route.version);
-  if (call.contentType.startsWith('application/apply-patch')) {
-    apply(context, call, live);
-    return;
-  }
-  if (live === undefined) throw notFound(key, name);
-  const patched = patchedObject(call, live, schemaOf(definition, route.version));
-  const { object, warnings } = admit(patched, destination(call, name));
-  warn(call, warnings);
-  sendObject(
-    context,
-    call,
-    context.store.update(key, track(context, call, live, object), writeOptions(call)),
-  );
+  await write(context, call, () => {
+    const stored = context.store.get(key, namespace, name);
+    const live = stored === undefined ? undefined : asVersion(stored, definition, route.version);
+    if (call.contentType.startsWith('application/apply-patch')) return applied(context, call, live);
+    if (live === undefined) throw notFound(key, name);
+    const patched = patchedObject(call, live, schemaOf(definition, route.version));
+    const { object, warnings } = admit(patched, destination(call, name));
+    return { before: live, after: track(context, call, live, object), warnings };
+  });
 }
 
-function apply(context: ApiContext, call: ResourceCall, live: KubeObject | undefined): void {
+/** What a call makes of what is stored. */
+interface Prepared {
+  /** Undefined for a new object. */
+  readonly before: KubeObject | undefined;
+  readonly after: KubeObject;
+  readonly warnings: readonly string[];
+}
+
+const maxTries = 5;
+
+/** Prepares and stores in one step, or anew when somebody else wrote while webhooks were asked. */
+async function write(
+  context: ApiContext,
+  call: ResourceCall,
+  prepare: () => Prepared,
+): Promise<void> {
+  for (let attempt = 1; ; attempt += 1) {
+    const prepared = prepare();
+    const { before, after, warnings } = prepared;
+    const operation = before === undefined ? 'CREATE' : 'UPDATE';
+    const webhooks = webhooksFor(context, call, { operation, before, after });
+    if (webhooks.length === 0) {
+      store(context, call, prepared);
+      return;
+    }
+    const told = await askWebhooks(context, call, webhooks, { operation, before, after });
+    if (isAsPrepared(context, call, prepared)) {
+      store(context, call, { ...prepared, warnings: [...warnings, ...told] });
+      return;
+    }
+    const { key, name = '' } = call.route;
+    if (attempt === maxTries) throw conflict(key, name, modifiedMessage);
+  }
+}
+
+function isAsPrepared(
+  context: ApiContext,
+  call: ResourceCall,
+  { before, after }: Prepared,
+): boolean {
+  const { key, namespace, name = after.metadata.name } = call.route;
+  const now = name === '' ? undefined : context.store.get(key, namespace, name);
+  return now?.metadata.resourceVersion === before?.metadata.resourceVersion;
+}
+
+function store(
+  context: ApiContext,
+  call: ResourceCall,
+  { before, after, warnings }: Prepared,
+): void {
+  const { key } = call.route;
+  warn(call, warnings);
+  if (before === undefined) {
+    sendObject(context, call, context.store.create(key, after, writeOptions(call)), 201);
+    return;
+  }
+  sendObject(context, call, context.store.update(key, after, writeOptions(call)));
+}
+
+function applied(context: ApiContext, call: ResourceCall, live: KubeObject | undefined): Prepared {
   const { route, definition } = call;
   const { key, name = '' } = route;
-  const applied = decodeObject(call.body, 'application/yaml');
-  const warnings = checkFields(applied, destination(call, name));
+  const sent = decodeObject(call.body, 'application/yaml');
+  const warnings = checkFields(sent, destination(call, name));
   if (route.subresource !== undefined && live === undefined) throw notFound(key, name);
   const merged = applyObject({
     call,
     live,
-    applied: withIdentity(applied, call),
+    applied: withIdentity(sent, call),
     schema: schemaOf(definition, route.version),
     apiVersion: joinApiVersion(key.group, route.version),
     ignored: ignoredFields(call),
     now: kubeTime(context.now()),
   });
-  warn(call, warnings);
   const { object } = admit(merged, { ...destination(call, name), validation: 'Ignore' });
-  if (live === undefined) {
-    sendObject(context, call, context.store.create(key, object, writeOptions(call)), 201);
-    return;
-  }
-  sendObject(context, call, context.store.update(key, object, writeOptions(call)));
+  return { before: live, after: object, warnings };
 }
 
 function withIdentity(applied: JsonObject, { route, definition }: ResourceCall): JsonObject {

@@ -7,7 +7,12 @@ export interface Problem {
   readonly message: string;
   /** The reason that a condition gives when nothing else is wrong; `Invalid` when absent. */
   readonly reason?: string;
+  /** Depends on other objects, or does nothing: validation lets the object in and warns of it. */
+  readonly admissible?: true;
 }
+
+/** Takes one problem of an object; `admissible` as in `Problem`. */
+export type Report = (field: string, message: string, admissible?: true) => void;
 
 /** The reason for a condition that tells all of these. */
 export function reasonOf(problems: readonly Problem[]): string {

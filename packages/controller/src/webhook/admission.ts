@@ -1,0 +1,132 @@
+import type { Result } from '@ambit/api';
+import { err, ok } from '@ambit/api';
+
+import type { Metadata, Problem } from '../kube/decode/fields.ts';
+import { decodeMetadata, describeProblem, field, text } from '../kube/decode/fields.ts';
+import type { JudgeWorld } from './judge.ts';
+import { judgeOf } from './judge.ts';
+
+/** What is taken of an AdmissionReview of admission.k8s.io/v1. */
+export interface AdmissionRequest {
+  readonly uid: string;
+  readonly operation: string;
+  readonly group: string;
+  readonly resource: string;
+  readonly namespace: string;
+  readonly name: string;
+  readonly object: unknown;
+  /** What it replaces; undefined for a new one. */
+  readonly before: unknown;
+}
+
+/** What validation says: an object with errors is refused. */
+export interface Verdict {
+  readonly errors: readonly Problem[];
+  readonly warnings: readonly Problem[];
+}
+
+const version = 'admission.k8s.io/v1';
+/** The API cuts off a warning that is longer. */
+const maxWarningChars = 256;
+const maxWarnings = 20;
+const maxMessageChars = 4096;
+
+export function readReview(review: unknown): Result<AdmissionRequest, string> {
+  if (field(review, 'apiVersion') !== version || field(review, 'kind') !== 'AdmissionReview')
+    return err(`must be an AdmissionReview of ${version}`);
+  const request = field(review, 'request');
+  const uid = text(field(request, 'uid'));
+  if (uid === '') return err('request.uid is missing');
+  return ok({
+    uid,
+    operation: text(field(request, 'operation')),
+    group: text(field(request, 'resource', 'group')),
+    resource: text(field(request, 'resource', 'resource')),
+    namespace: text(field(request, 'namespace')),
+    name: text(field(request, 'name')),
+    object: field(request, 'object') ?? undefined,
+    before: field(request, 'oldObject') ?? undefined,
+  });
+}
+
+const admitted: Verdict = { errors: [], warnings: [] };
+
+/**
+ * Pure: compiles the object as it will be compiled. What is wrong with the object itself refuses it; what depends on
+ * other objects, which may come later, is a warning. So is what was wrong before: whoever changes something else of an
+ * object, a finalizer for example, must not be held up by it.
+ */
+export function judgeRequest(request: AdmissionRequest, world: JudgeWorld): Verdict {
+  const { operation, group, resource, object } = request;
+  const judge = judgeOf(group, resource);
+  const meta = metadataOf(request, object);
+  if (judge === undefined || meta === undefined) return admitted;
+  if (operation !== 'CREATE' && operation !== 'UPDATE') return admitted;
+  if (meta.deleting) return admitted;
+  const problems = judge(object, meta, world);
+  if (problems.length === 0) return admitted;
+  const known = knownBefore(request, world);
+  const isError = (one: Problem): boolean =>
+    one.admissible !== true && !known.has(describeProblem(one));
+  return {
+    errors: problems.filter(isError),
+    warnings: problems.filter((one) => !isError(one)),
+  };
+}
+
+function knownBefore(request: AdmissionRequest, world: JudgeWorld): ReadonlySet<string> {
+  const { group, resource, before } = request;
+  const meta = before === undefined ? undefined : metadataOf(request, before);
+  if (meta === undefined) return new Set();
+  return new Set((judgeOf(group, resource)?.(before, meta, world) ?? []).map(describeProblem));
+}
+
+/** An object that is to be named by the API has no name yet. */
+function metadataOf({ name, namespace }: AdmissionRequest, object: unknown): Metadata | undefined {
+  const meta = decodeMetadata(object);
+  if (meta !== undefined) return { ...meta, namespace: meta.namespace || namespace };
+  const given = field(object, 'metadata');
+  if (given === undefined) return undefined;
+  const named = text(field(given, 'generateName')) || name || 'unnamed';
+  return decodeMetadata({ metadata: { ...(given as object), name: named, namespace } });
+}
+
+/** The AdmissionReview that answers. */
+export function answerOf(uid: string, { errors, warnings }: Verdict): object {
+  const [first] = errors;
+  return {
+    apiVersion: version,
+    kind: 'AdmissionReview',
+    response: {
+      uid,
+      allowed: first === undefined,
+      ...(warnings.length === 0 ? {} : { warnings: warnings.slice(0, maxWarnings).map(warning) }),
+      ...(first === undefined ? {} : { status: refusal(first.object, errors) }),
+    },
+  };
+}
+
+function refusal(object: string, errors: readonly Problem[]): object {
+  const told = errors.map(({ field: path, message }) => `${path}: ${message}`).join('; ');
+  return {
+    // Of `Invalid` kubectl shows the causes alone, without the object's namespace and the webhook.
+    code: 400,
+    reason: 'BadRequest',
+    message: shortened(`${object}: ${told}`, maxMessageChars),
+    details: {
+      causes: errors.slice(0, maxWarnings).map(({ field: path, message }) => ({
+        reason: 'FieldValueInvalid',
+        field: path,
+        message: shortened(message, maxMessageChars),
+      })),
+    },
+  };
+}
+
+function warning(problem: Problem): string {
+  return shortened(describeProblem(problem), maxWarningChars);
+}
+
+function shortened(message: string, max: number): string {
+  return message.length <= max ? message : `${message.slice(0, max - 1)}…`;
+}

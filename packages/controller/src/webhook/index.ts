@@ -1,0 +1,55 @@
+import type { ServingKeeper } from '../ca/serving.ts';
+import type { ControllerConfig } from '../config.ts';
+import type { MeshCollections } from '../collections/mesh.ts';
+import type { KubeClient } from '../kube/client.ts';
+import type { ReflectorTimings } from '../kube/reflector.ts';
+import type { Log } from '../log.ts';
+import { judgeRequest } from './admission.ts';
+import type { Registration } from './registration.ts';
+import { startRegistration } from './registration.ts';
+import type { Webhook, WebhookOutcome } from './server.ts';
+import { startWebhook } from './server.ts';
+
+export interface ValidationOptions {
+  readonly config: ControllerConfig;
+  readonly client: KubeClient;
+  readonly collections: MeshCollections;
+  readonly serving: ServingKeeper;
+  readonly roots: () => readonly string[] | undefined;
+  readonly mayWrite: () => boolean;
+  readonly timings?: Partial<ReflectorTimings>;
+  readonly onAnswer: (outcome: WebhookOutcome) => void;
+  readonly log: Log;
+}
+
+export interface Validation extends Pick<Registration, 'changed'> {
+  readonly address: Webhook['address'];
+  close(): Promise<void>;
+}
+
+/** Serves the validating webhook and, once it is served, registers it with the API server. */
+export async function startValidation(options: ValidationOptions): Promise<Validation> {
+  const { config, client, collections, serving, roots, mayWrite, log } = options;
+  const webhook = await startWebhook({
+    host: config.host,
+    port: config.webhookPort,
+    certificate: serving.current(),
+    judge: (request) => {
+      collections.flush();
+      return judgeRequest(request, { collections, cluster: config });
+    },
+    onAnswer: options.onAnswer,
+    log,
+  });
+  serving.follow((certificate) => webhook.useCertificate(certificate));
+  const timings = options.timings === undefined ? {} : { timings: options.timings };
+  const registration = startRegistration({ client, roots, mayWrite, ...timings, log });
+  return {
+    address: webhook.address,
+    changed: () => registration.changed(),
+    close: async () => {
+      await registration.close();
+      await webhook.close();
+    },
+  };
+}

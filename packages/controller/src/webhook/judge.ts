@@ -1,0 +1,189 @@
+import type { MeshCollections } from '../collections/mesh.ts';
+import { routeWorld } from '../collections/gateway-routes.ts';
+import type { Targeted } from '../collections/judged.ts';
+import { missingTargets } from '../collections/judged.ts';
+import type { Reader } from '../collections/derived.ts';
+import { telemetryWorld } from '../collections/telemetry.ts';
+import type { Decode } from '../kube/cache.ts';
+import type { ConfigurationRecord } from '../kube/decode/configuration.ts';
+import {
+  decodeDestinationRule,
+  decodeGateway,
+  decodeGatewayClass,
+  decodeGrpcRoute,
+  decodeHttpRoute,
+  decodeRateLimitPolicy,
+  decodeReferenceGrant,
+  decodeRequestAuthentication,
+  decodeServiceEntry,
+  decodeTcpRoute,
+  decodeTelemetry,
+  decodeTlsRoute,
+  decodeVirtualService,
+  decodeWorkloadEntry,
+} from '../kube/decode/configuration.ts';
+import type { Metadata, Problem } from '../kube/decode/fields.ts';
+import { field, list, objectKey } from '../kube/decode/fields.ts';
+import { decodeAuthorizationPolicy, decodePeerAuthentication } from '../kube/decode/policy.ts';
+import type { ResourceDefinition } from '../resources/crd.ts';
+import { resources } from '../resources/index.ts';
+import { acceptance } from '../status/conditions.ts';
+import { compileDestinationRule } from '../translate/destination-rule.ts';
+import { compileWorkloadEntry } from '../translate/entry-endpoint.ts';
+import { readBrokenRoute } from '../translate/gateway-broken.ts';
+import type { AnyGatewayRoute, GatewayRouteKind } from '../translate/gateway-route.ts';
+import { compileGatewayRoute } from '../translate/gateway-route.ts';
+import { authorizersOf } from '../translate/mesh-config.ts';
+import { compilePeerAuthentication } from '../translate/peer-authentication.ts';
+import { compilePolicy } from '../translate/policy.ts';
+import { compileRateLimitPolicy } from '../translate/rate-limit.ts';
+import { compileRequestAuthentication } from '../translate/request-authentication.ts';
+import { compileServiceEntry } from '../translate/service-entry.ts';
+import { compileTelemetry } from '../translate/telemetry.ts';
+import { compileVirtualService } from '../translate/virtual-service.ts';
+import { compileWaypoint } from '../translate/waypoint.ts';
+import type { ClusterFacts } from '../translate/workload.ts';
+
+/** What an object is judged by: everything that is known now. */
+export interface JudgeWorld {
+  readonly collections: MeshCollections;
+  readonly cluster: ClusterFacts;
+}
+
+/** Everything that compiling an object tells of it, with what depends on others marked as admissible. */
+export type Judge = (object: unknown, meta: Metadata, world: JudgeWorld) => readonly Problem[];
+
+/** Reads once and depends on nothing: what is judged is not kept. */
+const once: Reader = {
+  get: (collection, key) => collection.get(key),
+  find: (collection, index, value) => collection.find(index, value),
+};
+
+/** The judge of a kind of resource by its group and plural; undefined for one that is not compiled. */
+export function judgeOf(group: string, plural: string): Judge | undefined {
+  return judges.get(`${group}/${plural}`);
+}
+
+function judgeBy<R>(
+  decode: Decode<R>,
+  problemsOf: (record: R, world: JudgeWorld) => readonly Problem[],
+): Judge {
+  return (object, meta, world) => {
+    const decoded = decode(object, meta);
+    return decoded.ok ? problemsOf(decoded.value, world) : [decoded.error];
+  };
+}
+
+function withTargets(
+  kind: string,
+  subject: Targeted,
+  problems: readonly Problem[],
+  { collections, cluster }: JudgeWorld,
+): readonly Problem[] {
+  const object = `${kind} ${objectKey(subject.meta)}`;
+  const missing = missingTargets(once, collections.sources, cluster, subject);
+  return [...problems, ...missing.map((one): Problem => ({ object, ...one, admissible: true }))];
+}
+
+const authorizationPolicy = judgeBy(decodeAuthorizationPolicy, (policy, world) => {
+  const { collections, cluster } = world;
+  const config = collections.sources.meshConfig.get(`${cluster.rootNamespace}/istio`);
+  const compiled = compilePolicy(policy, cluster, authorizersOf(config));
+  const problems = [...compiled.problems];
+  const action = compiled.policy?.action;
+  const [first] = compiled.requestFields;
+  if (problems.length === 0 && first !== undefined && action !== undefined) {
+    const { requestFields } = compiled;
+    const { generation } = policy.meta;
+    const { message } = acceptance({ problems: [], requestFields, action, generation }, '');
+    const object = `AuthorizationPolicy ${objectKey(policy.meta)}`;
+    problems.push({ object, field: first, message, admissible: true });
+  }
+  return withTargets('AuthorizationPolicy', policy, problems, world);
+});
+
+const requestAuthentication = judgeBy(decodeRequestAuthentication, (authentication, world) => {
+  const { problems } = compileRequestAuthentication(authentication, world.cluster);
+  return withTargets('RequestAuthentication', authentication, problems, world);
+});
+
+const telemetry = judgeBy(decodeTelemetry, (one, world) => {
+  const { collections, cluster } = world;
+  const of = telemetryWorld(once, collections.sources, cluster, one.meta.namespace);
+  return withTargets('Telemetry', one, compileTelemetry(one, of).problems, world);
+});
+
+const rateLimitPolicy = judgeBy(decodeRateLimitPolicy, (policy, world) => {
+  const { problems } = compileRateLimitPolicy(policy, world.cluster);
+  return withTargets('RateLimitPolicy', policy, problems, world);
+});
+
+/** A delegate, which has no hosts, is looked at before anybody delegates to it. */
+const virtualService = judgeBy(
+  decodeVirtualService,
+  (one, { collections }) =>
+    compileVirtualService(one, collections.l7.virtualServiceWorld(once)).problems,
+);
+
+const destinationRule = judgeBy(
+  decodeDestinationRule,
+  (rule, { collections, cluster }) =>
+    compileDestinationRule(rule, cluster.clusterDomain, collections.l7.hostResolver(once)).problems,
+);
+
+function gatewayRoute<S>(kind: GatewayRouteKind, decode: Decode<ConfigurationRecord<S>>): Judge {
+  return judgeBy(decode, ({ meta, spec, problems }, { collections, cluster }) => {
+    const broken = spec.ok ? undefined : readBrokenRoute(kind, spec.error, problems);
+    const route = { kind, meta, spec: spec.ok ? spec.value : broken?.spec };
+    const world = routeWorld(once, collections.sources, cluster, collections.l7.entries);
+    const compiled = compileGatewayRoute(route as unknown as AnyGatewayRoute, world, broken);
+    // A route of other controllers is theirs to judge, and of one that is partly theirs they may do more than we.
+    const written = list(field(route.spec, 'parentRefs')).length;
+    if (compiled.parents.length === 0) return [];
+    if (compiled.parents.length === written) return compiled.problems;
+    return compiled.problems.map((one): Problem => ({ ...one, admissible: true }));
+  });
+}
+
+function bySchema<S>(decode: Decode<ConfigurationRecord<S>>): Judge {
+  return judgeBy(decode, ({ problems }) => problems);
+}
+
+const judgesByKind: Readonly<Record<string, Judge>> = {
+  AuthorizationPolicy: authorizationPolicy,
+  PeerAuthentication: judgeBy(
+    decodePeerAuthentication,
+    (one, { cluster }) => compilePeerAuthentication(one, cluster.rootNamespace).problems,
+  ),
+  RequestAuthentication: requestAuthentication,
+  VirtualService: virtualService,
+  DestinationRule: destinationRule,
+  ServiceEntry: judgeBy(decodeServiceEntry, (entry) => compileServiceEntry(entry).problems),
+  WorkloadEntry: judgeBy(decodeWorkloadEntry, (entry) => compileWorkloadEntry(entry).problems),
+  Telemetry: telemetry,
+  RateLimitPolicy: rateLimitPolicy,
+  // Another class's is none of ours.
+  Gateway: judgeBy(
+    decodeGateway,
+    (gateway, { cluster }) => compileWaypoint(gateway, cluster)?.problems ?? [],
+  ),
+  GatewayClass: bySchema(decodeGatewayClass),
+  HTTPRoute: gatewayRoute('HTTPRoute', decodeHttpRoute),
+  GRPCRoute: gatewayRoute('GRPCRoute', decodeGrpcRoute),
+  TCPRoute: gatewayRoute('TCPRoute', decodeTcpRoute),
+  TLSRoute: gatewayRoute('TLSRoute', decodeTlsRoute),
+  ReferenceGrant: bySchema(decodeReferenceGrant),
+};
+
+const judges: ReadonlyMap<string, Judge> = new Map(
+  resources.map((resource): [string, Judge] => [
+    `${resource.group}/${resource.plural}`,
+    judgeOfResource(resource),
+  ]),
+);
+
+function judgeOfResource({ kind }: ResourceDefinition): Judge {
+  const judge = judgesByKind[kind];
+  if (judge === undefined) throw new TypeError(`nothing judges a ${kind}`);
+  return judge;
+}

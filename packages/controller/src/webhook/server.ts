@@ -1,0 +1,146 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { createServer } from 'node:https';
+import type { AddressInfo } from 'node:net';
+
+import type { Result } from '@ambit/api';
+import { err } from '@ambit/api';
+
+import type { Log } from '../log.ts';
+import type { ServingCertificate } from '../push/listener.ts';
+import type { AdmissionRequest, Verdict } from './admission.ts';
+import { answerOf, readReview } from './admission.ts';
+
+export interface WebhookOptions {
+  /** Address to listen on; every address of the host when absent. */
+  readonly host: string | undefined;
+  readonly port: number;
+  readonly certificate: ServingCertificate;
+  readonly judge: (request: AdmissionRequest) => Verdict;
+  readonly onAnswer?: (outcome: WebhookOutcome) => void;
+  readonly log: Log;
+}
+
+export type WebhookOutcome = 'admitted' | 'refused' | 'bad-request' | 'failed';
+
+export interface Webhook {
+  readonly address: AddressInfo;
+  useCertificate(certificate: ServingCertificate): void;
+  close(): Promise<void>;
+}
+
+/** Path at which the API server asks. */
+export const validatePath = '/validate';
+
+const timeoutMs = 5_000;
+/** An object of at most 1.5 MiB, as etcd takes it, and the one that it replaces, with room for their escapes. */
+const maxBodyBytes = 8 * 1024 * 1024;
+const maxConnections = 256;
+
+/** Answers AdmissionReviews over TLS. Whoever can reach it may ask: it tells no more than the status of an object. */
+export async function startWebhook(options: WebhookOptions): Promise<Webhook> {
+  const { log } = options;
+  const server = createServer({
+    ...contextOf(options.certificate),
+    handshakeTimeout: timeoutMs,
+    headersTimeout: timeoutMs,
+    requestTimeout: timeoutMs,
+    connectionsCheckingInterval: 1000,
+  });
+  server.maxConnections = maxConnections;
+  server.on('tlsClientError', (error) => {
+    log.debug({ err: error }, 'TLS handshake on the webhook port failed');
+  });
+  server.on('request', (request, response) => {
+    response.on('error', () => response.destroy());
+    request.on('error', () => request.destroy());
+    serve(request, response, options).catch((error: unknown) => {
+      log.error({ err: error }, 'a review failed');
+      options.onAnswer?.('failed');
+      if (!response.headersSent) send(response, 500, 'the review failed\n');
+      else response.destroy();
+    });
+  });
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject);
+    const address = options.host === undefined ? {} : { host: options.host };
+    server.listen({ port: options.port, ...address }, () => {
+      server.off('error', reject);
+      resolve();
+    });
+  });
+  server.on('error', (error) => log.error({ err: error }, 'webhook port failed'));
+  return {
+    address: server.address() as AddressInfo,
+    useCertificate: (certificate) => server.setSecureContext(contextOf(certificate)),
+    close: async () => {
+      server.closeAllConnections();
+      await new Promise<void>((resolve) => server.close(() => resolve()));
+    },
+  };
+}
+
+async function serve(
+  request: IncomingMessage,
+  response: ServerResponse,
+  options: WebhookOptions,
+): Promise<void> {
+  const read = await readRequest(request);
+  if (!read.ok) {
+    options.onAnswer?.('bad-request');
+    // What is still to come is not read: the connection cannot be used again.
+    response.setHeader('connection', 'close');
+    send(response, read.error.status, `${read.error.why}\n`);
+    request.resume();
+    return;
+  }
+  const verdict = options.judge(read.value);
+  const [error] = verdict.errors;
+  options.onAnswer?.(error === undefined ? 'admitted' : 'refused');
+  if (error !== undefined) options.log.info({ ...error }, 'object refused by validation');
+  response.setHeader('content-type', 'application/json');
+  send(response, 200, JSON.stringify(answerOf(read.value.uid, verdict)));
+}
+
+interface BadRequest {
+  readonly status: number;
+  readonly why: string;
+}
+
+async function readRequest(
+  request: IncomingMessage,
+): Promise<Result<AdmissionRequest, BadRequest>> {
+  const bad = (status: number, why: string) => err({ status, why });
+  if ((request.url ?? '/').split('?')[0] !== validatePath) return bad(404, `only ${validatePath}`);
+  if (request.method !== 'POST') return bad(405, 'POST only');
+  const body = await readBody(request);
+  if (body === undefined) return bad(413, `more than ${maxBodyBytes} bytes`);
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(body.toString('utf8'));
+  } catch {
+    return bad(400, 'the body is no JSON');
+  }
+  const review = readReview(parsed);
+  return review.ok ? review : bad(400, review.error);
+}
+
+/** Undefined for one that is too long. */
+async function readBody(request: IncomingMessage): Promise<Buffer | undefined> {
+  if (Number(request.headers['content-length'] ?? 0) > maxBodyBytes) return undefined;
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  for await (const chunk of request as AsyncIterable<Buffer>) {
+    bytes += chunk.length;
+    if (bytes > maxBodyBytes) return undefined;
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks);
+}
+
+function send(response: ServerResponse, status: number, body: string): void {
+  response.writeHead(status, { 'x-content-type-options': 'nosniff' }).end(body);
+}
+
+function contextOf({ keyPem, chainPem }: ServingCertificate) {
+  return { key: keyPem, cert: chainPem, minVersion: 'TLSv1.2' as const };
+}
