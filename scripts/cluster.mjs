@@ -12,7 +12,8 @@ const help = `usage: node scripts/cluster.mjs COMMAND
   down --wipe      stops it and forgets what it held; tells what it left on the machine, if anything
 
 Root is needed. Binaries and state are in $AMBIT_CLUSTER_HOME (default ~/.cache/ambit-cluster); the API listens on
-127.0.0.1:$AMBIT_CLUSTER_API_PORT (default 16443); AMBIT_CLUSTER_PROXY_MODE is iptables (default) or nftables.`;
+127.0.0.1:$AMBIT_CLUSTER_API_PORT (default 16443); AMBIT_CLUSTER_PROXY_MODE is iptables (default) or nftables. A second cluster needs
+an AMBIT_CLUSTER_NAME and a port of its own.`;
 
 const [command, ...words] = process.argv.slice(2);
 const flags = words.filter((word) => word.startsWith('--'));

@@ -1,6 +1,6 @@
 // What `node scripts/cluster.mjs` does.
 import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync } from 'node:fs';
-import { basename, join } from 'node:path';
+import { basename, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Unmet } from '../../scripts/lib/ensure.mjs';
 import { fetchTool } from '../../scripts/lib/layer.mjs';
@@ -114,7 +114,7 @@ export async function load(phase, files) {
     if (!machine.isUp(node))
       throw new Unmet(`${node.name} does not run; start it with:  node scripts/cluster.mjs up`);
     for (const file of files)
-      await phase(`${node.name}: ${basename(file)}`, () => machine.loadImage(node, file));
+      await phase(`${node.name}: ${basename(file)}`, () => machine.loadImage(node, resolve(file)));
   }
 }
 

@@ -1,7 +1,7 @@
 // What the machine looks like outside of the cluster, so that a cluster that is taken down can show that it left nothing.
 import { existsSync, readFileSync, readdirSync, rmdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { paths } from './layout.mjs';
+import { nodes, paths } from './layout.mjs';
 import { attempt } from './process.mjs';
 
 const file = join(paths.run, 'machine.json');
@@ -64,7 +64,7 @@ function cgroups() {
   return folder('/sys/fs/cgroup').flatMap((controller) =>
     ['', '/process_api']
       .flatMap((at) => folder(`/sys/fs/cgroup/${controller}${at}`))
-      .filter((name) => name.startsWith('ambit-') || name === 'kubepods')
+      .filter((name) => nodes.some(({ cgroup }) => cgroup === name) || name === 'kubepods')
       .map((name) => `${controller}/${name}`),
   );
 }

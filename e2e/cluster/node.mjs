@@ -40,7 +40,7 @@ export async function startMachine(node) {
   run('ip', ['netns', 'add', node.netns]);
   connectNode(node);
   writeFiles(node);
-  const groups = makeCgroups(node.name);
+  const groups = makeCgroups(node.cgroup);
   writeFileSync(join(node.dir, 'cgroups'), groups.map(({ path: at }) => `${at}\n`).join(''));
   const mounts = groups.map(({ folder, options }) => `${folder} ${options}`).join('\n');
   writeFileSync(join(node.dir, 'cgroup-mounts'), `${mounts}\n`);
@@ -109,7 +109,7 @@ function makeCgroups(name) {
     if (!controllers) continue;
     const folder = controllers.replace('name=', '');
     const parent = join('/sys/fs/cgroup', folder, at);
-    const group = join(parent, `ambit-${name}`);
+    const group = join(parent, name);
     mkdirSync(group, { recursive: true });
     if (controllers.split(',').includes('cpuset'))
       for (const file of ['cpuset.cpus', 'cpuset.mems'])
