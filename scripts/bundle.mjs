@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url';
 const root = fileURLToPath(new URL('..', import.meta.url));
 const programs = {
   controller: 'packages/controller/src/main.ts',
+  uninstall: 'packages/controller/src/uninstall/main.ts',
   ztunnel: 'packages/ztunnel/src/main.ts',
   waypoint: 'packages/waypoint/src/main.ts',
   ambitctl: 'packages/cli/src/main.ts',

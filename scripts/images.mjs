@@ -8,6 +8,7 @@ import { bundle } from './bundle.mjs';
 import { readDockerfile } from './lib/dockerfile.mjs';
 import { addProgram, addTree, archiveOf, imagePath, layerOf, whichProgram } from './lib/image.mjs';
 import { pinnedNode } from './lib/toolchain.mjs';
+import { buildPlugin } from './plugin.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 
@@ -133,6 +134,7 @@ async function main(args) {
   const tag = at < 0 ? version : args.splice(at, 2)[1];
   const wanted = args.length > 0 ? args : imageNames();
   await bundle();
+  if (wanted.includes('cni-redirect')) buildPlugin();
   const out = join(root, 'dist/images');
   mkdirSync(out, { recursive: true });
   const base = baseLayer();

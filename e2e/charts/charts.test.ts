@@ -190,7 +190,7 @@ describe('privileges', () => {
       agent: {
         capabilities: {
           drop: ['ALL'],
-          add: ['NET_ADMIN', 'NET_RAW', 'SYS_ADMIN', 'SYS_PTRACE', 'DAC_OVERRIDE'],
+          add: ['NET_ADMIN', 'NET_RAW', 'SYS_ADMIN', 'DAC_OVERRIDE'],
         },
         rest: {
           appArmorProfile: { type: 'Unconfined' },

@@ -1,5 +1,5 @@
 import { execFileSync, spawnSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -31,7 +31,8 @@ let images: Images;
 let base: Layer;
 
 beforeAll(async () => {
-  execFileSync(process.execPath, [join(root, 'scripts/bundle.mjs')], { cwd: root });
+  for (const script of ['bundle.mjs', 'plugin.mjs'])
+    execFileSync(process.execPath, [join(root, 'scripts', script)], { cwd: root });
   images = (await import(join(root, 'scripts/images.mjs'))) as Images;
   base = images.baseLayer();
 }, 120_000);
@@ -97,6 +98,8 @@ describe('an image has all that its program needs', () => {
     if (name === 'cni-redirect') {
       expect(runIn(folder, config, ['nft', '--version']).output).toContain('nftables');
       expect(runIn(folder, config, ['ip', '-V']).output).toContain('iproute2');
+      const plugin = join(folder, 'opt/ambit/bin/ambit-cni');
+      expect(statSync(plugin).mode & 0o111).toBe(0o111);
     }
     rmSync(folder, { recursive: true });
   });

@@ -27,6 +27,11 @@ export const waypointClass = 'istio-waypoint';
 export const trafficDistributionAnnotation = 'networking.istio.io/traffic-distribution';
 export const dryRunAnnotation = 'istio.io/dry-run';
 
+/** On the mesh's own namespace: `leaving` while the mesh is taken off the cluster; agents then release every pod. */
+export const meshStateLabel = 'ambit.dev/mesh';
+/** On a node agent's pod: it has released its node's pods and taken its plugin away. */
+export const leftAnnotation = 'ambit.dev/left';
+
 /** Audience of the tokens with which proxies come to the controller. */
 export const controlAudience = 'istio-ca';
 /** ConfigMap in every namespace that holds the mesh's roots under `root-cert.pem`. */
