@@ -2,6 +2,7 @@ export * from './errors.ts';
 export * from './config/duration.ts';
 export * from './config/env.ts';
 export * from './lifecycle/backoff.ts';
+export * from './lifecycle/deadline.ts';
 export * from './lifecycle/drain.ts';
 export * from './lifecycle/main.ts';
 export * from './lifecycle/readiness.ts';
@@ -11,6 +12,8 @@ export type { CounterSeries, HistogramSeries, Labels } from './observe/series.ts
 export * from './telemetry/format.ts';
 export { appOf, principalOf, unknown, versionOf } from './telemetry/facts.ts';
 export type { TelemetryFacts } from './telemetry/facts.ts';
+export type { TrafficLabel, TrafficLabels } from './telemetry/labels.ts';
+export { trafficLabels } from './telemetry/labels.ts';
 export { compileFilter, compileTag } from './telemetry/expression.ts';
 export * from './admin/server.ts';
 export * from './policy/authorize.ts';

@@ -1,6 +1,5 @@
-import { Agent, request as httpRequest } from 'node:http';
-import type { ServerHttp2Stream } from 'node:http2';
-import { connect as connectHttp2, createServer as createHttp2Server } from 'node:http2';
+import { Agent } from 'node:http';
+import { connect as connectHttp2 } from 'node:http2';
 import type { AddressInfo, Socket } from 'node:net';
 import { createServer } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -8,6 +7,7 @@ import { afterEach, expect, test } from '@jest/globals';
 import type { Upsert } from '@ambit/api';
 import type { TestCa } from '@ambit/testkit';
 import { aMesh, makeTestCa } from '@ambit/testkit';
+import { askGrpc, get, startGrpc, wholeStream } from './clients.ts';
 import { exact, forward, match, route, subsets, to } from './nouns.ts';
 import type { Backend, WaypointWorld, WorldOptions } from './world.ts';
 import {
@@ -34,45 +34,18 @@ interface World {
   readonly port: (number: number) => Promise<number>;
 }
 
-async function startGrpc(): Promise<number> {
-  const server = createHttp2Server();
-  server.on('session', (session) => void session.on('error', () => undefined));
-  server.on('stream', (stream: ServerHttp2Stream, headers) => {
-    stream.on('error', () => undefined);
-    stream.respond(
-      { ':status': 200, 'content-type': 'application/grpc' },
-      { waitForTrailers: true },
-    );
-    stream.on('wantTrailers', () => stream.sendTrailers({ 'grpc-status': '0' }));
-    if (headers[':path'] !== '/stream') {
-      stream.end('fine');
-      return;
-    }
-    let count = 0;
-    const timer = setInterval(() => {
-      count += 1;
-      stream.write(String(count % 10));
-      if (count < streamed) return;
-      clearInterval(timer);
-      stream.end();
-    }, 50);
-  });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.2.2', resolve));
-  closing.push(() => new Promise<void>((resolve) => server.close(() => resolve())));
-  return (server.address() as AddressInfo).port;
-}
-const streamed = 40;
-
 async function start(options: WorldOptions = {}): Promise<World> {
   const answer = (name: string) =>
     startBackend(name, (request, response) => {
       request.resume();
       request.on('end', () => setTimeout(() => response.end('fine'), 2));
     });
-  const [v1, v2, grpc] = [await answer('v1'), await answer('v2'), await startGrpc()];
+  const [v1, v2] = [await answer('v1'), await answer('v2')];
+  const grpc = await startGrpc('127.0.2.2');
   closing.push(
     () => v1.close(),
     () => v2.close(),
+    () => grpc.close(),
   );
   const world = await startWorld(
     {
@@ -88,11 +61,15 @@ async function start(options: WorldOptions = {}): Promise<World> {
         endpointOf(v1, { version: 'v1' }),
         endpointOf(v2, { version: 'v2' }),
         endpointOf(
-          { name: 'grpc', ip: '127.0.2.2', port: grpc } as Backend,
+          { name: 'grpc', ip: '127.0.2.2', port: grpc.port } as Backend,
           {},
           {
             services: [
-              { service: shopKey, ready: true, ports: [{ servicePort: 81, targetPort: grpc }] },
+              {
+                service: shopKey,
+                ready: true,
+                ports: [{ servicePort: 81, targetPort: grpc.port }],
+              },
             ],
           },
         ),
@@ -121,19 +98,6 @@ async function start(options: WorldOptions = {}): Promise<World> {
   };
 }
 
-function get(agent: Agent, port: number): Promise<string> {
-  return new Promise((resolve, reject) => {
-    const call = httpRequest({ agent, port, headers: { host: 'shop.test' } }, (response) => {
-      let body = '';
-      response.on('data', (chunk: Buffer) => (body += chunk.toString()));
-      response.on('error', reject);
-      response.on('end', () => resolve(`${response.statusCode ?? 0} ${body}`));
-    });
-    call.on('error', reject);
-    call.end();
-  });
-}
-
 /** Calls and streams of gRPC on one connection that lives from the beginning to the end. */
 function grpcClient(port: number): (path: string) => Promise<string> {
   const session = connectHttp2(`http://127.0.0.1:${port}`);
@@ -141,22 +105,7 @@ function grpcClient(port: number): (path: string) => Promise<string> {
   closing.push(() => {
     session.destroy();
   });
-  return (path) => {
-    const stream = session.request({
-      ':path': path,
-      ':method': 'POST',
-      'content-type': 'application/grpc',
-    });
-    return new Promise((resolve, reject) => {
-      let body = '';
-      let status = '';
-      stream.on('trailers', (trailers) => (status = String(trailers['grpc-status'])));
-      stream.on('data', (chunk: Buffer) => (body += chunk.toString()));
-      stream.on('error', reject);
-      stream.on('close', () => resolve(`${status} ${body}`));
-      stream.end();
-    });
-  };
+  return (path) => askGrpc(session, path);
 }
 
 /** Every kind of client at once, while `change` goes on; what came of it. */
@@ -185,13 +134,12 @@ async function underLoad(
       await sleep(5);
     }
   };
-  const whole = `0 ${Array.from({ length: streamed }, (_, at) => (at + 1) % 10).join('')}`;
   const work = [
     ...Array.from({ length: 4 }, () => line(() => get(kept, http), '200 fine')),
     line(fresh, '200 fine'),
     line(() => grpc('/call'), '0 fine'),
-    line(() => grpc('/stream'), whole),
-    line(() => grpc('/stream'), whole),
+    line(() => grpc('/stream'), wholeStream),
+    line(() => grpc('/stream'), wholeStream),
   ];
   try {
     await change();

@@ -1,7 +1,6 @@
 import { createHash, randomBytes } from 'node:crypto';
-import { Agent, request as httpRequest } from 'node:http';
-import type { ServerHttp2Stream } from 'node:http2';
-import { connect as connectHttp2, createServer as createHttp2Server } from 'node:http2';
+import { Agent } from 'node:http';
+import { connect as connectHttp2 } from 'node:http2';
 import type { AddressInfo, Server, Socket } from 'node:net';
 import { connect, createServer } from 'node:net';
 import type { Duplex } from 'node:stream';
@@ -10,6 +9,7 @@ import type { SpiffeIdentity } from '@ambit/api';
 import { parseIp, parsePort, parseSpiffeIdentity } from '@ambit/api';
 import type { HbonePool, PoolKey } from '@ambit/core';
 import { copyBothWays, createHbonePool, socketStream } from '@ambit/core';
+import { askGrpc, get, startGrpc, wholeStream } from './clients.ts';
 import type { Backend, WaypointWorld } from './world.ts';
 import { endpointOf, shopService, startBackend, startWorld, vip } from './world.ts';
 
@@ -113,19 +113,6 @@ async function shop(): Promise<{ both: Replicas; backend: Backend }> {
   };
 }
 
-function get(agent: Agent, { port }: Replicas, path = '/'): Promise<string> {
-  return new Promise((resolve, reject) => {
-    const call = httpRequest({ agent, port, path, headers: { host: 'shop.test' } }, (response) => {
-      let body = '';
-      response.on('data', (chunk: Buffer) => (body += chunk.toString()));
-      response.on('error', reject);
-      response.on('end', () => resolve(`${response.statusCode ?? 0} ${body}`));
-    });
-    call.on('error', reject);
-    call.end();
-  });
-}
-
 interface Load {
   readonly outcomes: Map<string, number>;
   stop(): Promise<void>;
@@ -173,12 +160,12 @@ test('an answer that began before the drain does not end its connection unannoun
   const { both } = await shop();
   const keep = new Agent({ keepAlive: true, maxSockets: 1 });
   closing.push(() => keep.destroy());
-  const slow = get(keep, both, '/slow');
+  const slow = get(keep, both.port, '/slow');
   await new Promise((resolve) => setTimeout(resolve, 50));
   const stopped = both.stopFirst();
   expect(await slow).toBe('200 fine');
-  expect(await get(keep, both)).toBe('200 fine');
-  expect(await get(keep, both)).toBe('200 fine');
+  expect(await get(keep, both.port)).toBe('200 fine');
+  expect(await get(keep, both.port)).toBe('200 fine');
   await stopped;
 });
 
@@ -192,12 +179,12 @@ test('a replica that stops under load of kept and of new connections loses no re
   });
   // Rare ones too: their connections are idle while the drain begins.
   const loads = [
-    load(8, () => get(kept, both)),
-    load(4, () => get(fresh, both)),
-    load(2, () => get(kept, both, '/slow')),
+    load(8, () => get(kept, both.port)),
+    load(4, () => get(fresh, both.port)),
+    load(2, () => get(kept, both.port, '/slow')),
     load(6, async (line) => {
       await new Promise((resolve) => setTimeout(resolve, 150 + line * 60));
-      return get(kept, both);
+      return get(kept, both.port);
     }),
   ];
   await new Promise((resolve) => setTimeout(resolve, 400));
@@ -208,31 +195,9 @@ test('a replica that stops under load of kept and of new connections loses no re
 });
 
 test('HTTP/2: calls and streams of a replica that stops end well, and new ones go elsewhere', async () => {
-  const server = createHttp2Server();
-  server.on('session', (session) => void session.on('error', () => undefined));
-  server.on('stream', (stream: ServerHttp2Stream, headers) => {
-    stream.on('error', () => undefined);
-    stream.respond(
-      { ':status': 200, 'content-type': 'application/grpc' },
-      { waitForTrailers: true },
-    );
-    stream.on('wantTrailers', () => stream.sendTrailers({ 'grpc-status': '0' }));
-    if (headers[':path'] !== '/stream') {
-      stream.end('fine');
-      return;
-    }
-    let count = 0;
-    const timer = setInterval(() => {
-      count += 1;
-      stream.write(String(count % 10));
-      if (count < 40) return;
-      clearInterval(timer);
-      stream.end();
-    }, 50);
-  });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.2.1', resolve));
-  closing.push(() => new Promise<void>((resolve) => server.close(() => resolve())));
-  const { port } = server.address() as AddressInfo;
+  const grpc = await startGrpc('127.0.2.1');
+  closing.push(() => grpc.close());
+  const { port } = grpc;
   const both = await replicas({
     services: [shopService({ ports: [{ name: 'grpc', port: 80, appProtocol: '' }] })],
     workloads: [endpointOf({ ip: '127.0.2.1', port, name: 'grpc' } as Backend)],
@@ -258,23 +223,14 @@ test('HTTP/2: calls and streams of a replica that stops end well, and new ones g
   };
   const ask = (path: string): Promise<string> => {
     if (session.closed || session.destroyed) session = client();
-    const stream = session.request({ ':path': path, ':method': 'POST' });
-    return new Promise((resolve, reject) => {
-      let body = '';
-      let status = '';
-      stream.on('trailers', (trailers) => (status = String(trailers['grpc-status'])));
-      stream.on('data', (chunk: Buffer) => (body += chunk.toString()));
-      stream.on('error', reject);
-      stream.on('close', () => resolve(`${status} ${body}`));
-    });
+    return askGrpc(session, path);
   };
-  const whole = `0 ${'1234567890'.repeat(4)}`;
   const streams = Promise.all([call('/stream'), call('/stream')]);
   const calls = load(1, () => call('/call'));
   await new Promise((resolve) => setTimeout(resolve, 100));
   await both.stopFirst();
   await calls.stop();
-  expect(await streams).toEqual([whole, whole]);
+  expect(await streams).toEqual([wholeStream, wholeStream]);
   expect([...calls.outcomes.keys()]).toEqual(['0 fine']);
 });
 

@@ -1,48 +1,16 @@
 import type { Service, Workload } from '@ambit/api';
-import type { BoundedCounter, Metrics } from '@ambit/core';
-
-/** Labels of the TCP metrics, exactly those of Istio (contracts.md §8). */
-export const tcpLabels = [
-  'reporter',
-  'source_workload',
-  'source_canonical_service',
-  'source_canonical_revision',
-  'source_workload_namespace',
-  'source_principal',
-  'source_app',
-  'source_version',
-  'source_cluster',
-  'source_region',
-  'source_zone',
-  'destination_service',
-  'destination_service_namespace',
-  'destination_service_name',
-  'destination_workload',
-  'destination_canonical_service',
-  'destination_canonical_revision',
-  'destination_workload_namespace',
-  'destination_principal',
-  'destination_app',
-  'destination_version',
-  'destination_cluster',
-  'destination_region',
-  'destination_zone',
-  'request_protocol',
-  'response_flags',
-  'connection_security_policy',
-] as const;
-export type TcpLabel = (typeof tcpLabels)[number];
-export type TcpLabels = Readonly<Record<TcpLabel, string>>;
+import type { BoundedCounter, Metrics, TrafficLabel, TrafficLabels } from '@ambit/core';
+import { trafficLabels } from '@ambit/core';
 
 export type ResponseFlags =
   '-' | 'DENY' | 'CONNECT' | 'TLS_FAILURE' | 'H2_HANDSHAKE_FAILURE' | 'IDENTITY_ERROR';
 
 export interface ZtunnelMetrics {
-  readonly opened: BoundedCounter<TcpLabel>;
-  readonly closed: BoundedCounter<TcpLabel>;
-  readonly received: BoundedCounter<TcpLabel>;
-  readonly sent: BoundedCounter<TcpLabel>;
-  readonly failed: BoundedCounter<TcpLabel>;
+  readonly opened: BoundedCounter<TrafficLabel>;
+  readonly closed: BoundedCounter<TrafficLabel>;
+  readonly received: BoundedCounter<TrafficLabel>;
+  readonly sent: BoundedCounter<TrafficLabel>;
+  readonly failed: BoundedCounter<TrafficLabel>;
   /** Peers that were turned away before they could ask for anything, and calls to the mesh's own ports. */
   readonly rejected: BoundedCounter<'reason'>;
   readonly proxiesStarted: BoundedCounter<never>;
@@ -67,8 +35,8 @@ export function createZtunnelMetrics(
   );
   // Read when asked for, so that no path has to keep a gauge in step.
   Object.assign(active, { collect: () => active.set(activeProxies()) });
-  const tcp = (name: string, help: string): BoundedCounter<TcpLabel> =>
-    metrics.counter(name, help, tcpLabels);
+  const tcp = (name: string, help: string): BoundedCounter<TrafficLabel> =>
+    metrics.counter(name, help, trafficLabels);
   return {
     opened: tcp('istio_tcp_connections_opened_total', 'TCP connections opened.'),
     closed: tcp('istio_tcp_connections_closed_total', 'TCP connections closed.'),
@@ -127,7 +95,7 @@ export interface TcpFacts {
 const unknown = 'unknown';
 
 // eslint-disable-next-line complexity -- no decision, one default for each label
-export function tcpLabelsOf(facts: TcpFacts): TcpLabels {
+export function tcpLabelsOf(facts: TcpFacts): TrafficLabels {
   const { source, destination, service } = facts;
   return {
     reporter: facts.reporter,

@@ -1,18 +1,26 @@
 import type { Socket } from 'node:net';
+import type { TLSSocket } from 'node:tls';
 import { resetOnClose } from '../native/index.ts';
 import type { ByteSink, ByteStream } from './byte-stream.ts';
 
 /** A TCP socket as a `ByteStream`. The socket must allow half-open; an abort leaves as RST. */
 export function socketStream(socket: Socket): ByteStream {
-  return new SocketStream(socket);
+  return new SocketStream(socket, true);
+}
+
+/** An open TLS connection as a `ByteStream`. TLS has no reset of its own: an abort leaves without its closing alert. */
+export function tlsStream(socket: TLSSocket): ByteStream {
+  return new SocketStream(socket, false);
 }
 
 class SocketStream implements ByteStream {
   readonly #socket: Socket;
+  readonly #resets: boolean;
   #error: Error | undefined;
 
-  constructor(socket: Socket) {
+  constructor(socket: Socket, resets: boolean) {
     this.#socket = socket;
+    this.#resets = resets;
     // Until somebody attaches, an error must not end the process; it is told on close.
     socket.on('error', (error) => (this.#error = error));
   }
@@ -24,7 +32,7 @@ class SocketStream implements ByteStream {
       return;
     }
     // A proxy that is killed must not look like a peer that has said all: until our end is in order, a close is a reset.
-    resetOnClose(socket);
+    if (this.#resets) resetOnClose(socket);
     let ended = false;
     socket.on('data', (chunk: Buffer) => sink.data(chunk));
     socket.on('end', () => {
@@ -44,7 +52,7 @@ class SocketStream implements ByteStream {
 
   end(): void {
     if (this.#socket.destroyed) return;
-    resetOnClose(this.#socket, false);
+    if (this.#resets) resetOnClose(this.#socket, false);
     this.#socket.end();
   }
 
@@ -52,12 +60,12 @@ class SocketStream implements ByteStream {
     this.#error ??= reason;
     const socket = this.#socket;
     if (socket.destroyed) return;
-    if (!socket.writableEnded) {
+    if (this.#resets && !socket.writableEnded) {
       socket.resetAndDestroy();
       return;
     }
     // libuv refuses to reset what is shutting down, and Node would then never close its handle.
-    resetOnClose(socket);
+    if (this.#resets) resetOnClose(socket);
     socket.destroy();
   }
 

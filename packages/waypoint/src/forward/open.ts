@@ -4,10 +4,10 @@ import type { SecureContext } from 'node:tls';
 import type { IpAddress, SpiffeIdentity, TcpKeepalive, UpstreamTls } from '@ambit/api';
 import { clientIdentityHeader, hbonePort, makeSpiffeIdentity, parsePort } from '@ambit/api';
 import type { ByteStream, HbonePool, WorkloadCertificate } from '@ambit/core';
-import { MeshError, duplexOf, secureContextOf, socketStream } from '@ambit/core';
+import { MeshError, duplexOf, secureContextOf, socketStream, tlsStream } from '@ambit/core';
 import type { Configured, EndpointHost, OpenStream, Opened } from './endpoint.ts';
 import { headerFor } from './proxy-header.ts';
-import { startTls, tlsStream } from './tls-client.ts';
+import { startTls } from './tls-client.ts';
 import type { TlsContexts } from './tls-context.ts';
 import { planTls } from './tls-plan.ts';
 

@@ -2,7 +2,6 @@ import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { SecureContext, TLSSocket } from 'node:tls';
 import { connect } from 'node:tls';
-import type { ByteSink, ByteStream } from '@ambit/core';
 import { MeshError, errnoCode, messageOf } from '@ambit/core';
 import type { TlsPlan } from './tls-plan.ts';
 import { namesMatch } from './tls-plan.ts';
@@ -63,59 +62,4 @@ function reasonOf(error: Error): string {
   return code?.startsWith('ERR_SSL_') === true
     ? code.slice('ERR_SSL_'.length).toLowerCase().replaceAll('_', ' ')
     : (code ?? messageOf(error));
-}
-
-/** An open TLS connection as a `ByteStream`. */
-export function tlsStream(socket: TLSSocket): ByteStream {
-  return new TlsStream(socket);
-}
-
-class TlsStream implements ByteStream {
-  readonly #socket: TLSSocket;
-  #error: Error | undefined;
-
-  constructor(socket: TLSSocket) {
-    this.#socket = socket;
-    socket.on('error', (error) => (this.#error = error));
-  }
-
-  attach(sink: ByteSink): void {
-    const socket = this.#socket;
-    if (socket.destroyed) {
-      sink.close(this.#error ?? new Error('the connection is closed'));
-      return;
-    }
-    let ended = false;
-    socket.on('data', (chunk: Buffer) => sink.data(chunk));
-    socket.on('end', () => {
-      ended = true;
-      sink.end();
-    });
-    socket.on('drain', () => sink.drain());
-    socket.on('close', () => {
-      const inOrder = this.#error === undefined && ended && socket.writableFinished;
-      sink.close(inOrder ? undefined : (this.#error ?? new Error('the connection was cut')));
-    });
-  }
-
-  write(chunk: Buffer): boolean {
-    return this.#socket.destroyed || this.#socket.write(chunk);
-  }
-
-  end(): void {
-    if (!this.#socket.destroyed) this.#socket.end();
-  }
-
-  abort(reason: Error): void {
-    this.#error ??= reason;
-    this.#socket.destroy();
-  }
-
-  pause(): void {
-    this.#socket.pause();
-  }
-
-  resume(): void {
-    this.#socket.resume();
-  }
 }

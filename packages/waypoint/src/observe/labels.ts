@@ -1,38 +1,8 @@
 import type { Workload } from '@ambit/api';
 import type { Labels, TelemetryFacts } from '@ambit/core';
-import { appOf, principalOf, unknown, versionOf } from '@ambit/core';
+import { appOf, principalOf, trafficLabels, unknown, versionOf } from '@ambit/core';
 
-/** Labels of Istio's metrics (contracts.md §8). */
-export const commonLabels = [
-  'reporter',
-  'source_workload',
-  'source_canonical_service',
-  'source_canonical_revision',
-  'source_workload_namespace',
-  'source_principal',
-  'source_app',
-  'source_version',
-  'source_cluster',
-  'source_region',
-  'source_zone',
-  'destination_service',
-  'destination_service_namespace',
-  'destination_service_name',
-  'destination_workload',
-  'destination_canonical_service',
-  'destination_canonical_revision',
-  'destination_workload_namespace',
-  'destination_principal',
-  'destination_app',
-  'destination_version',
-  'destination_cluster',
-  'destination_region',
-  'destination_zone',
-  'request_protocol',
-  'response_flags',
-  'connection_security_policy',
-] as const;
-export const requestLabels = [...commonLabels, 'response_code', 'grpc_response_status'] as const;
+export const requestLabels = [...trafficLabels, 'response_code', 'grpc_response_status'] as const;
 
 /** Of a request or a connection. What a client may choose freely is none of them. */
 export function labelsOf(facts: TelemetryFacts, protocol: 'http' | 'grpc' | 'tcp'): Labels {

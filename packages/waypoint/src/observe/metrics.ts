@@ -8,7 +8,8 @@ import type {
   Metrics,
   TelemetryFacts,
 } from '@ambit/core';
-import { commonLabels, labelsOf, requestLabels, requestLabelsOf } from './labels.ts';
+import { trafficLabels } from '@ambit/core';
+import { labelsOf, requestLabels, requestLabelsOf } from './labels.ts';
 
 // Envoy's own buckets, for milliseconds and bytes alike, as Istio's dashboards expect them.
 const buckets = [
@@ -124,7 +125,7 @@ function familyOf(metrics: Metrics) {
   const histogram = (name: string, help: string): BoundedHistogram =>
     metrics.histogram(name, help, requestLabels, buckets);
   const tcp = (name: string, help: string): BoundedCounter<string> =>
-    metrics.counter<string>(name, help, commonLabels);
+    metrics.counter<string>(name, help, trafficLabels);
   return {
     REQUEST_COUNT: counter('istio_requests_total', 'Requests served.'),
     REQUEST_DURATION: histogram('istio_request_duration_milliseconds', 'Duration of requests.'),

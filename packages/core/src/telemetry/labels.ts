@@ -1,0 +1,32 @@
+/** Labels that Istio's metrics of connections and of requests share (contracts.md §8). */
+export const trafficLabels = [
+  'reporter',
+  'source_workload',
+  'source_canonical_service',
+  'source_canonical_revision',
+  'source_workload_namespace',
+  'source_principal',
+  'source_app',
+  'source_version',
+  'source_cluster',
+  'source_region',
+  'source_zone',
+  'destination_service',
+  'destination_service_namespace',
+  'destination_service_name',
+  'destination_workload',
+  'destination_canonical_service',
+  'destination_canonical_revision',
+  'destination_workload_namespace',
+  'destination_principal',
+  'destination_app',
+  'destination_version',
+  'destination_cluster',
+  'destination_region',
+  'destination_zone',
+  'request_protocol',
+  'response_flags',
+  'connection_security_policy',
+] as const;
+export type TrafficLabel = (typeof trafficLabels)[number];
+export type TrafficLabels = Readonly<Record<TrafficLabel, string>>;
