@@ -2,7 +2,7 @@ import type { Socket } from 'node:net';
 import type { SocketAddress, SpiffeIdentity, Workload } from '@ambit/api';
 import { makeSpiffeIdentity, parseIp, parsePort, podUid } from '@ambit/api';
 import type { CertificateStore, HbonePool, Logger, MeshState } from '@ambit/core';
-import { MeshError } from '@ambit/core';
+import { Deadline, MeshError } from '@ambit/core';
 import type { ZtunnelConfig } from './config.ts';
 import type { Connections } from './connections.ts';
 import type { PodProxy } from './inpod/pod-proxy.ts';
@@ -79,14 +79,14 @@ export async function workloadOfPod(
 /** Waits until a connecting socket is connected. */
 export function connected(socket: Socket, timeoutMs: number): Promise<void> {
   return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => {
+    const deadline = new Deadline(() => {
       socket.destroy();
       settle(new MeshError('net/connect-timeout', `no connection in ${timeoutMs} ms`));
     }, timeoutMs);
     const onError = (error: Error): void => settle(error);
     const onConnect = (): void => settle();
     const settle = (error?: Error): void => {
-      clearTimeout(timer);
+      deadline.clear();
       socket.off('connect', onConnect);
       if (error === undefined) {
         socket.off('error', onError);

@@ -2,6 +2,7 @@ import type { Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import { connect as tlsConnect } from 'node:tls';
 import type { SpiffeIdentity } from '@ambit/api';
+import { Deadline } from '../lifecycle/deadline.ts';
 import type { ExpectedPeer, WorkloadCertificate } from '../tls/index.ts';
 import { hboneAlpn, secureContextOf, verifyPeer } from '../tls/index.ts';
 import type { Authority } from './authority.ts';
@@ -83,12 +84,12 @@ export class ClientSession {
         ...headers,
       ];
       const stream = this.session.request(fields);
-      const timer = setTimeout(() => {
+      const deadline = new Deadline(() => {
         settle(new HboneError('hbone/timeout', `no answer to CONNECT in ${timeoutMs} ms`));
       }, timeoutMs);
       const settle = (outcome: Tunnel | HboneError): void => {
         if (!this.#asked.delete(stream.id)) return;
-        clearTimeout(timer);
+        deadline.clear();
         if (!(outcome instanceof HboneError)) {
           resolve(outcome);
           return;
@@ -138,7 +139,7 @@ export function connectSession(options: ConnectSessionOptions): Promise<ClientSe
       checkServerIdentity: () => undefined,
     });
     const failed = (code: string, message: string, cause?: unknown): void => {
-      clearTimeout(timer);
+      deadline.clear();
       secured.destroy();
       socket.destroy();
       reject(new HboneError(code, message, { cause }));
@@ -149,7 +150,7 @@ export function connectSession(options: ConnectSessionOptions): Promise<ClientSe
     };
     const onClose = (): void =>
       failed('hbone/tls-failed', 'the connection was closed during the handshake');
-    const timer = setTimeout(
+    const deadline = new Deadline(
       () => failed('hbone/timeout', `no TLS handshake in ${timeoutMs} ms`),
       timeoutMs,
     );
@@ -157,7 +158,7 @@ export function connectSession(options: ConnectSessionOptions): Promise<ClientSe
     secured.on('error', onError);
     secured.once('close', onClose);
     secured.once('secureConnect', () => {
-      clearTimeout(timer);
+      deadline.clear();
       secured.off('close', onClose);
       secured.off('error', onError);
       const peer = verifyPeer(secured, 'server', expected);

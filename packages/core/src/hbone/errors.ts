@@ -1,3 +1,4 @@
+import { errorCode } from './frames.ts';
 /** Why a stream or a session ended other than in order. */
 export class HboneError extends Error {
   readonly code: string;
@@ -14,4 +15,20 @@ export class HboneError extends Error {
     this.code = code;
     this.retryable = options.retryable ?? false;
   }
+}
+
+export function resetByPeer(code: number): HboneError {
+  return new HboneError('hbone/reset', `the peer reset the stream (code ${code})`, {
+    retryable: code === errorCode.refusedStream,
+  });
+}
+
+export function notTaken(): HboneError {
+  return new HboneError('hbone/goaway', 'the peer goes away and did not take the stream', {
+    retryable: true,
+  });
+}
+
+export function silentFor(ms: number): HboneError {
+  return new HboneError('hbone/peer-silent', `no answer to a PING in ${ms} ms`);
 }

@@ -37,3 +37,8 @@ export const controlPerSecond = 150;
 
 /** Bytes waiting in the TLS socket above which streams are told to stop writing. */
 export const socketHighWaterBytes = 1024 * 1024;
+
+/** Between the two GOAWAYs of a server. */
+export const secondGoawayMs = 500;
+/** How long a peer may take to read what is left once a session is over. */
+export const lingerMs = 5_000;

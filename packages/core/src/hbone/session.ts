@@ -1,7 +1,8 @@
-/* eslint-disable max-lines -- one connection's state machine: its frames, windows and streams are one thing */
 import type { TLSSocket } from 'node:tls';
 import { Budget } from './budget.ts';
-import { HboneError } from './errors.ts';
+import type { ControlEvents } from './control-frames.ts';
+import { malformedReset, readControlFrame } from './control-frames.ts';
+import { HboneError, notTaken, resetByPeer, silentFor } from './errors.ts';
 import { FrameReader } from './frame-reader.ts';
 import {
   defaultFrameBytes,
@@ -13,16 +14,18 @@ import {
   frameType,
   goawayFrame,
   maxWindow,
-  preface,
   rstStreamFrame,
   setting,
-  settingsFrame,
   windowUpdateFrame,
 } from './frames.ts';
 import type { HeaderField } from './hpack.ts';
-import { HpackDecoder, dynamicTableBytes, encodeHeaders, maxHeaderListBytes } from './hpack.ts';
+import { HpackDecoder } from './hpack.ts';
 import type { SessionLimits } from './limits.ts';
-import { controlBurst, controlPerSecond, socketHighWaterBytes } from './limits.ts';
+import { controlBurst, controlPerSecond, lingerMs, secondGoawayMs } from './limits.ts';
+import { greetingOf, headerFrames } from './messages.ts';
+import { Outbox } from './outbox.ts';
+import { ReceiveWindow } from './receive-window.ts';
+import { SessionWatch } from './session-watch.ts';
 import { HboneStream } from './stream.ts';
 
 export interface SessionHandlers {
@@ -40,10 +43,6 @@ export interface SessionHandlers {
   closed(session: Session, error: HboneError | undefined): void;
 }
 
-const secondGoawayMs = 500;
-/** How long a peer may take to read what is left once a session is over. */
-const lingerMs = 5_000;
-
 /** One HTTP/2 connection that carries CONNECT streams; the same code on both sides. */
 export class Session {
   readonly role: 'client' | 'server';
@@ -55,15 +54,13 @@ export class Session {
   readonly #decoder = new HpackDecoder();
   readonly #budget = new Budget(controlBurst, controlPerSecond, performance.now());
   readonly #blocked = new Set<HboneStream>();
-  #out: Buffer[] = [];
-  #flushing = false;
-  #congested = false;
+  readonly #outbox: Outbox;
+  readonly #watch: SessionWatch;
   #sendWindow = defaultWindow;
   #peerStreamWindow = defaultWindow;
   #peerFrameBytes = defaultFrameBytes;
   #peerMaxStreams = Number.POSITIVE_INFINITY;
-  #receiveWindow: number;
-  #unreturned = 0;
+  readonly #received: ReceiveWindow;
   #lastPeerStream = 0;
   #nextStream = 1;
   /** `warned` says that the end is near; only `sent` names the last stream that is taken. */
@@ -71,11 +68,6 @@ export class Session {
   #goawayTimer: NodeJS.Timeout | undefined;
   #goawayReceived = false;
   #closed = false;
-  #prefaceTimer: NodeJS.Timeout | undefined;
-  #headerTimer: NodeJS.Timeout | undefined;
-  #idleTimer: NodeJS.Timeout | undefined;
-  #pingTimer: NodeJS.Timeout | undefined;
-  #unansweredSinceMs: number | undefined;
 
   constructor(
     role: 'client' | 'server',
@@ -87,28 +79,30 @@ export class Session {
     this.socket = socket;
     this.limits = limits;
     this.#handlers = handlers;
-    this.#receiveWindow = limits.connectionWindowBytes;
+    this.#received = new ReceiveWindow(limits.connectionWindowBytes);
+    this.#outbox = new Outbox(socket, (room) => {
+      if (room && this.#blocked.size > 0) this.#drained();
+    });
+    const control = this.#control();
     this.#reader = new FrameReader(role === 'server', limits.maxFrameBytes, {
-      frame: (header, payload) => this.#frame(header.type, header.flags, header.stream, payload),
+      frame: ({ type, flags, stream }, payload) =>
+        readControlFrame(type, flags, stream, payload, control),
       data: (stream, chunk, padding) => this.#data(stream, chunk, padding),
       dataEnd: (stream, flags, length) => this.#dataEnd(stream, flags, length),
       headers: (stream, block, endStream) => this.#headers(stream, block, endStream),
-      headersBegun: () => this.#headersBegun(),
-      settled: () => clearTimeout(this.#prefaceTimer),
+      headersBegun: () => this.#watch.headersBegun(),
+      settled: () => this.#watch.settled(),
       violation: (code, why) => this.fail(code, why),
     });
     socket.on('data', (chunk: Buffer) => this.#reader.push(chunk));
     socket.on('drain', () => this.#drained());
-    socket.on('error', (error) =>
-      this.destroy(new HboneError('hbone/connection-lost', error.message, { cause: error })),
-    );
-    socket.on('end', () =>
-      this.destroy(new HboneError('hbone/connection-lost', 'the peer ended the connection')),
-    );
-    socket.on('close', () =>
-      this.destroy(new HboneError('hbone/connection-lost', 'the connection was closed')),
-    );
-    this.#greet();
+    const lost = (message: string, cause?: Error): void =>
+      this.destroy(new HboneError('hbone/connection-lost', message, { cause }));
+    socket.on('error', (error) => lost(error.message, error));
+    socket.on('end', () => lost('the peer ended the connection'));
+    socket.on('close', () => lost('the connection was closed'));
+    this.#watch = this.#startWatch();
+    this.#outbox.flush(...greetingOf(role, limits));
     this.#watchIdle();
   }
 
@@ -146,12 +140,12 @@ export class Session {
     const stream = this.streams.get(id);
     if (stream === undefined) return;
     this.#sendHeaders(id, fields, true);
-    if (stream.receiving === 'open') this.#queue(rstStreamFrame(id, errorCode.none));
+    if (stream.receiving === 'open') this.#outbox.queue(rstStreamFrame(id, errorCode.none));
     stream.finish();
   }
 
   #pump(stream: HboneStream): void {
-    while (stream.queuedBytes > 0 && !this.#congested && !this.#closed) {
+    while (stream.queuedBytes > 0 && !this.#outbox.congested && !this.#closed) {
       const room = Math.min(this.#sendWindow, stream.sendWindow, this.#peerFrameBytes);
       if (room <= 0) break;
       const [chunk] = stream.queue;
@@ -164,8 +158,10 @@ export class Session {
       this.#sendWindow -= part.length;
       const last = stream.sending === 'ending' && stream.queuedBytes === 0;
       if (last) stream.sending = 'ended';
-      this.#queue(frameHeader(part.length, frameType.data, last ? flag.endStream : 0, stream.id));
-      this.#queue(part);
+      this.#outbox.queue(
+        frameHeader(part.length, frameType.data, last ? flag.endStream : 0, stream.id),
+      );
+      this.#outbox.queue(part);
     }
     if (stream.queuedBytes > 0) {
       this.#blocked.add(stream);
@@ -174,7 +170,7 @@ export class Session {
     this.#blocked.delete(stream);
     if (stream.sending === 'ending') {
       stream.sending = 'ended';
-      this.#queue(frameHeader(0, frameType.data, flag.endStream, stream.id));
+      this.#outbox.queue(frameHeader(0, frameType.data, flag.endStream, stream.id));
     }
     this.#settle(stream);
   }
@@ -184,12 +180,12 @@ export class Session {
     if (stream.receiving === 'ended' || stream.unreturned < this.limits.streamWindowBytes / 4)
       return;
     stream.receiveWindow += stream.unreturned;
-    this.#queue(windowUpdateFrame(stream.id, stream.unreturned));
+    this.#outbox.queue(windowUpdateFrame(stream.id, stream.unreturned));
     stream.unreturned = 0;
   }
 
   #reset(stream: HboneStream, code: number, reason: Error): void {
-    this.#queue(rstStreamFrame(stream.id, code));
+    this.#outbox.queue(rstStreamFrame(stream.id, code));
     stream.finish(new HboneError('hbone/aborted', reason.message, { cause: reason }));
   }
 
@@ -204,22 +200,21 @@ export class Session {
       return;
     }
     this.#goaway = 'warned';
-    this.#queue(goawayFrame(maxWindow, errorCode.none, ''));
+    this.#outbox.queue(goawayFrame(maxWindow, errorCode.none, ''));
     this.#goawayTimer = setTimeout(() => this.#lastGoaway(this.#lastPeerStream), secondGoawayMs);
     this.#goawayTimer.unref();
   }
 
   #lastGoaway(lastStream: number): void {
     this.#goaway = 'sent';
-    this.#queue(goawayFrame(lastStream, errorCode.none, ''));
+    this.#outbox.queue(goawayFrame(lastStream, errorCode.none, ''));
     this.#endIfIdle();
   }
 
   /** The peer broke the protocol, or its budget: says so and ends. */
   fail(code: number, why: string): void {
     if (this.#closed) return;
-    this.#out.push(goawayFrame(this.#lastPeerStream, code, why.slice(0, 100)));
-    this.#flush();
+    this.#outbox.flush(goawayFrame(this.#lastPeerStream, code, why.slice(0, 100)));
     this.socket.end();
     this.destroy(new HboneError('hbone/protocol', why));
   }
@@ -239,15 +234,9 @@ export class Session {
   #stopped(): void {
     this.#closed = true;
     this.#reader.stop();
-    for (const timer of [
-      this.#prefaceTimer,
-      this.#headerTimer,
-      this.#idleTimer,
-      this.#pingTimer,
-      this.#goawayTimer,
-    ]) {
-      clearTimeout(timer);
-    }
+    this.#outbox.close();
+    this.#watch.stop();
+    clearTimeout(this.#goawayTimer);
   }
 
   #dropAfter(ms: number): void {
@@ -263,57 +252,26 @@ export class Session {
     this.#endIfIdle();
   }
 
-  #greet(): void {
-    const { limits } = this;
-    if (this.role === 'client') this.#out.push(preface);
-    this.#out.push(
-      settingsFrame([
-        [setting.headerTableSize, dynamicTableBytes],
-        [setting.enablePush, 0],
-        [setting.maxConcurrentStreams, this.role === 'server' ? limits.maxStreams : 0],
-        [setting.initialWindowSize, limits.streamWindowBytes],
-        [setting.maxFrameSize, limits.maxFrameBytes],
-        [setting.maxHeaderListSize, maxHeaderListBytes],
-      ]),
-      windowUpdateFrame(0, limits.connectionWindowBytes - defaultWindow),
-    );
-    this.#flush();
-    this.#prefaceTimer = setTimeout(() => {
-      this.fail(errorCode.protocol, 'no preface and SETTINGS in time');
-    }, limits.prefaceTimeoutMs);
-    this.#pingTimer = setInterval(() => this.#ping(), limits.pingIntervalMs);
-    this.#pingTimer.unref();
-  }
-
-  #ping(): void {
-    if (this.streams.size === 0) return;
-    const now = performance.now();
-    if (this.#unansweredSinceMs === undefined) {
-      this.#unansweredSinceMs = now;
-      this.#queue(frame(frameType.ping, 0, 0, Buffer.alloc(8)));
-    } else if (now - this.#unansweredSinceMs >= this.limits.pingTimeoutMs) {
-      this.destroy(
-        new HboneError(
-          'hbone/peer-silent',
-          `no answer to a PING in ${this.limits.pingTimeoutMs} ms`,
-        ),
-      );
-    }
+  #startWatch(): SessionWatch {
+    return new SessionWatch(this.limits, () => this.streams.size > 0, {
+      overdue: (what) => {
+        if (what === 'preface') this.fail(errorCode.protocol, 'no preface and SETTINGS in time');
+        else this.fail(errorCode.enhanceYourCalm, 'a header block was not finished in time');
+      },
+      ping: () => this.#outbox.queue(frame(frameType.ping, 0, 0, Buffer.alloc(8))),
+      silent: () => this.destroy(silentFor(this.limits.pingTimeoutMs)),
+      idle: () => this.drain(),
+    });
   }
 
   #watchIdle(): void {
-    clearTimeout(this.#idleTimer);
-    if (this.role === 'client' || this.#closed) return;
-    this.#idleTimer = setTimeout(() => {
-      this.drain();
-    }, this.limits.idleTimeoutMs);
-    this.#idleTimer.unref();
+    if (this.role === 'server' && !this.#closed) this.#watch.streamless();
   }
 
   #endIfIdle(): void {
     if (this.#closed || this.streams.size > 0) return;
     if (this.#goaway !== 'sent' && !this.#goawayReceived) return;
-    this.#flush();
+    this.#outbox.flush();
     this.#stopped();
     // The peer may still have to read the tail of the last stream, and closing before it has would cut that off.
     this.socket.once('end', () => this.socket.destroy());
@@ -335,56 +293,20 @@ export class Session {
       this.limits.streamWindowBytes,
     );
     this.streams.set(id, stream);
-    clearTimeout(this.#idleTimer);
+    this.#watch.streamBegun();
     return stream;
   }
 
   #sendHeaders(id: number, fields: readonly HeaderField[], endStream: boolean): void {
-    const block = encodeHeaders(fields);
-    const size = this.#peerFrameBytes;
-    for (let at = 0; at === 0 || at < block.length; at += size) {
-      const part = block.subarray(at, at + size);
-      const end = at + size >= block.length ? flag.endHeaders : 0;
-      const type = at === 0 ? frameType.headers : frameType.continuation;
-      this.#queue(frame(type, end | (at === 0 && endStream ? flag.endStream : 0), id, part));
+    for (const bytes of headerFrames(id, fields, endStream, this.#peerFrameBytes)) {
+      this.#outbox.queue(bytes);
     }
-  }
-
-  #queue(bytes: Buffer): void {
-    if (this.#closed) return;
-    this.#out.push(bytes);
-    if (this.#flushing) return;
-    this.#flushing = true;
-    // After all sockets of this turn of the event loop were read: their frames leave in one record and one write.
-    setImmediate(() => this.#flush());
-  }
-
-  #flush(): void {
-    this.#flushing = false;
-    const out = this.#out;
-    if (out.length === 0 || this.socket.destroyed) return;
-    this.#out = [];
-    let room: boolean;
-    if (out.length === 1) {
-      room = this.socket.write(out[0] ?? Buffer.alloc(0));
-    } else {
-      this.socket.cork();
-      for (const bytes of out) this.socket.write(bytes);
-      this.socket.uncork();
-      room = !this.socket.writableNeedDrain;
-    }
-    if (!room && this.socket.writableLength > socketHighWaterBytes) this.#congested = true;
-    if (room && this.#blocked.size > 0) this.#drained();
-  }
-
-  #isCongested(): boolean {
-    return this.#congested;
   }
 
   #drained(): void {
-    this.#congested = false;
+    this.#outbox.drained();
     for (const stream of [...this.#blocked]) {
-      if (this.#isCongested()) break;
+      if (this.#outbox.congested) break;
       this.#pump(stream);
       stream.writable();
     }
@@ -400,15 +322,8 @@ export class Session {
     return false;
   }
 
-  #headersBegun(): void {
-    this.#headerTimer ??= setTimeout(() => {
-      this.fail(errorCode.enhanceYourCalm, 'a header block was not finished in time');
-    }, this.limits.headerTimeoutMs);
-  }
-
   #headers(id: number, block: Buffer, endStream: boolean): void {
-    clearTimeout(this.#headerTimer);
-    this.#headerTimer = undefined;
+    this.#watch.headersEnded();
     let fields: HeaderField[];
     try {
       fields = this.#decoder.decode(block);
@@ -437,7 +352,7 @@ export class Session {
     this.#lastPeerStream = id;
     if (!this.#charge(1)) return false;
     if (this.#goaway === 'sent' || this.streams.size >= this.limits.maxStreams) {
-      this.#queue(rstStreamFrame(id, errorCode.refusedStream));
+      this.#outbox.queue(rstStreamFrame(id, errorCode.refusedStream));
       return false;
     }
     this.#addStream(id);
@@ -446,18 +361,13 @@ export class Session {
 
   #data(id: number, chunk: Buffer, padding: number): void {
     const bytes = chunk.length + padding;
-    this.#receiveWindow -= bytes;
-    if (this.#receiveWindow < 0) {
+    // Given back at once, whoever the bytes are for: a stream that is not read holds only its own window.
+    const back = this.#received.take(bytes);
+    if (back === undefined) {
       this.fail(errorCode.flowControl, 'the peer wrote beyond the connection window');
       return;
     }
-    // Given back at once, whoever the bytes are for: a stream that is not read holds only its own window.
-    this.#unreturned += bytes;
-    if (this.#unreturned >= this.limits.connectionWindowBytes / 4) {
-      this.#receiveWindow += this.#unreturned;
-      this.#queue(windowUpdateFrame(0, this.#unreturned));
-      this.#unreturned = 0;
-    }
+    if (back > 0) this.#outbox.queue(windowUpdateFrame(0, back));
     const stream = this.streams.get(id);
     if (stream === undefined || stream.receiving === 'ended') {
       if (id > this.#lastKnown() || id === 0)
@@ -467,7 +377,7 @@ export class Session {
     }
     stream.receiveWindow -= bytes;
     if (stream.receiveWindow < 0) {
-      this.#queue(rstStreamFrame(id, errorCode.flowControl));
+      this.#outbox.queue(rstStreamFrame(id, errorCode.flowControl));
       stream.finish(new HboneError('hbone/protocol', 'the peer wrote beyond the stream window'));
       return;
     }
@@ -496,43 +406,25 @@ export class Session {
     return this.role === 'server' ? this.#lastPeerStream : this.#nextStream - 2;
   }
 
-  #frame(type: number, flags: number, id: number, payload: Buffer): void {
-    switch (type) {
-      case frameType.settings:
-        this.#settings(flags, id, payload);
-        break;
-      case frameType.windowUpdate:
-        this.#windowUpdate(id, payload);
-        break;
-      case frameType.rstStream:
-        this.#rstStream(id, payload);
-        break;
-      case frameType.ping:
-        this.#pong(flags, payload);
-        break;
-      case frameType.goaway:
-        this.#peerGoesAway(payload);
-        break;
-      case frameType.pushPromise:
-        this.fail(errorCode.protocol, 'PUSH_PROMISE was not enabled');
-        break;
-      default:
-        // PRIORITY and frames of types we do not know are ignored, as the standard asks, but not for free.
-        this.#charge(1);
-    }
-  }
-
-  #settings(flags: number, id: number, payload: Buffer): void {
-    if (id !== 0 || payload.length % 6 !== 0) {
-      this.fail(errorCode.protocol, 'malformed SETTINGS');
-      return;
-    }
-    if ((flags & flag.ack) !== 0) return;
-    if (!this.#charge(10)) return;
-    for (let at = 0; at < payload.length; at += 6) {
-      this.#setting(payload.readUInt16BE(at), payload.readUInt32BE(at + 2));
-    }
-    this.#queue(frame(frameType.settings, flag.ack, 0, Buffer.alloc(0)));
+  #control(): ControlEvents {
+    return {
+      charge: (cost) => this.#charge(cost),
+      fail: (code, why) => this.fail(code, why),
+      settings: (values) => {
+        for (const [id, value] of values) this.#setting(id, value);
+        this.#outbox.queue(frame(frameType.settings, flag.ack, 0, Buffer.alloc(0)));
+      },
+      connectionWindow: (increment) => {
+        this.#sendWindow += increment;
+        if (this.#sendWindow <= maxWindow) this.#drained();
+        else this.fail(errorCode.flowControl, 'the connection window overflows');
+      },
+      streamWindow: (id, increment) => this.#streamWindow(id, increment),
+      reset: (id, code) => this.#peerReset(id, code),
+      ping: (payload) => this.#outbox.queue(frame(frameType.ping, flag.ack, 0, payload)),
+      pingAnswered: () => this.#watch.answered(),
+      goaway: (lastTaken) => this.#peerGoesAway(lastTaken),
+    };
   }
 
   #setting(id: number, value: number): void {
@@ -554,20 +446,7 @@ export class Session {
     }
   }
 
-  #windowUpdate(id: number, payload: Buffer): void {
-    const increment = payload.length === 4 ? payload.readUInt32BE(0) & maxWindow : 0;
-    if (increment === 0) {
-      this.fail(errorCode.protocol, 'malformed WINDOW_UPDATE');
-      return;
-    }
-    if (increment < 1024 && !this.#charge(1)) return;
-    if (id === 0) {
-      this.#sendWindow += increment;
-      if (this.#sendWindow > maxWindow)
-        this.fail(errorCode.flowControl, 'the connection window overflows');
-      else this.#drained();
-      return;
-    }
+  #streamWindow(id: number, increment: number): void {
     const stream = this.streams.get(id);
     if (stream === undefined) {
       this.#charge(1);
@@ -576,7 +455,7 @@ export class Session {
     stream.sendWindow += increment;
     if (stream.sendWindow <= maxWindow) this.#unblock(stream);
     else {
-      this.#queue(rstStreamFrame(id, errorCode.flowControl));
+      this.#outbox.queue(rstStreamFrame(id, errorCode.flowControl));
       stream.finish(new HboneError('hbone/protocol', 'the stream window overflows'));
     }
   }
@@ -587,9 +466,9 @@ export class Session {
     stream.writable();
   }
 
-  #rstStream(id: number, payload: Buffer): void {
-    if (payload.length !== 4 || id === 0 || id > this.#lastKnown()) {
-      this.fail(errorCode.protocol, 'malformed RST_STREAM');
+  #peerReset(id: number, code: number): void {
+    if (id > this.#lastKnown()) {
+      this.fail(errorCode.protocol, malformedReset);
       return;
     }
     // Opening and resetting streams is cheap for the peer and dear for us.
@@ -597,44 +476,19 @@ export class Session {
     const cheap = stream?.carried !== true;
     if (this.role === 'server' && cheap && !this.#charge(5)) return;
     if (stream === undefined) return;
-    const code = payload.readUInt32BE(0);
-    const retryable = code === errorCode.refusedStream;
-    const error = new HboneError('hbone/reset', `the peer reset the stream (code ${code})`, {
-      retryable,
-    });
-    this.#handlers.streamClosed(this, id, error);
+    this.#streamLost(stream, resetByPeer(code));
+  }
+
+  #streamLost(stream: HboneStream, error: HboneError): void {
+    this.#handlers.streamClosed(this, stream.id, error);
     stream.finish(error);
   }
 
-  #pong(flags: number, payload: Buffer): void {
-    if (payload.length !== 8) {
-      this.fail(errorCode.frameSize, 'malformed PING');
-      return;
-    }
-    if ((flags & flag.ack) !== 0) {
-      this.#unansweredSinceMs = undefined;
-      return;
-    }
-    if (this.#charge(2)) this.#queue(frame(frameType.ping, flag.ack, 0, payload));
-  }
-
-  #peerGoesAway(payload: Buffer): void {
-    if (payload.length < 8) {
-      this.fail(errorCode.frameSize, 'malformed GOAWAY');
-      return;
-    }
-    const lastTaken = payload.readUInt32BE(0) & maxWindow;
+  #peerGoesAway(lastTaken: number): void {
     this.#goawayReceived = true;
     if (this.role === 'client') {
       for (const [id, stream] of [...this.streams]) {
-        if (id <= lastTaken) continue;
-        const error = new HboneError(
-          'hbone/goaway',
-          'the peer goes away and did not take the stream',
-          { retryable: true },
-        );
-        this.#handlers.streamClosed(this, id, error);
-        stream.finish(error);
+        if (id > lastTaken) this.#streamLost(stream, notTaken());
       }
     }
     this.#handlers.goaway(this);
