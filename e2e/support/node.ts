@@ -53,6 +53,7 @@ export async function startNode(
     connectTimeoutMs: 2_000,
     waitMs: 2_000,
     maxConnectionsPerPod: 20_000,
+    releaseLingerMs: 1_000,
     stateFile: undefined,
     ...settings,
   };

@@ -72,7 +72,10 @@ export async function startZtunnel(config: ZtunnelConfig, deps: ZtunnelDeps): Pr
   const proxyOf = new Map<string, PodProxy>();
   const pool: HbonePool = createHbonePool({
     dial: (key) => {
-      const proxy = [...proxyOf.values()].find(({ pod }) => pod.addresses.includes(key.sourceIp));
+      // The newest: an address may come from a pod that has just gone.
+      const proxy = [...proxyOf.values()].findLast(({ pod }) =>
+        pod.addresses.includes(key.sourceIp),
+      );
       if (proxy === undefined)
         throw new MeshError('inpod/gone', `no pod with address ${key.sourceIp} is here any more`);
       return dial(proxy, key.nextHop);
@@ -183,6 +186,7 @@ export async function startZtunnel(config: ZtunnelConfig, deps: ZtunnelDeps): Pr
   const pods = new PodProxies({
     handlers,
     logger,
+    lingerMs: config.releaseLingerMs,
     started: (proxy) => {
       proxyOf.set(proxy.pod.uid, proxy);
       metrics.proxiesStarted.inc({});

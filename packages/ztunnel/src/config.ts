@@ -30,6 +30,11 @@ export interface ZtunnelConfig {
   readonly waitMs: number;
   /** Connections that one pod may have open at once. */
   readonly maxConnectionsPerPod: number;
+  /**
+   * How long a pod that left the mesh is still listened for: for connections that were on their way, and for clients
+   * that have not heard of it.
+   */
+  readonly releaseLingerMs: number;
   /** Where the last good state is kept for a start while the controller is away; undefined: nowhere. */
   readonly stateFile: StateFileOptions | undefined;
 }
@@ -62,6 +67,7 @@ export function parseConfig(source: EnvSource): ZtunnelConfig {
       min: 1,
       max: 1_000_000,
     }),
+    releaseLingerMs: env.durationMs('RELEASE_LINGER', 10_000),
     stateFile:
       statePath === undefined
         ? undefined

@@ -5,9 +5,12 @@ import { inNetns } from '@ambit/core';
 
 const capturePorts = new Set([outboundPort, inboundPlaintextPort, hbonePort]);
 /** TCP states of `/proc/net/tcp` in which nobody waits for another packet. */
-const atRest = new Set(['06', '07', '0A']);
+const atRest = new Set(['06', '07']);
 
-/** True once no connection goes through the proxy in a pod any more: then its rules can be deleted. */
+/**
+ * True once no connection goes through the proxy in a pod any more, and it listens for none: then its rules can be
+ * deleted.
+ */
 export function isDrained(netns: Netns): boolean {
   const tables = inNetns(netns.fd, () => ['tcp', 'tcp6'].map(readTable));
   return tables.every((table) => !table.some(isCaptured));

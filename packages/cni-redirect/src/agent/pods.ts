@@ -352,7 +352,8 @@ export class Pods {
   }
 
   async #forget(tracked: Tracked): Promise<void> {
-    if (tracked.enrolled === undefined) return;
+    // ztunnel lingers for a pod that was released.
+    if (tracked.enrolled === undefined && tracked.draining === undefined) return;
     tracked.enrolled = undefined;
     try {
       this.#probeTargets.delete(tracked.facts.uid);

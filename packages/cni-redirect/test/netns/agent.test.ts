@@ -71,6 +71,11 @@ class FakeZtunnel {
     this.#socket.write(`${JSON.stringify({ kind: 'ack', id: value.id })}\n`);
   }
 
+  /** Takes nothing new in the pod; what is open goes on. */
+  stopListening(): void {
+    for (const { server } of this.#listeners) server.close();
+  }
+
   close(): void {
     this.#socket.destroy();
     for (const listener of this.#listeners.splice(0)) listener.close();
@@ -230,6 +235,10 @@ describe('a running pod', () => {
     await new Promise((resolve) => setTimeout(resolve, 5500));
     expect(await open.echo('still here')).toBe('still here');
     open.close();
+    // For as long as the proxy still listens for who is late, it needs them to answer.
+    await new Promise((resolve) => setTimeout(resolve, 5500));
+    expect(rulesOf(world)).toContain('table inet ambit');
+    z.stopListening();
     await until('deleted', () => !rulesOf(world).includes('table inet ambit'));
   });
 
