@@ -152,3 +152,103 @@ install and upgrade; `helm template` has no cluster to ask.
 {{- end -}}
 {{- end -}}
 {{- end }}
+
+{{/*
+A Job that helm runs around an uninstall, with its account and rights. Takes a dict: root, phase (release or remove),
+hook, rules (of the whole cluster) and ownRules (of the mesh's namespace).
+*/}}
+{{- define "ambit.uninstall" -}}
+{{- $root := .root -}}
+{{- $name := printf "ambit-uninstall-%s" .phase -}}
+{{- $labels := include "ambit.labels" (list $root $name) -}}
+{{- $namespace := $root.Release.Namespace -}}
+{{- $hook := dict "helm.sh/hook" .hook "helm.sh/hook-delete-policy" "before-hook-creation,hook-succeeded" -}}
+{{- $before := merge (dict "helm.sh/hook-weight" "-5") $hook | toYaml -}}
+apiVersion: v1
+kind: ServiceAccount
+metadata:
+  name: {{ $name }}
+  namespace: {{ $namespace }}
+  labels: {{- $labels | nindent 4 }}
+  annotations: {{- $before | nindent 4 }}
+{{- with include "ambit.imagePullSecrets" $root }}{{ . | nindent 0 }}{{ end }}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata:
+  name: {{ $name }}
+  labels: {{- $labels | nindent 4 }}
+  annotations: {{- $before | nindent 4 }}
+rules: {{- tpl .rules $root | nindent 2 }}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata:
+  name: {{ $name }}
+  labels: {{- $labels | nindent 4 }}
+  annotations: {{- $before | nindent 4 }}
+roleRef: { apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: {{ $name }} }
+subjects: [{ kind: ServiceAccount, name: {{ $name }}, namespace: {{ $namespace }} }]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata:
+  name: {{ $name }}
+  namespace: {{ $namespace }}
+  labels: {{- $labels | nindent 4 }}
+  annotations: {{- $before | nindent 4 }}
+rules: {{- tpl .ownRules $root | nindent 2 }}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata:
+  name: {{ $name }}
+  namespace: {{ $namespace }}
+  labels: {{- $labels | nindent 4 }}
+  annotations: {{- $before | nindent 4 }}
+roleRef: { apiGroup: rbac.authorization.k8s.io, kind: Role, name: {{ $name }} }
+subjects: [{ kind: ServiceAccount, name: {{ $name }}, namespace: {{ $namespace }} }]
+---
+apiVersion: batch/v1
+kind: Job
+metadata:
+  name: {{ $name }}
+  namespace: {{ $namespace }}
+  labels: {{- $labels | nindent 4 }}
+  annotations: {{- toYaml $hook | nindent 4 }}
+spec:
+  backoffLimit: 0
+  activeDeadlineSeconds: 280
+  template:
+    metadata:
+      labels:
+        {{- include "ambit.selector" (list $root $name) | nindent 8 }}
+        istio.io/dataplane-mode: none
+    spec:
+      serviceAccountName: {{ $name }}
+      restartPolicy: Never
+      tolerations: [{ operator: Exists }]
+      nodeSelector: { kubernetes.io/os: linux }
+      securityContext:
+        runAsNonRoot: true
+        seccompProfile: { type: RuntimeDefault }
+      containers:
+        - name: uninstall
+          image: {{ include "ambit.image" (list $root $root.Values.uninstall.image) }}
+          {{- with $root.Values.global.imagePullPolicy }}
+          imagePullPolicy: {{ . }}
+          {{- end }}
+          command: [/usr/local/bin/node, --enable-source-maps, /opt/ambit/uninstall.mjs]
+          env:
+            - name: PHASE
+              value: {{ .phase }}
+            - name: TIMEOUT
+              value: {{ $root.Values.uninstall.timeout | quote }}
+            {{- with .env }}{{ toYaml . | nindent 12 }}{{ end }}
+            {{- include "ambit.logEnv" $root | nindent 12 }}
+          resources: { requests: { cpu: 50m, memory: 96Mi } }
+          securityContext:
+            allowPrivilegeEscalation: false
+            readOnlyRootFilesystem: true
+            capabilities: { drop: [ALL] }
+{{- end }}

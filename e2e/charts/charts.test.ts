@@ -4,6 +4,7 @@ import { describe, expect, test } from '@jest/globals';
 import { parse, parseAllDocuments } from 'yaml';
 import { parseConfig as parseAgent } from '../../packages/cni-redirect/src/agent/config.ts';
 import { parseConfig as parseController } from '../../packages/controller/src/config.ts';
+import { parseConfig as parseUninstall } from '../../packages/controller/src/uninstall/config.ts';
 import { parseConfig as parseZtunnel } from '../../packages/ztunnel/src/config.ts';
 import type { Chart, KubeObject } from './helm.ts';
 import { charts, find, helm, namespace, render, renderText, root } from './helm.ts';
@@ -40,8 +41,8 @@ describe('every chart', () => {
       const { version: own, appVersion } = parse(file) as Record<string, string>;
       expect([chart, own, appVersion]).toEqual([chart, version, version]);
     }
-    const images = render('ambit').flatMap(containersOf).map(({ image }) => image);
-    expect(images.sort()).toEqual(
+    const images = new Set(render('ambit').flatMap(containersOf).map(({ image }) => image));
+    expect([...images].sort()).toEqual(
       ['cni-redirect', 'controller', 'ztunnel'].map((name) => `ambit/${name}:${version}`),
     );
   });
@@ -81,7 +82,9 @@ describe('the umbrella', () => {
   test('hands what is global to all of them', () => {
     const values = { 'global.hub': 'registry.example/mesh', 'global.tag': 'sha256:abc' };
     const images = render('ambit', { values: { ...values, 'global.logAsJson': true } });
-    for (const { image, env } of images.flatMap(containersOf)) {
+    const containers = images.flatMap(containersOf);
+    expect(containers).toHaveLength(4);
+    for (const { image, env } of containers) {
       expect(image).toMatch(/^registry\.example\/mesh\/[a-z-]+@sha256:abc$/);
       expect(env).toContainEqual({ name: 'LOG_FORMAT', value: 'json' });
     }
@@ -108,6 +111,8 @@ describe('a program finds in its environment what it reads', () => {
     ['Deployment', 'ambit-controller', parseController, controller],
     ['DaemonSet', 'ztunnel', parseZtunnel, {}],
     ['DaemonSet', 'cni-redirect', parseAgent, {}],
+    ['Job', 'ambit-uninstall-release', parseUninstall, { 'cni-redirect.uninstall.enabled': true }],
+    ['Job', 'ambit-uninstall-remove', parseUninstall, {}],
   ])('%s %s', (kind, name, parseConfig, values) => {
     const aliases = { 'controller.trustDomainAliases': ['old.example'] };
     const objects = render('ambit', { values: { ...values, ...aliases } });
@@ -165,8 +170,25 @@ test('the rights are those with which the sandbox runs the same programs, no mor
   const sandbox = parseAllDocuments(readFileSync(file, 'utf8')).map(
     (document) => document.toJS() as KubeObject,
   );
-  expect(rightsOf(render('ambit'))).toEqual(rightsOf(sandbox));
+  const running = render('ambit').filter(({ metadata }) => !isOfUninstall(metadata.name));
+  expect(rightsOf(running)).toEqual(rightsOf(sandbox));
+  // What is validated, too.
+  const validated = (objects: readonly KubeObject[]) =>
+    (find(objects, 'ValidatingWebhookConfiguration', 'ambit-validator')['webhooks'] as Webhook[])
+      .map(({ name, rules, namespaceSelector }) => ({ name, rules, namespaceSelector }))
+      .sort((a, b) => (a.name < b.name ? -1 : 1));
+  expect(validated(running)).toEqual(validated(sandbox));
 });
+
+interface Webhook {
+  readonly name: string;
+  readonly rules: readonly unknown[];
+  readonly namespaceSelector: unknown;
+}
+
+function isOfUninstall(name: string): boolean {
+  return name.startsWith('ambit-uninstall-');
+}
 
 describe('privileges', () => {
   test('are none for the controller, and listed ones for what enters the pods', () => {
@@ -182,6 +204,10 @@ describe('privileges', () => {
       controller: {
         capabilities: { drop: ['ALL'] },
         rest: { allowPrivilegeEscalation: false, readOnlyRootFilesystem: true, runAsNonRoot: true },
+      },
+      uninstall: {
+        capabilities: { drop: ['ALL'] },
+        rest: { allowPrivilegeEscalation: false, readOnlyRootFilesystem: true },
       },
       ztunnel: {
         capabilities: { drop: ['ALL'], add: ['NET_ADMIN', 'NET_RAW', 'SYS_ADMIN'] },
