@@ -25,12 +25,10 @@ export interface FrameHandlers {
   violation(code: number, why: string): void;
 }
 
-type State =
-  | { readonly kind: 'preface' }
-  | { readonly kind: 'header' }
-  | { readonly kind: 'payload'; readonly header: FrameHeader }
-  | { readonly kind: 'data'; readonly header: FrameHeader; left: number; padding: number }
-  | { readonly kind: 'broken' };
+type State = 'preface' | 'header' | 'payload' | 'data' | 'broken';
+
+const nothing = Buffer.alloc(0);
+const noHeader: FrameHeader = { length: 0, type: 0, flags: 0, stream: 0 };
 
 /** Other frames than DATA and header blocks are small; a longer one is somebody's mistake or mischief. */
 const maxControlBytes = 16 * 1024;
@@ -40,93 +38,110 @@ export class FrameReader {
   readonly #handlers: FrameHandlers;
   readonly #maxFrameBytes: number;
   #state: State;
-  #carry: Buffer = Buffer.alloc(0);
+  #input: Buffer = nothing;
+  /** How far the input has been taken. */
+  #at = 0;
+  #header: FrameHeader = noHeader;
+  /** Of a DATA frame: bytes that are still to come, and padding behind them. */
+  #left = 0;
+  #padding = 0;
   #first = true;
   #block: { stream: number; endStream: boolean; parts: Buffer[]; bytes: number } | undefined;
 
   constructor(expectPreface: boolean, maxFrameBytes: number, handlers: FrameHandlers) {
-    this.#state = { kind: expectPreface ? 'preface' : 'header' };
+    this.#state = expectPreface ? 'preface' : 'header';
     this.#maxFrameBytes = maxFrameBytes;
     this.#handlers = handlers;
   }
 
   /** Takes no more: the session is over. */
   stop(): void {
-    this.#state = { kind: 'broken' };
-    this.#carry = Buffer.alloc(0);
+    this.#state = 'broken';
+    this.#input = nothing;
+    this.#at = 0;
   }
 
   push(chunk: Buffer): void {
-    let input = this.#carry.length === 0 ? chunk : Buffer.concat([this.#carry, chunk]);
-    this.#carry = Buffer.alloc(0);
-    for (;;) {
-      const rest = this.#step(input);
-      if (rest === undefined) break;
-      input = rest;
-    }
-    if (this.#state.kind !== 'broken') this.#carry = input;
+    if (this.#state === 'broken') return;
+    this.#input = this.#input.length === 0 ? chunk : Buffer.concat([this.#input, chunk]);
+    this.#at = 0;
+    while (this.#step());
+    if (this.#isBroken()) return;
+    this.#input = this.#here === 0 ? nothing : this.#input.subarray(this.#at);
   }
 
-  /** Takes one piece off the input and returns the rest; undefined when it needs more. */
-  #step(input: Buffer): Buffer | undefined {
-    const state = this.#state;
-    switch (state.kind) {
+  #isBroken(): boolean {
+    return this.#state === 'broken';
+  }
+
+  /** Bytes that are there and have not been taken. */
+  get #here(): number {
+    return this.#input.length - this.#at;
+  }
+
+  /** Takes one piece off the input; false when it needs more. */
+  #step(): boolean {
+    switch (this.#state) {
       case 'preface':
-        return this.#preface(input);
+        return this.#preface();
       case 'header':
-        return this.#header(input);
+        return this.#frame();
       case 'payload':
-        return this.#payload(input, state.header);
+        return this.#payload();
       case 'data':
-        return this.#data(input, state);
+        return this.#data();
       case 'broken':
-        return undefined;
+        return false;
     }
   }
 
-  /** Ends the reading; the result says that there is no rest. */
-  #violate(code: number, why: string): Buffer | undefined {
-    this.#state = { kind: 'broken' };
+  /** Ends the reading. */
+  #violate(code: number, why: string): false {
+    this.stop();
     this.#handlers.violation(code, why);
-    return undefined;
+    return false;
   }
 
-  #preface(input: Buffer): Buffer | undefined {
-    const seen = Math.min(input.length, preface.length);
-    if (!input.subarray(0, seen).equals(preface.subarray(0, seen))) {
+  #preface(): boolean {
+    const seen = Math.min(this.#input.length, preface.length);
+    if (!this.#input.subarray(0, seen).equals(preface.subarray(0, seen))) {
       return this.#violate(errorCode.protocol, 'the client does not begin with the HTTP/2 preface');
     }
-    if (seen < preface.length) return undefined;
-    this.#state = { kind: 'header' };
-    return input.subarray(preface.length);
+    if (seen < preface.length) return false;
+    this.#at = preface.length;
+    this.#state = 'header';
+    return true;
   }
 
-  #header(input: Buffer): Buffer | undefined {
-    if (input.length < headerBytes) return undefined;
-    const header = readFrameHeader(input, 0);
+  #frame(): boolean {
+    if (this.#here < headerBytes) return false;
+    const header = readFrameHeader(this.#input, this.#at);
+    const padded = header.type === frameType.data && (header.flags & flag.padded) !== 0;
+    // The length of the padding is looked at together with the header.
+    if (padded && header.length > 0 && this.#here < headerBytes + 1) return false;
     const why = this.#unfit(header);
     if (why !== undefined) return this.#violate(errorCode.protocol, why);
-    if (header.type === frameType.data) {
-      this.#state = { kind: 'data', header, left: header.length, padding: 0 };
-      const padded = (header.flags & flag.padded) !== 0;
-      if (!padded) return input.subarray(headerBytes);
-      return this.#padded(input, header);
-    }
-    this.#state = { kind: 'payload', header };
+    this.#header = header;
+    this.#at += headerBytes;
+    if (header.type === frameType.data) return this.#beginData(header, padded);
+    this.#state = 'payload';
     if (header.type === frameType.headers) this.#handlers.headersBegun();
-    return input.subarray(headerBytes);
+    return true;
   }
 
-  #padded(input: Buffer, header: FrameHeader): Buffer | undefined {
-    if (input.length < headerBytes + 1 && header.length > 0) {
-      this.#state = { kind: 'header' };
-      return undefined;
-    }
-    const padding = input[headerBytes] ?? 0;
-    if (header.length < 1 + padding)
+  #beginData({ length }: FrameHeader, padded: boolean): boolean {
+    this.#state = 'data';
+    this.#left = length;
+    this.#padding = 0;
+    if (!padded) return true;
+    const padding = this.#here === 0 ? 0 : (this.#input[this.#at] ?? 0);
+    if (length < 1 + padding) {
       return this.#violate(errorCode.protocol, 'more padding than frame');
-    this.#state = { kind: 'data', header, left: header.length - 1 - padding, padding: padding + 1 };
-    return input.subarray(headerBytes + 1);
+    }
+    this.#left = length - 1 - padding;
+    this.#padding = padding + 1;
+    this.#at += 1;
+    return true;
   }
 
   #unfit(header: FrameHeader): string | undefined {
@@ -153,16 +168,17 @@ export class FrameReader {
     return ofStream && stream === 0 ? 'a stream frame on stream 0' : undefined;
   }
 
-  #payload(input: Buffer, header: FrameHeader): Buffer | undefined {
-    if (input.length < header.length) return undefined;
-    const payload = input.subarray(0, header.length);
-    this.#state = { kind: 'header' };
+  #payload(): boolean {
+    const header = this.#header;
+    if (this.#here < header.length) return false;
+    const payload = this.#input.subarray(this.#at, this.#at + header.length);
+    this.#at += header.length;
+    this.#state = 'header';
     if (header.type === frameType.headers || header.type === frameType.continuation) {
-      if (!this.#blockPart(header, payload)) return undefined;
-    } else {
-      this.#handlers.frame(header, payload);
+      return this.#blockPart(header, payload);
     }
-    return input.subarray(header.length);
+    this.#handlers.frame(header, payload);
+    return true;
   }
 
   #blockPart(header: FrameHeader, payload: Buffer): boolean {
@@ -193,22 +209,26 @@ export class FrameReader {
     return true;
   }
 
-  #data(input: Buffer, state: Extract<State, { kind: 'data' }>): Buffer | undefined {
-    const { header } = state;
-    if (state.left > 0) {
-      if (input.length === 0) return undefined;
-      const chunk = input.subarray(0, state.left);
-      state.left -= chunk.length;
-      this.#handlers.data(header.stream, chunk, 0);
-      return input.subarray(chunk.length);
+  #data(): boolean {
+    const { stream, flags, length } = this.#header;
+    if (this.#left > 0) {
+      if (this.#here === 0) return false;
+      const end = Math.min(this.#input.length, this.#at + this.#left);
+      const chunk = this.#input.subarray(this.#at, end);
+      this.#left -= chunk.length;
+      this.#at = end;
+      this.#handlers.data(stream, chunk, 0);
+      return true;
     }
     // Of the padding one byte, its length, was taken with the header.
-    const trailing = Math.max(0, state.padding - 1);
-    if (input.length < trailing) return undefined;
-    if (state.padding > 0) this.#handlers.data(header.stream, Buffer.alloc(0), state.padding);
-    this.#state = { kind: 'header' };
-    this.#handlers.dataEnd(header.stream, header.flags, header.length);
-    return input.subarray(trailing);
+    const trailing = Math.max(0, this.#padding - 1);
+    if (this.#here < trailing) return false;
+    if (this.#padding > 0) this.#handlers.data(stream, nothing, this.#padding);
+    if (this.#isBroken()) return false;
+    this.#at += trailing;
+    this.#state = 'header';
+    this.#handlers.dataEnd(stream, flags, length);
+    return true;
   }
 }
 

@@ -58,24 +58,35 @@ export interface FrameHeader {
 
 export function readFrameHeader(bytes: Buffer, at: number): FrameHeader {
   return {
-    length: bytes.readUIntBE(at, 3),
+    length: ((bytes[at] ?? 0) << 16) | ((bytes[at + 1] ?? 0) << 8) | (bytes[at + 2] ?? 0),
     type: bytes[at + 3] ?? 0,
     flags: bytes[at + 4] ?? 0,
     stream: bytes.readUInt32BE(at + 5) & 0x7fff_ffff,
   };
 }
 
-export function frameHeader(length: number, type: number, flags: number, stream: number): Buffer {
-  const bytes = Buffer.allocUnsafe(headerBytes);
-  bytes.writeUIntBE(length, 0, 3);
-  bytes[3] = type;
-  bytes[4] = flags;
-  bytes.writeUInt32BE(stream, 5);
-  return bytes;
+/** Writes a frame's header and returns where its payload begins. */
+export function writeFrameHeader(
+  into: Buffer,
+  at: number,
+  { length, type, flags, stream }: FrameHeader,
+): number {
+  into[at] = length >>> 16;
+  into[at + 1] = length >>> 8;
+  into[at + 2] = length;
+  into[at + 3] = type;
+  into[at + 4] = flags;
+  into[at + 5] = stream >>> 24;
+  into[at + 6] = stream >>> 16;
+  into[at + 7] = stream >>> 8;
+  into[at + 8] = stream;
+  return at + headerBytes;
 }
 
 export function frame(type: number, flags: number, stream: number, payload: Buffer): Buffer {
-  return Buffer.concat([frameHeader(payload.length, type, flags, stream), payload]);
+  const whole = Buffer.allocUnsafe(headerBytes + payload.length);
+  payload.copy(whole, writeFrameHeader(whole, 0, { length: payload.length, type, flags, stream }));
+  return whole;
 }
 
 export function settingsFrame(settings: readonly (readonly [id: number, value: number])[]): Buffer {

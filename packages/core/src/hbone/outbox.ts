@@ -1,11 +1,12 @@
 import type { TLSSocket } from 'node:tls';
+import { FrameWriter } from './frame-writer.ts';
 import { socketHighWaterBytes } from './limits.ts';
 
 /** The frames that wait to leave, and whether the socket takes more. */
 export class Outbox {
   readonly #socket: TLSSocket;
   readonly #left: (room: boolean) => void;
-  #frames: Buffer[] = [];
+  readonly #frames = new FrameWriter();
   #flushing = false;
   #closed = false;
   #congested = false;
@@ -25,9 +26,21 @@ export class Outbox {
     this.#congested = false;
   }
 
+  /** Whole frames, as they are. */
   queue(bytes: Buffer): void {
     if (this.#closed) return;
-    this.#frames.push(bytes);
+    this.#frames.frame(bytes);
+    this.#flushSoon();
+  }
+
+  /** Bytes of a stream; a frame takes `maxBytes` of them at most. */
+  data(stream: number, part: Buffer, last: boolean, maxBytes: number): void {
+    if (this.#closed) return;
+    this.#frames.data(stream, part, last, maxBytes);
+    this.#flushSoon();
+  }
+
+  #flushSoon(): void {
     if (this.#flushing) return;
     this.#flushing = true;
     // After all sockets of this turn of the event loop were read: their frames leave in one record and one write.
@@ -37,20 +50,12 @@ export class Outbox {
   /** Writes what waits, and `last` after it. */
   flush(...last: readonly Buffer[]): void {
     this.#flushing = false;
-    const frames = this.#frames;
-    if (last.length > 0) frames.push(...last);
-    if (frames.length === 0 || this.#socket.destroyed) return;
-    this.#frames = [];
-    let room: boolean;
-    if (frames.length === 1) {
-      room = this.#socket.write(frames[0] ?? Buffer.alloc(0));
-    } else {
-      this.#socket.cork();
-      for (const bytes of frames) this.#socket.write(bytes);
-      this.#socket.uncork();
-      room = !this.#socket.writableNeedDrain;
-    }
-    if (!room && this.#socket.writableLength > socketHighWaterBytes) this.#congested = true;
+    const socket = this.#socket;
+    for (const bytes of last) this.#frames.frame(bytes);
+    if (this.#frames.empty || socket.destroyed) return;
+    this.#frames.take((bytes) => void socket.write(bytes));
+    const room = !socket.writableNeedDrain;
+    if (!room && socket.writableLength > socketHighWaterBytes) this.#congested = true;
     this.#left(room);
   }
 

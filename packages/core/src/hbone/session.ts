@@ -10,7 +10,6 @@ import {
   errorCode,
   flag,
   frame,
-  frameHeader,
   frameType,
   goawayFrame,
   maxWindow,
@@ -27,6 +26,8 @@ import { Outbox } from './outbox.ts';
 import { ReceiveWindow } from './receive-window.ts';
 import { SessionWatch } from './session-watch.ts';
 import { HboneStream } from './stream.ts';
+
+const noBytes = Buffer.alloc(0);
 
 export interface SessionHandlers {
   /** A header block arrived: a request at the server, an answer at the client. */
@@ -81,7 +82,7 @@ export class Session {
     this.#handlers = handlers;
     this.#received = new ReceiveWindow(limits.connectionWindowBytes);
     this.#outbox = new Outbox(socket, (room) => {
-      if (room && this.#blocked.size > 0) this.#drained();
+      if (room) this.#drained();
     });
     const control = this.#control();
     this.#reader = new FrameReader(role === 'server', limits.maxFrameBytes, {
@@ -158,10 +159,7 @@ export class Session {
       this.#sendWindow -= part.length;
       const last = stream.sending === 'ending' && stream.queuedBytes === 0;
       if (last) stream.sending = 'ended';
-      this.#outbox.queue(
-        frameHeader(part.length, frameType.data, last ? flag.endStream : 0, stream.id),
-      );
-      this.#outbox.queue(part);
+      this.#outbox.data(stream.id, part, last, this.#peerFrameBytes);
     }
     if (stream.queuedBytes > 0) {
       this.#blocked.add(stream);
@@ -170,7 +168,7 @@ export class Session {
     this.#blocked.delete(stream);
     if (stream.sending === 'ending') {
       stream.sending = 'ended';
-      this.#outbox.queue(frameHeader(0, frameType.data, flag.endStream, stream.id));
+      this.#outbox.data(stream.id, noBytes, true, this.#peerFrameBytes);
     }
     this.#settle(stream);
   }
@@ -305,6 +303,7 @@ export class Session {
 
   #drained(): void {
     this.#outbox.drained();
+    if (this.#blocked.size === 0) return;
     for (const stream of [...this.#blocked]) {
       if (this.#outbox.congested) break;
       this.#pump(stream);

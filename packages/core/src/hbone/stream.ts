@@ -86,8 +86,28 @@ export class HboneStream implements ByteStream {
 
   /** Called by the session with bytes of the peer. */
   receive(chunk: Buffer): void {
-    this.#waiting.push(chunk);
-    this.#deliver();
+    const sink = this.#sink;
+    if (sink === undefined || this.#paused || this.#delivering || this.#waiting.length > 0) {
+      this.#waiting.push(chunk);
+      this.#deliver();
+      return;
+    }
+    this.#delivering = true;
+    try {
+      this.#hand(sink, chunk);
+    } finally {
+      this.#delivering = false;
+    }
+    if (this.#waiting.length > 0 || this.#isOver()) this.#deliver();
+  }
+
+  #hand(sink: ByteSink, chunk: Buffer): void {
+    sink.data(chunk);
+    if (!this.#closed) this.#host.consumed(this, chunk.length);
+  }
+
+  #isOver(): boolean {
+    return this.#closed || this.receiving === 'ended';
   }
 
   receiveEnd(): void {
@@ -122,8 +142,7 @@ export class HboneStream implements ByteStream {
       while (!this.#paused) {
         const chunk = this.#waiting.shift();
         if (chunk === undefined) break;
-        (this.#sink ?? sink).data(chunk);
-        if (!this.#closed) this.#host.consumed(this, chunk.length);
+        this.#hand(this.#sink ?? sink, chunk);
       }
     } finally {
       this.#delivering = false;

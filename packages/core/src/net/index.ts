@@ -2,4 +2,4 @@ export type { ByteSink, ByteStream } from './byte-stream.ts';
 export type { Copy, CopyOptions, CopyOutcome } from './copy.ts';
 export { copyBothWays } from './copy.ts';
 export { duplexOf } from './duplex.ts';
-export { socketStream, tlsStream } from './socket-stream.ts';
+export { DirectReads, socketStream, tlsStream } from './socket-stream.ts';

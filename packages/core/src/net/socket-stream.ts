@@ -1,11 +1,14 @@
-import type { Socket } from 'node:net';
+import type { OnReadOpts, Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import { resetOnClose } from '../native/index.ts';
 import type { ByteSink, ByteStream } from './byte-stream.ts';
 
-/** A TCP socket as a `ByteStream`. The socket must allow half-open; an abort leaves as RST. */
-export function socketStream(socket: Socket): ByteStream {
-  return new SocketStream(socket, true);
+/**
+ * A TCP socket as a `ByteStream`. The socket must allow half-open; an abort leaves as RST. `reads` are those that it was
+ * made with, if any.
+ */
+export function socketStream(socket: Socket, reads?: DirectReads): ByteStream {
+  return new SocketStream(socket, true, reads);
 }
 
 /** An open TLS connection as a `ByteStream`. TLS has no reset of its own: an abort leaves without its closing alert. */
@@ -13,14 +16,44 @@ export function tlsStream(socket: TLSSocket): ByteStream {
   return new SocketStream(socket, false);
 }
 
+/** One read of any socket at a time; what it brought is copied out before the next one. */
+const readBuffer = Buffer.allocUnsafeSlow(64 * 1024);
+
+/**
+ * Takes what a socket reads without the queue of a Node stream between, which costs more than the read itself. Its
+ * `options` belong into those with which the socket is made; nothing else may then listen to the socket's data.
+ */
+export class DirectReads {
+  readonly options: OnReadOpts = {
+    buffer: readBuffer,
+    callback: (bytes) => {
+      const chunk = Buffer.allocUnsafe(bytes);
+      readBuffer.copy(chunk, 0, 0, bytes);
+      if (this.#take === undefined) this.#early.push(chunk);
+      else this.#take(chunk);
+      return true;
+    },
+  };
+  #take: ((chunk: Buffer) => void) | undefined;
+  #early: Buffer[] = [];
+
+  /** Everything from here on, and what has come before. */
+  to(take: (chunk: Buffer) => void): void {
+    this.#take = take;
+    for (const chunk of this.#early.splice(0)) take(chunk);
+  }
+}
+
 class SocketStream implements ByteStream {
   readonly #socket: Socket;
   readonly #resets: boolean;
+  readonly #reads: DirectReads | undefined;
   #error: Error | undefined;
 
-  constructor(socket: Socket, resets: boolean) {
+  constructor(socket: Socket, resets: boolean, reads?: DirectReads) {
     this.#socket = socket;
     this.#resets = resets;
+    this.#reads = reads;
     // Until somebody attaches, an error must not end the process; it is told on close.
     socket.on('error', (error) => (this.#error = error));
   }
@@ -34,7 +67,8 @@ class SocketStream implements ByteStream {
     // A proxy that is killed must not look like a peer that has said all: until our end is in order, a close is a reset.
     if (this.#resets) resetOnClose(socket);
     let ended = false;
-    socket.on('data', (chunk: Buffer) => sink.data(chunk));
+    if (this.#reads === undefined) socket.on('data', (chunk: Buffer) => sink.data(chunk));
+    else this.#reads.to((chunk) => sink.data(chunk));
     socket.on('end', () => {
       ended = true;
       sink.end();
