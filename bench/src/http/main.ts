@@ -77,10 +77,12 @@ const { http1, http2 } = backend.ports;
 const plain = await forked('bench-http-plain', '127.0.0.1', String(http1), String(http2));
 const envoy = await startEnvoy(backend.ports);
 const sizes = [
-  [10, 2],
+  [10, 10],
   [100, 20],
-  [1000, 200],
+  [1000, 1000],
 ] as const;
+const named = ([routes, policies]: readonly [number, number]): string =>
+  `waypoint, ${routes} routes, ${policies} policies`;
 const waypoints: RunningWaypoint[] = [];
 for (const [routes, policies] of sizes) {
   waypoints.push(await startWaypointProcess(backend.ports, routes, policies));
@@ -92,7 +94,7 @@ const candidates = [
     ? []
     : [candidate('Envoy, 100 routes', [envoy.child.pid ?? 0], overPorts(envoy.ports))]),
   ...waypoints.map((running, index) =>
-    candidate(`waypoint, ${sizes[index]?.[0] ?? 0} routes`, [running.pid], running),
+    candidate(named(sizes[index] ?? [0, 0]), [running.pid], running),
   ),
 ];
 say(

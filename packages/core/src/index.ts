@@ -19,6 +19,8 @@ export * from './admin/server.ts';
 export * from './policy/authorize.ts';
 export * from './policy/facts.ts';
 export * from './policy/pattern.ts';
+
+export { PrefixIndex } from './text/prefix-index.ts';
 export * from './snapshot/state.ts';
 export * from './snapshot/mesh-store.ts';
 export * from './snapshot/state-file.ts';

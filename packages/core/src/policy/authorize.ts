@@ -11,6 +11,7 @@ import { assertNever, cidrContains, policyKey } from '@ambit/api';
 import type { ConnectionFacts } from './facts.ts';
 import { patternMatches } from './pattern.ts';
 import { requestHolds } from './request.ts';
+import { RuleIndex } from './rule-index.ts';
 
 /** The policies that hold for a workload, and those that should but are not known or not understood. */
 export interface ApplicablePolicies {
@@ -89,11 +90,43 @@ const nothingElse: Pick<Decision, 'dryRun' | 'audited'> = { dryRun: [], audited:
 
 /** The policies by what they are for; sorted out once for each set of them. */
 interface Parts {
-  readonly denying: readonly AuthorizationPolicy[];
-  readonly allowing: readonly AuthorizationPolicy[];
+  readonly denying: PolicySet;
+  readonly allowing: PolicySet;
   readonly auditing: readonly AuthorizationPolicy[];
   readonly rehearsed: readonly AuthorizationPolicy[];
 }
+
+/** A set that is asked time and again gets an index; one that was made for a single connection is not worth one. */
+class PolicySet {
+  readonly policies: readonly AuthorizationPolicy[];
+  #asked = 0;
+  #index: RuleIndex | undefined;
+
+  constructor(policies: readonly AuthorizationPolicy[]) {
+    this.policies = policies;
+  }
+
+  first(
+    facts: ConnectionFacts,
+    isMeant: (policy: AuthorizationPolicy) => boolean,
+    unknowable: Unknowable,
+  ): AuthorizationPolicy | undefined {
+    this.#asked += 1;
+    if (this.#asked > asksWorthAnIndex && this.policies.length > policiesWorthAnIndex) {
+      this.#index ??= new RuleIndex(this.policies);
+      return this.#index.first(
+        facts,
+        ({ policy, rule }) => isMeant(policy) && ruleHolds(rule, facts, unknowable),
+      );
+    }
+    return this.policies.find(
+      (policy) =>
+        isMeant(policy) && policy.rules.some((rule) => ruleHolds(rule, facts, unknowable)),
+    );
+  }
+}
+const asksWorthAnIndex = 3;
+const policiesWorthAnIndex = 4;
 
 /** The CUSTOM policies that are enforced here, of which each request that matches one is asked about. */
 export function customPolicies({ policies }: ApplicablePolicies): readonly AuthorizationPolicy[] {
@@ -115,8 +148,10 @@ function partsOf(applicable: ApplicablePolicies): Parts {
   if (parts !== undefined) return parts;
   const enforced = applicable.policies.filter((policy) => !policy.dryRun);
   parts = {
-    denying: enforced.filter(({ action }) => action === 'DENY' || action === 'CUSTOM'),
-    allowing: enforced.filter(({ action }) => action === 'ALLOW'),
+    denying: new PolicySet(
+      enforced.filter(({ action }) => action === 'DENY' || action === 'CUSTOM'),
+    ),
+    allowing: new PolicySet(enforced.filter(({ action }) => action === 'ALLOW')),
     auditing: enforced.filter(({ action }) => action === 'AUDIT'),
     rehearsed: applicable.policies.filter((policy) => policy.dryRun),
   };
@@ -129,11 +164,10 @@ function judge(
   facts: ConnectionFacts,
   custom: 'refuse' | 'asked',
 ): Verdict {
-  for (const policy of denying) {
-    if (custom === 'asked' && policy.action === 'CUSTOM') continue;
-    if (!policy.rules.some((rule) => ruleHolds(rule, facts, 'widen'))) continue;
-    const key = policyKey(policy.namespace, policy.name);
-    return policy.action === 'DENY'
+  const denies = denying.first(facts, custom === 'asked' ? isNoCustom : isAny, 'widen');
+  if (denies !== undefined) {
+    const key = policyKey(denies.namespace, denies.name);
+    return denies.action === 'DENY'
       ? denied('explicit-deny', key, `denied by policy ${key}`)
       : denied(
           'needs-request',
@@ -141,18 +175,20 @@ function judge(
           `policy ${key} asks an external authorizer, which only a waypoint can`,
         );
   }
-  const [first] = allowing;
+  const [first] = allowing.policies;
   if (first === undefined) return { verdict: 'allow', permit: { by: 'no-allow-policy' } };
-  const allows = allowing.find((policy) =>
-    policy.rules.some((rule) => ruleHolds(rule, facts, 'narrow')),
-  );
+  const allows = allowing.first(facts, isAny, 'narrow');
   if (allows !== undefined) {
     return { verdict: 'allow', permit: { by: policyKey(allows.namespace, allows.name) } };
   }
   const key = policyKey(first.namespace, first.name);
-  const others = allowing.length === 1 ? key : `${key} and ${allowing.length - 1} more`;
+  const count = allowing.policies.length;
+  const others = count === 1 ? key : `${key} and ${count - 1} more`;
   return denied('no-allow-matched', key, `allow policies exist, but none allowed (${others})`);
 }
+
+const isAny = (): boolean => true;
+const isNoCustom = ({ action }: AuthorizationPolicy): boolean => action !== 'CUSTOM';
 
 function denied(
   reason: Denial['reason'],

@@ -7,6 +7,7 @@ import type {
   SourceMatch,
   StringMatch,
 } from '@ambit/api';
+import { PrefixIndex } from '@ambit/core';
 import type { HeaderList } from '../http/headers.ts';
 import { matchesWhole } from './regex.ts';
 
@@ -41,7 +42,7 @@ export function stringMatches(match: StringMatch, value: string): boolean {
 
 /** By whole segments: `/a` and `/a/` match `/a`, `/a/` and `/a/b`, not `/ab`. */
 function pathPrefixMatches(prefix: string, path: string): boolean {
-  const whole = prefix.endsWith('/') ? prefix.slice(0, -1) : prefix;
+  const whole = withoutSlash(prefix);
   if (!path.startsWith(whole)) return false;
   return path.length === whole.length || path[whole.length] === '/';
 }
@@ -109,34 +110,26 @@ interface Candidate {
  * of a request does not grow with the number of routes.
  */
 export class RouteIndex {
-  readonly #exact = new Map<string, Candidate[]>();
-  readonly #prefix = new Map<string, Candidate[]>();
-  readonly #prefixLengths: number[];
+  readonly #paths: PrefixIndex<Candidate>;
   readonly #others: Candidate[] = [];
   readonly empty: boolean;
 
   constructor(routes: readonly HttpRoute[]) {
     this.empty = routes.length === 0;
+    const byPath: { value: string; kind: 'exact' | 'prefix'; item: Candidate }[] = [];
     let order = 0;
     for (const route of routes) {
       for (const match of route.matches.length === 0 ? [undefined] : route.matches) {
-        this.#add({ order: order++, route, match });
+        const item = { order: order++, route, match };
+        const path = match?.ignorePathCase === true ? undefined : match?.path;
+        if (path?.kind === 'exact' || path?.kind === 'prefix') {
+          byPath.push({ value: path.value, kind: path.kind, item });
+        } else if (path?.kind === 'path-prefix') {
+          byPath.push({ value: withoutSlash(path.value), kind: 'prefix', item });
+        } else this.#others.push(item);
       }
     }
-    this.#prefixLengths = [...new Set([...this.#prefix.keys()].map((one) => one.length))];
-  }
-
-  #add(candidate: Candidate): void {
-    const path = candidate.match?.ignorePathCase === true ? undefined : candidate.match?.path;
-    if (path?.kind === 'exact') append(this.#exact, path.value, candidate);
-    else if (path?.kind === 'prefix') append(this.#prefix, path.value, candidate);
-    else if (path?.kind === 'path-prefix') {
-      append(
-        this.#prefix,
-        path.value.endsWith('/') ? path.value.slice(0, -1) : path.value,
-        candidate,
-      );
-    } else this.#others.push(candidate);
+    this.#paths = new PrefixIndex(byPath);
   }
 
   find(
@@ -163,8 +156,8 @@ export class RouteIndex {
 
   #first(facts: RouteFacts, passed: ReadonlySet<string | undefined>): Candidate | undefined {
     let best: Candidate | undefined;
-    const look = (candidates: readonly Candidate[] | undefined): void => {
-      for (const candidate of candidates ?? []) {
+    const look = (candidates: readonly Candidate[]): void => {
+      for (const candidate of candidates) {
         if (best !== undefined && candidate.order > best.order) return;
         if (passed.size > 0 && passed.has(objectOf(candidate.route))) continue;
         if (candidate.match === undefined || httpMatches(candidate.match, facts)) {
@@ -173,10 +166,7 @@ export class RouteIndex {
         }
       }
     };
-    look(this.#exact.get(facts.path));
-    for (const length of this.#prefixLengths) {
-      if (length <= facts.path.length) look(this.#prefix.get(facts.path.slice(0, length)));
-    }
+    this.#paths.visit(facts.path, look);
     look(this.#others);
     return best;
   }
@@ -190,8 +180,6 @@ function objectOf({ name, object }: HttpRoute): string | undefined {
   return object ?? nameForm.exec(name)?.[1];
 }
 
-function append(into: Map<string, Candidate[]>, key: string, candidate: Candidate): void {
-  const list = into.get(key);
-  if (list === undefined) into.set(key, [candidate]);
-  else list.push(candidate);
+function withoutSlash(prefix: string): string {
+  return prefix.endsWith('/') ? prefix.slice(0, -1) : prefix;
 }
