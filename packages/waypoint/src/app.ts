@@ -265,6 +265,7 @@ export async function startWaypoint(config: WaypointConfig, deps: WaypointDeps):
       certificates.close();
       control.close();
       await admin.close();
+      telemetry.flush();
       stopped();
     },
   };

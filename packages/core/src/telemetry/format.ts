@@ -75,7 +75,15 @@ export const defaultJsonFormat: ReadonlyMap<string, string> = new Map([
 ]);
 
 /** What one operator finds in an entry; a number stays one in JSON. */
-type Read = (entry: AccessEntry) => string | number | undefined;
+interface Read {
+  (entry: AccessEntry): string | number | undefined;
+  /** Differs from almost every request to the next. */
+  varies?: true;
+}
+
+function varying(read: Read): Read {
+  return Object.assign(read, { varies: true as const });
+}
 
 type Segment =
   | { readonly kind: 'literal'; readonly text: string }
@@ -84,6 +92,14 @@ type Segment =
 const maxValueChars = 2048;
 const absent = '-';
 
+/** A piece of a line: what stands there always, or what is read and how it is written. */
+type Piece =
+  | { readonly kind: 'literal'; readonly text: string }
+  | { readonly kind: 'value'; readonly read: Read; readonly write: WriteValue }
+  | { readonly kind: 'whole'; readonly render: RenderLine };
+
+type WriteValue = (value: string | number | undefined) => string;
+
 /**
  * Compiles one of Envoy's format strings, once, for every request to come. As with Istio a missing line end is added;
  * line ends within the format become spaces, for one event is one line.
@@ -91,19 +107,12 @@ const absent = '-';
 export function compileFormat(text: string): Result<RenderLine, string> {
   const segments = parse(text.replace(/\r?\n$/, ''));
   if (!segments.ok) return segments;
-  const parts = segments.value.map((segment): RenderLine => {
-    if (segment.kind === 'operator') {
-      const { read } = segment;
-      return (entry) => textValue(read(entry));
-    }
-    const literal = oneLine(segment.text);
-    return () => literal;
-  });
-  return ok((entry) => {
-    let line = '';
-    for (const part of parts) line += part(entry);
-    return `${line}\n`;
-  });
+  const pieces = segments.value.map((segment): Piece =>
+    segment.kind === 'operator'
+      ? { kind: 'value', read: segment.read, write: textValue }
+      : { kind: 'literal', text: oneLine(segment.text) },
+  );
+  return ok(compilePieces([...pieces, { kind: 'literal', text: '\n' }]));
 }
 
 /**
@@ -111,33 +120,84 @@ export function compileFormat(text: string): Result<RenderLine, string> {
  * `null` for what is absent; any other is text.
  */
 export function compileJsonFormat(labels: ReadonlyMap<string, string>): Result<RenderLine, string> {
-  const parts: { readonly before: string; readonly render: RenderLine }[] = [];
+  const pieces: Piece[] = [];
   for (const [label, format] of labels) {
     const segments = parse(format);
     if (!segments.ok) return err(`${label}: ${segments.error}`);
-    const before = `${parts.length === 0 ? '{' : ','}${jsonText(label)}:`;
-    parts.push({ before, render: jsonPart(segments.value) });
+    const before = `${pieces.length === 0 ? '{' : ','}${jsonText(label)}:`;
+    pieces.push({ kind: 'literal', text: before }, jsonPiece(segments.value));
   }
-  if (parts.length === 0) return ok(() => '{}\n');
-  return ok((entry) => {
-    let line = '';
-    for (const { before, render } of parts) line += before + render(entry);
-    return `${line}}\n`;
-  });
+  if (pieces.length === 0) return ok(() => '{}\n');
+  return ok(compilePieces([...pieces, { kind: 'literal', text: '}\n' }]));
 }
 
-function jsonPart(segments: readonly Segment[]): RenderLine {
+function jsonPiece(segments: readonly Segment[]): Piece {
   const [first] = segments;
   if (segments.length === 1 && first?.kind === 'operator') {
-    const { read } = first;
-    return (entry) => jsonValue(read(entry));
+    return { kind: 'value', read: first.read, write: jsonValue };
   }
-  return (entry) => {
+  const render = (entry: AccessEntry): string => {
     let text = '';
     for (const segment of segments) {
       text += segment.kind === 'literal' ? segment.text : plainValue(segment.read(entry));
     }
     return jsonText(text);
+  };
+  return { kind: 'whole', render };
+}
+
+/** One function for a line; pieces in a row that are mostly as they were in the line before are put together once. */
+function compilePieces(pieces: readonly Piece[]): RenderLine {
+  const parts: RenderLine[] = [];
+  let run: Exclude<Piece, { readonly kind: 'whole' }>[] = [];
+  const endRun = (): void => {
+    if (run.length > 0) parts.push(renderRun(run));
+    run = [];
+  };
+  for (const piece of pieces) {
+    if (piece.kind === 'literal' || (piece.kind === 'value' && piece.read.varies !== true)) {
+      run.push(piece);
+      continue;
+    }
+    endRun();
+    if (piece.kind === 'whole') parts.push(piece.render);
+    else parts.push((entry) => piece.write(piece.read(entry)));
+  }
+  endRun();
+  return (entry) => {
+    let line = '';
+    for (const part of parts) line += part(entry);
+    return line;
+  };
+}
+
+function renderRun(run: readonly Exclude<Piece, { readonly kind: 'whole' }>[]): RenderLine {
+  const values = run.filter((piece) => piece.kind === 'value');
+  const join = (written: readonly string[]): string => {
+    let at = 0;
+    return run
+      .map((piece) => (piece.kind === 'literal' ? piece.text : (written[at++] ?? '')))
+      .join('');
+  };
+  if (values.length === 0) {
+    const text = join([]);
+    return () => text;
+  }
+  const reads = values.map(({ read }) => read);
+  const last: (string | number | undefined)[] = values.map(() => undefined);
+  const written = values.map(({ write }) => write(undefined));
+  let text = join(written);
+  return (entry) => {
+    let changed = false;
+    for (let at = 0; at < reads.length; at += 1) {
+      const value = reads[at]?.(entry);
+      if (value === last[at]) continue;
+      changed = true;
+      last[at] = value;
+      written[at] = values[at]?.write(value) ?? '';
+    }
+    if (changed) text = join(written);
+    return text;
   };
 }
 
@@ -179,9 +239,9 @@ const fields: ReadonlyMap<string, Read> = new Map<string, Read>([
   ['RESPONSE_FLAGS', (entry) => given(entry.responseFlags)],
   ['CONNECTION_TERMINATION_DETAILS', (entry) => given(entry.connectionTerminationDetails)],
   ['UPSTREAM_TRANSPORT_FAILURE_REASON', (entry) => joined(entry.upstreamTransportFailureReason)],
-  ['BYTES_RECEIVED', (entry) => entry.bytesReceived],
-  ['BYTES_SENT', (entry) => entry.bytesSent],
-  ['DURATION', (entry) => Math.round(entry.durationMs)],
+  ['BYTES_RECEIVED', varying((entry) => entry.bytesReceived)],
+  ['BYTES_SENT', varying((entry) => entry.bytesSent)],
+  ['DURATION', varying((entry) => Math.round(entry.durationMs))],
   ['UPSTREAM_HOST', (entry) => given(entry.upstreamHost)],
   ['UPSTREAM_CLUSTER', (entry) => given(entry.upstreamCluster)],
   ['UPSTREAM_LOCAL_ADDRESS', (entry) => given(entry.upstreamLocalAddress)],
@@ -233,13 +293,23 @@ function compileHeader(
   const readOne = operatorName === 'REQ' ? requestValue : responseValue;
   const first = readOne(name.toLowerCase());
   const second = other === undefined ? undefined : readOne(other.toLowerCase());
-  const read: Read = second === undefined ? first : (entry) => first(entry) ?? second(entry);
-  if (length === undefined) return ok(read);
-  return ok((entry) => {
-    const value = read(entry);
-    return value === undefined ? undefined : cut(String(value), length);
-  });
+  const both: Read = second === undefined ? first : (entry) => first(entry) ?? second(entry);
+  const read: Read =
+    length === undefined
+      ? both
+      : (entry) => {
+          const value = both(entry);
+          return value === undefined ? undefined : cut(String(value), length);
+        };
+  const varies = names.some((each) => varyingHeaders.has(each.toLowerCase()));
+  return ok(varies ? varying(read) : read);
 }
+
+const varyingHeaders: ReadonlySet<string> = new Set([
+  'x-request-id',
+  'x-envoy-upstream-service-time',
+  'traceparent',
+]);
 
 /** What the proxy knows itself is never taken from a header, which a stranger may have sent. */
 function requestValue(name: string): Read {
@@ -280,12 +350,13 @@ function compileStartTime(argument: string | undefined): Result<Read, string> {
   // Requests come many to a millisecond.
   let knownMs = Number.NaN;
   let known = '';
-  return ok(({ startTimeMs }) => {
+  const read: Read = ({ startTimeMs }) => {
     if (startTimeMs === knownMs) return known;
     known = format.value(new Date(startTimeMs));
     knownMs = startTimeMs;
     return known;
-  });
+  };
+  return ok(varying(read));
 }
 
 const days = ['Sunday', 'Monday', 'Tuesday', 'Wednesday', 'Thursday', 'Friday', 'Saturday'];
@@ -395,6 +466,7 @@ function plainValue(value: string | number | undefined): string {
 
 /** A stranger's text between quotes ends neither them nor the line. */
 function textValue(value: string | number | undefined): string {
+  if (value === undefined) return absent;
   const text = plainValue(value);
   return plain.test(text) ? text : escapeControls(text.replace(/["\\]/g, '\\$&'));
 }

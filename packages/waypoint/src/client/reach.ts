@@ -7,7 +7,6 @@ import { MeshError, duplexOf } from '@ambit/core';
 import type { Clusters } from '../forward/clusters.ts';
 import type { OpenStream } from '../forward/endpoint.ts';
 import { ownCall } from '../forward/own-call.ts';
-import { keyOf } from '../inbound/plan.ts';
 
 export interface ReachOptions {
   readonly state: MeshState;
@@ -41,7 +40,7 @@ export function createReach({ state, clusters, open, identity, random }: ReachOp
     const service = serviceAt(address);
     if (service === undefined) return outside(address);
     const { host, port } = address;
-    const cluster = clusters.find({ service: keyOf(service), port });
+    const cluster = clusters.of(service, port);
     if (cluster === undefined) {
       throw new MeshError('client/no-port', `service ${host} has no port ${port}`);
     }

@@ -1,7 +1,8 @@
 import { isDeepStrictEqual } from 'node:util';
-import type { Hostname, IpAddress, Port, Workload } from '@ambit/api';
+import type { Hostname, IpAddress, Port, Service, Workload } from '@ambit/api';
 import { defaultTraffic } from '@ambit/api';
 import type { MeshState } from '@ambit/core';
+import { keyOf } from '../inbound/plan.ts';
 import { declaredProtocol } from '../inbound/protocol.ts';
 import { UpstreamCluster } from './cluster.ts';
 import type { ConnectionPool } from './connections.ts';
@@ -40,6 +41,9 @@ export class Clusters {
     string,
     { readonly key: ClusterKey; readonly cluster: UpstreamCluster }
   >();
+  /** By the very object that asks, such as a route's target: most requests look no further. */
+  #byKey = new WeakMap<ClusterKey, UpstreamCluster>();
+  readonly #keysOf = new WeakMap<Service, Map<Port, ClusterKey>>();
   readonly #direct = new Map<string, UpstreamCluster>();
   /** By service and port: subsets share what is known of their endpoints. */
   readonly #checkers = new Map<string, Checking>();
@@ -52,6 +56,26 @@ export class Clusters {
 
   /** Undefined where there is no such service, port or subset. */
   find(key: ClusterKey): UpstreamCluster | undefined {
+    const known = this.#byKey.get(key);
+    if (known !== undefined) return known;
+    const found = this.#find(key);
+    if (found !== undefined) this.#byKey.set(key, found);
+    return found;
+  }
+
+  /** The one of a service as it is, without a subset. */
+  of(service: Service, port: Port): UpstreamCluster | undefined {
+    let keys = this.#keysOf.get(service);
+    if (keys === undefined) this.#keysOf.set(service, (keys = new Map<Port, ClusterKey>()));
+    const known = keys.get(port);
+    if (known !== undefined) return this.find(known);
+    const key = { service: keyOf(service), port };
+    const found = this.find(key);
+    if (found !== undefined) keys.set(port, key);
+    return found;
+  }
+
+  #find(key: ClusterKey): UpstreamCluster | undefined {
     const id = `${key.service}|${key.port}|${key.subset ?? ''}`;
     const known = this.#clusters.get(id);
     if (known !== undefined) return known.cluster;
@@ -163,6 +187,7 @@ export class Clusters {
       if (settings === undefined) {
         cluster.close();
         this.#clusters.delete(id);
+        this.#byKey = new WeakMap();
         continue;
       }
       cluster.reconfigure(settings, state.service(key.service)?.loadBalancing ?? anywhere);

@@ -39,6 +39,7 @@ const unlimited = Number.POSITIVE_INFINITY;
 const maxStreamsPerConnection = 100;
 /** Connections that differ in what a request may say are not kept without bound. */
 const maxIdleKeys = 512;
+const maxKnownKeys = 16;
 /** One that tells of a single connection of a client is of no use to others. */
 const proxiedIdleMs = 5_000;
 
@@ -52,6 +53,10 @@ export class ConnectionPool {
   readonly #limits: Http1Limits;
   readonly #idle = new Map<string, ClientConnection[]>();
   readonly #all = new Map<ClientConnection, string>();
+  readonly #keys = new WeakMap<
+    EndpointHost,
+    { readonly client: string; readonly protocol: UpstreamProtocol; readonly key: string }[]
+  >();
   readonly #waiting: Waiting[] = [];
   /** Who rides along on a connection of HTTP/2 that is being made, by key. */
   readonly #riders = new Map<string, Waiting[]>();
@@ -134,7 +139,7 @@ export class ConnectionPool {
 
   /** Requests with one key may share a connection. */
   #keyOf({ host, client, protocol, authority }: ConnectionWanted): string {
-    const key = `${host.id} ${client.peer.uri} ${protocol}`;
+    const key = this.#plainKeyOf(host, client.peer.uri, protocol);
     const { tls, proxyProtocol } = this.#cluster.settings;
     if (tls === undefined && proxyProtocol === undefined) return key;
     const named = (tls?.mode === 'simple' || tls?.mode === 'mutual') && tls.sni === undefined;
@@ -143,6 +148,18 @@ export class ConnectionPool {
     if (proxyProtocol === undefined) return `${key} ${name}`;
     // The header tells of both addresses.
     return `${key} ${name} ${JSON.stringify([client.source, calledAddress(client)])}`;
+  }
+
+  /** Remembered, because to look up a text that was made anew costs as much as the rest of finding a connection. */
+  #plainKeyOf(host: EndpointHost, client: string, protocol: UpstreamProtocol): string {
+    let known = this.#keys.get(host);
+    if (known === undefined) this.#keys.set(host, (known = []));
+    const found = known.find((one) => one.client === client && one.protocol === protocol);
+    if (found !== undefined) return found.key;
+    const key = `${host.id} ${client} ${protocol}`;
+    if (known.length >= maxKnownKeys) known.shift();
+    known.push({ client, protocol, key });
+    return key;
   }
 
   #ride(waiting: Waiting): boolean {

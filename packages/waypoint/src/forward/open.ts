@@ -4,7 +4,14 @@ import type { SecureContext } from 'node:tls';
 import type { IpAddress, SpiffeIdentity, TcpKeepalive, UpstreamTls } from '@ambit/api';
 import { clientIdentityHeader, hbonePort, makeSpiffeIdentity, parsePort } from '@ambit/api';
 import type { ByteStream, HbonePool, WorkloadCertificate } from '@ambit/core';
-import { MeshError, duplexOf, secureContextOf, socketStream, tlsStream } from '@ambit/core';
+import {
+  DirectReads,
+  MeshError,
+  duplexOf,
+  secureContextOf,
+  socketStream,
+  tlsStream,
+} from '@ambit/core';
 import type { Configured, EndpointHost, OpenStream, Opened } from './endpoint.ts';
 import { headerFor } from './proxy-header.ts';
 import { startTls } from './tls-client.ts';
@@ -39,7 +46,7 @@ export function createOpenStream(options: OpenOptions): OpenStream {
     const context = secured && (await contextFor(options, secured));
     const transport = tunnelled
       ? await tunnel(options, host, asked.client.peer.uri, pool.connectTimeoutMs)
-      : await plain(host, cluster, pool.connectTimeoutMs);
+      : await plain(host, cluster, pool.connectTimeoutMs, secured === undefined);
     if (proxyProtocol !== undefined) transport.write(headerFor(proxyProtocol, asked.client));
     if (secured === undefined || context === undefined) return opened(transport);
     return encrypted(transport, context, {
@@ -75,7 +82,12 @@ export function inMesh({ workload, address }: EndpointHost): boolean {
 
 type Transport =
   | { readonly kind: 'tunnel'; readonly stream: ByteStream; write(bytes: Buffer): void }
-  | { readonly kind: 'socket'; readonly socket: Socket; write(bytes: Buffer): void };
+  | {
+      readonly kind: 'socket';
+      readonly socket: Socket;
+      readonly reads: DirectReads | undefined;
+      write(bytes: Buffer): void;
+    };
 
 async function tunnel(
   { pool, identity, sourceIp }: OpenOptions,
@@ -106,13 +118,17 @@ function plain(
   { address }: EndpointHost,
   { settings }: Configured,
   timeoutMs: number,
+  isBare: boolean,
 ): Promise<Transport> {
   return new Promise((resolve, reject) => {
+    // TLS reads the socket itself.
+    const reads = isBare ? new DirectReads() : undefined;
     const socket = connect({
       host: address.ip,
       port: address.port,
       allowHalfOpen: true,
       noDelay: true,
+      ...(reads === undefined ? {} : { onread: reads.options }),
     });
     const timer = setTimeout(() => {
       socket.destroy();
@@ -128,7 +144,7 @@ function plain(
       socket.off('error', failed);
       socket.on('error', () => undefined);
       keepAlive(socket, settings.pool.keepalive);
-      resolve({ kind: 'socket', socket, write: (bytes) => void socket.write(bytes) });
+      resolve({ kind: 'socket', socket, reads, write: (bytes) => void socket.write(bytes) });
     });
   });
 }
@@ -145,7 +161,10 @@ function keepAlive(socket: Socket, settings: TcpKeepalive | undefined): void {
 }
 
 function opened(transport: Transport): Opened {
-  const stream = transport.kind === 'tunnel' ? transport.stream : socketStream(transport.socket);
+  const stream =
+    transport.kind === 'tunnel'
+      ? transport.stream
+      : socketStream(transport.socket, transport.reads);
   return { stream, alpn: undefined };
 }
 

@@ -1,4 +1,4 @@
-import type { HeaderChanges, Service, Workload } from '@ambit/api';
+import type { HeaderChanges, Service, SocketAddress, Workload } from '@ambit/api';
 import { formatSocketAddress } from '@ambit/api';
 import type { Downstream, WaypointContext } from '../context.ts';
 import type { HeaderList } from '../http/headers.ts';
@@ -126,7 +126,7 @@ export class RequestRecord implements RequestFigures, TracedRequest {
     return this.upstreamFailure;
   }
   get upstreamHost(): string | undefined {
-    return this.host && formatSocketAddress(this.host.address);
+    return this.host && addressText(this.host.address);
   }
   get upstreamCluster(): string | undefined {
     return this.clusterName;
@@ -136,10 +136,10 @@ export class RequestRecord implements RequestFigures, TracedRequest {
   }
   get downstreamLocalAddress(): string {
     const { authority, local } = this.#downstream;
-    return authority === '' ? formatSocketAddress(local) : authority;
+    return authority === '' ? addressText(local) : authority;
   }
   get downstreamRemoteAddress(): string {
-    return formatSocketAddress(this.#downstream.source);
+    return addressText(this.#downstream.source);
   }
   get downstreamPeerUri(): string {
     return this.#downstream.peer.uri;
@@ -149,6 +149,9 @@ export class RequestRecord implements RequestFigures, TracedRequest {
   }
   get routeName(): string {
     return this.route;
+  }
+  get connection(): object {
+    return this.#downstream;
   }
   get source(): Workload | undefined {
     return this.#downstream.sourceWorkload;
@@ -181,6 +184,15 @@ export class RequestRecord implements RequestFigures, TracedRequest {
   responseHeaders(): Iterable<readonly [string, string]> {
     return this.#responseHeaders ?? [];
   }
+}
+
+const texts = new WeakMap<SocketAddress, string>();
+
+/** The same few addresses are told of again and again. */
+function addressText(address: SocketAddress): string {
+  let text = texts.get(address);
+  if (text === undefined) texts.set(address, (text = formatSocketAddress(address)));
+  return text;
 }
 
 const byNothing: Admission = { known: {}, asked: [] };

@@ -222,7 +222,7 @@ export class Forwarding implements ExchangeEvents, BodySink, UnderWay {
       this.#fail(503, 'UO', 'overflow');
       return;
     }
-    tried.add(host.id);
+    this.#retry.trying(host.id);
     this.#record.host = host;
     this.#try = new Try(this, {
       host,

@@ -16,24 +16,39 @@ export type Verdict =
   | { readonly kind: 'over'; readonly exhausted: boolean }
   | { readonly kind: 'refused'; readonly limit: Limit };
 
+const nobody: ReadonlySet<string> = new Set();
 const over: Verdict = { kind: 'over', exhausted: false };
 const exhausted: Verdict = { kind: 'over', exhausted: true };
 
 /** What is remembered of one request's tries, and whether there is to be another. */
 export class RetryState {
   readonly policy: RetryPolicy;
-  readonly tried = new Set<string>();
   readonly #cluster: UpstreamCluster;
   readonly #retriableHeaders: readonly string[];
   #repeats = 0;
   #stale = 0;
   #counted = false;
+  #first: string | undefined;
+  #tried: Set<string> | undefined;
 
   /** `headers` are those of the request to the endpoint; what is meant for us is taken out of them. */
   constructor(policy: RetryPolicy, cluster: UpstreamCluster, headers: HeaderList) {
     this.policy = policy;
     this.#cluster = cluster;
     this.#retriableHeaders = policy.on.includes('retriable-headers') ? takeNames(headers) : [];
+  }
+
+  /** Ids of the endpoints that were tried. */
+  get tried(): ReadonlySet<string> {
+    if (this.#first === undefined) return nobody;
+    this.#tried ??= new Set([this.#first]);
+    return this.#tried;
+  }
+
+  trying(host: string): void {
+    // Most requests have one try.
+    if (this.#first === undefined) this.#first = host;
+    else (this.#tried ??= new Set([this.#first])).add(host);
   }
 
   /** After a try. `reused`: it was sent on a connection that had been idle. */

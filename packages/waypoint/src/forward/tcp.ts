@@ -146,7 +146,7 @@ function clusterOf(
   const table = context.state.routes(keyOf(service));
   const targets = table && connectionTargets(table, factsOf(downstream, sni));
   if (targets === undefined) {
-    return context.clusters.find({ service: keyOf(service), port }) ?? 'no such service';
+    return context.clusters.of(service, port) ?? 'no such service';
   }
   const chosen = chooseTarget(targets, context.random);
   if (chosen === undefined) return 'no route takes it, or no target has a weight';

@@ -3,7 +3,7 @@ import type { HeaderList } from '../http/headers.ts';
 import type { RequestHead } from '../http/message.ts';
 import { sayWhoCalls } from '../http/vouched.ts';
 import type { TraceContext } from '../observe/trace-context.ts';
-import { isTraceHeader, traceHeaders } from '../observe/trace-context.ts';
+import { formatTraceparent, isTraceHeader, traceHeaders } from '../observe/trace-context.ts';
 
 /** Says in the request who calls, before anything is decided by what it says. */
 export function introduce(
@@ -25,5 +25,9 @@ export function introduce(
 /** Sends the trace on in place of how it came. */
 export function carryTrace(headers: HeaderList, trace: TraceContext): void {
   headers.deleteWhere(isTraceHeader);
+  if (trace.state === undefined && trace.b3 === undefined) {
+    headers.append('traceparent', formatTraceparent(trace));
+    return;
+  }
   for (const [name, value] of traceHeaders(trace)) headers.append(name, value);
 }

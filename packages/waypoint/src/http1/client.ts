@@ -5,11 +5,12 @@ import type {
   ClientExchange,
   RequestHead,
   ResponseEvents,
+  ResponseHead,
 } from '../http/message.ts';
 import { HttpError } from '../http/message.ts';
 import { Deadline } from './deadline.ts';
 import type { Framing } from './head.ts';
-import { parseResponseHead } from './head.ts';
+import { FieldLines, parseResponseHead } from './head.ts';
 import type { Http1Limits } from './limits.ts';
 import { MessageParser } from './parser.ts';
 import { TakenOver } from './taken-over.ts';
@@ -34,6 +35,7 @@ export class Http1ClientConnection implements ClientConnection {
   readonly #options: Http1ClientOptions;
   readonly #parser: MessageParser;
   readonly #deadline: Deadline;
+  readonly #lines = new FieldLines();
   #exchange: Exchange | undefined;
   #takenOver: TakenOver | undefined;
   #served = 0;
@@ -50,7 +52,7 @@ export class Http1ClientConnection implements ClientConnection {
     this.#deadline = new Deadline(Math.max(10, options.idleTimeoutMs / 8), () => this.drain());
     this.#parser = new MessageParser(limits, {
       head: (text) => this.#head(text),
-      data: (chunk) => this.#exchange?.events.data(chunk),
+      data: (chunk) => this.#exchange?.data(chunk),
       end: (trailers) => this.#responseEnd(trailers),
       failed: (error) => this.#broken(new HttpError(error.code, 502, error.message)),
     });
@@ -59,7 +61,7 @@ export class Http1ClientConnection implements ClientConnection {
       data: (chunk) => this.#data(chunk),
       end: () => this.#end(),
       drain: () => {
-        if (this.#takenOver === undefined) this.#exchange?.events.drain();
+        if (this.#takenOver === undefined) this.#exchange?.drain();
         else this.#takenOver.drain();
       },
       close: (error) => this.#close(error),
@@ -135,7 +137,8 @@ export class Http1ClientConnection implements ClientConnection {
     const exchange = this.#exchange;
     if (exchange === undefined)
       return new HttpError('http1/unsolicited', 502, 'an answer to nothing');
-    const parsed = parseResponseHead(text, exchange.head.method, this.#options.limits.maxFields);
+    const { maxFields } = this.#options.limits;
+    const parsed = parseResponseHead(text, exchange.head.method, maxFields, this.#lines);
     if (!parsed.ok) return parsed.error;
     const { head, framing, keepAlive, upgrade } = parsed.value;
     if (head.status === 101) {
@@ -150,8 +153,8 @@ export class Http1ClientConnection implements ClientConnection {
       return 'stop';
     }
     if (head.status < 200) {
-      exchange.informational += 1;
-      if (exchange.informational > this.#options.limits.maxInformational) {
+      exchange.informationalCount += 1;
+      if (exchange.informationalCount > this.#options.limits.maxInformational) {
         return new HttpError(
           'http1/too-many-informational',
           502,
@@ -159,12 +162,12 @@ export class Http1ClientConnection implements ClientConnection {
         );
       }
       // 100 is between us and the endpoint; the client got its own.
-      if (head.status !== 100) exchange.events.informational(head);
+      if (head.status !== 100) exchange.informational(head);
       return framing;
     }
     exchange.answered = true;
     this.#keepAlive = keepAlive && this.#served < this.#options.maxRequests;
-    exchange.events.response(head, framing.kind !== 'none');
+    exchange.response(head, framing.kind !== 'none');
     return framing;
   }
 
@@ -177,7 +180,7 @@ export class Http1ClientConnection implements ClientConnection {
     }
     this.#exchange = undefined;
     const reusable = this.#keepAlive && exchange.sent;
-    if (exchange.hadBody) exchange.events.end(trailers);
+    if (exchange.hadBody) exchange.ended(trailers);
     if (this.#parser.restBytes > 0) {
       // Nobody has asked for what came behind the answer.
       this.#keepAlive = false;
@@ -199,7 +202,7 @@ export class Http1ClientConnection implements ClientConnection {
     this.#deadline.clear();
     this.#takenOver = new TakenOver(this.#stream, this.#parser.takeRest());
     this.#exchange = undefined;
-    exchange.events.upgraded(head, this.#takenOver);
+    exchange.upgraded(head, this.#takenOver);
   }
 
   #end(): void {
@@ -220,7 +223,7 @@ export class Http1ClientConnection implements ClientConnection {
     this.#exchange = undefined;
     this.#keepAlive = false;
     this.destroy(error);
-    exchange?.events.failed(error);
+    exchange?.failed(error);
   }
 
   #close(error?: Error): void {
@@ -231,7 +234,7 @@ export class Http1ClientConnection implements ClientConnection {
     const exchange = this.#exchange;
     this.#exchange = undefined;
     this.#options.onClosed(this);
-    exchange?.events.failed(
+    exchange?.failed(
       new HttpError('http1/reset', 503, error?.message ?? 'the endpoint closed the connection'),
     );
   }
@@ -244,10 +247,11 @@ export class Http1ClientConnection implements ClientConnection {
   }
 }
 
+/** One request and its answer; its asker hears nothing more once it has given up. */
 class Exchange implements ClientExchange {
   readonly head: RequestHead;
-  readonly events: ResponseEvents;
-  informational = 0;
+  readonly #events: ResponseEvents;
+  informationalCount = 0;
   answered = false;
   /** The request is out to its last byte. */
   sent = false;
@@ -260,13 +264,7 @@ class Exchange implements ClientExchange {
   constructor(connection: Http1ClientConnection, head: RequestHead, events: ResponseEvents) {
     this.#connection = connection;
     this.head = head;
-    this.events = {
-      ...wrapped(events, () => this.#over),
-      response: (answer, hasBody) => {
-        this.hadBody = hasBody;
-        if (!this.#over) events.response(answer, hasBody);
-      },
-    };
+    this.#events = events;
   }
 
   begin(hasBody: boolean): void {
@@ -308,6 +306,36 @@ class Exchange implements ClientExchange {
     );
   }
 
+  informational(answer: ResponseHead): void {
+    if (!this.#over) this.#events.informational(answer);
+  }
+
+  response(answer: ResponseHead, hasBody: boolean): void {
+    this.hadBody = hasBody;
+    if (!this.#over) this.#events.response(answer, hasBody);
+  }
+
+  data(chunk: Buffer): void {
+    if (!this.#over) this.#events.data(chunk);
+  }
+
+  ended(trailers: HeaderList | undefined): void {
+    if (!this.#over) this.#events.end(trailers);
+  }
+
+  upgraded(answer: ResponseHead, stream: ByteStream): void {
+    if (this.#over) stream.abort(new Error('nobody waits for it any more'));
+    else this.#events.upgraded(answer, stream);
+  }
+
+  drain(): void {
+    if (!this.#over) this.#events.drain();
+  }
+
+  failed(error: HttpError): void {
+    if (!this.#over) this.#events.failed(error);
+  }
+
   pauseBody(): void {
     if (!this.#over) this.#connection.pause();
   }
@@ -321,32 +349,4 @@ class Exchange implements ClientExchange {
     this.#over = true;
     this.#connection.abandon(this, error);
   }
-}
-
-/** The events, silent once the asker has given up. */
-function wrapped(events: ResponseEvents, over: () => boolean): ResponseEvents {
-  return {
-    informational: (head) => {
-      if (!over()) events.informational(head);
-    },
-    response: (head, hasBody) => {
-      if (!over()) events.response(head, hasBody);
-    },
-    data: (chunk) => {
-      if (!over()) events.data(chunk);
-    },
-    end: (trailers) => {
-      if (!over()) events.end(trailers);
-    },
-    upgraded: (head, stream) => {
-      if (over()) stream.abort(new Error('nobody waits for it any more'));
-      else events.upgraded(head, stream);
-    },
-    drain: () => {
-      if (!over()) events.drain();
-    },
-    failed: (error) => {
-      if (!over()) events.failed(error);
-    },
-  };
 }

@@ -1,23 +1,26 @@
-/** One timer for a connection whose deadlines move all the time: they are numbers, looked at now and then. */
+/**
+ * One timer for a connection whose deadlines move all the time: moving one costs no look at the clock. They are looked
+ * at now and then, so what is late is found at most two periods late, and never early.
+ */
 export class Deadline {
-  readonly #periodMs: number;
   readonly #passed: () => void;
   readonly #timer: NodeJS.Timeout;
+  /** From the next look on. */
+  #moved: number | undefined;
   #at = Number.POSITIVE_INFINITY;
 
   constructor(periodMs: number, passed: () => void) {
-    this.#periodMs = periodMs;
     this.#passed = passed;
-    this.#timer = setInterval(() => this.#look(), this.#periodMs);
+    this.#timer = setInterval(() => this.#look(), periodMs);
     this.#timer.unref();
   }
 
-  /** A look comes at most one period late. */
   set(ms: number): void {
-    this.#at = performance.now() + ms;
+    this.#moved = ms;
   }
 
   clear(): void {
+    this.#moved = undefined;
     this.#at = Number.POSITIVE_INFINITY;
   }
 
@@ -26,7 +29,12 @@ export class Deadline {
   }
 
   #look(): void {
-    if (performance.now() < this.#at) return;
+    const now = performance.now();
+    if (this.#moved !== undefined) {
+      this.#at = now + this.#moved;
+      this.#moved = undefined;
+    }
+    if (now < this.#at) return;
     this.clear();
     this.#passed();
   }

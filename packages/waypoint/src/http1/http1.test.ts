@@ -3,7 +3,7 @@ import type { ByteSink, ByteStream } from '@ambit/core';
 import { HeaderList } from '../http/headers.ts';
 import type { HttpError, ResponseHead, ServerExchange } from '../http/message.ts';
 import { Http1ClientConnection } from './client.ts';
-import { parseRequestHead, parseResponseHead } from './head.ts';
+import { FieldLines, parseRequestHead, parseResponseHead } from './head.ts';
 import { defaultHttp1Limits } from './limits.ts';
 import { Http1ServerConnection } from './server.ts';
 
@@ -387,4 +387,54 @@ test('heads: names are lower case, hop-by-hop fields are gone', () => {
   expect(parsed.value.keepAlive).toBe(false);
   const answer = parseResponseHead('HTTP/1.1 200\r\nconnection: keep-alive', 'HEAD', 100);
   expect(answer.ok && answer.value.framing.kind).toBe('none');
+});
+
+test('a head is read the same whatever heads its connection had before', () => {
+  let seed = 3;
+  const random = (below: number): number => {
+    seed = (seed * 48_271) % 2_147_483_647;
+    return seed % below;
+  };
+  const oneOf = (list: readonly string[]): string => list[random(list.length)] ?? '';
+  const line = (): string =>
+    oneOf([
+      'host: a',
+      'Host: a',
+      'host: a:80',
+      'x: 1',
+      'x: 12',
+      'x:1',
+      'X-Long: ' + 'v'.repeat(random(3) * 40),
+      'connection: keep-alive',
+      'connection: close, x',
+      'te: trailers',
+      'content-length: 5',
+      'content-length: 55',
+      'transfer-encoding: chunked',
+      'x : 1',
+      'bad',
+      'y: \u0001',
+      '',
+    ]);
+  const head = (): string =>
+    [
+      oneOf(['GET / HTTP/1.1', 'GET / HTTP/1.0', 'GET /x HTTP/1.1', 'POST / HTTP/1.1', 'GET /']),
+      ...Array.from({ length: random(5) }, line),
+    ].join('\r\n');
+  const plain = (parsed: ReturnType<typeof parseRequestHead>): unknown =>
+    parsed.ok
+      ? { ...parsed.value, head: { ...parsed.value.head, headers: [...parsed.value.head.headers] } }
+      : [parsed.error.code, parsed.error.message, parsed.error.status];
+  let good = 0;
+  for (let connection = 0; connection < 300; connection += 1) {
+    const lines = new FieldLines();
+    let text = head();
+    for (let request = 0; request < 12; request += 1) {
+      const again = parseRequestHead(text, 100, lines);
+      expect(plain(again)).toEqual(plain(parseRequestHead(text, 100)));
+      if (again.ok) good += 1;
+      text = random(3) === 0 ? text : head();
+    }
+  }
+  expect(good).toBeGreaterThan(200);
 });

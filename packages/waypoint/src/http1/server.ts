@@ -10,7 +10,7 @@ import type {
 import { HttpError } from '../http/message.ts';
 import { Deadline } from './deadline.ts';
 import type { Framing } from './head.ts';
-import { parseRequestHead } from './head.ts';
+import { FieldLines, parseRequestHead } from './head.ts';
 import type { Http1Limits } from './limits.ts';
 import { MessageParser } from './parser.ts';
 import { reasonPhrase } from './reason.ts';
@@ -36,6 +36,7 @@ export class Http1ServerConnection {
   readonly #options: Http1ServerOptions;
   readonly #parser: MessageParser;
   readonly #deadline: Deadline;
+  readonly #lines = new FieldLines();
   #exchange: Exchange | undefined;
   #takenOver: TakenOver | undefined;
   /** The body of the request is not wanted yet. */
@@ -185,7 +186,7 @@ export class Http1ServerConnection {
 
   #head(text: string): Framing | HttpError {
     const { limits, onRequest } = this.#options;
-    const parsed = parseRequestHead(text, limits.maxFields);
+    const parsed = parseRequestHead(text, limits.maxFields, this.#lines);
     if (!parsed.ok) return parsed.error;
     const { head, framing, keepAlive } = parsed.value;
     this.#deadline.set(limits.stallTimeoutMs);

@@ -1,4 +1,4 @@
-import type { Port, Service, Workload } from '@ambit/api';
+import type { Port, Service, ServiceKey, Workload } from '@ambit/api';
 import { meshPorts, serviceKey } from '@ambit/api';
 import type { MeshState } from '@ambit/core';
 import { parseAuthority } from '@ambit/core';
@@ -50,6 +50,10 @@ function deny(status: 400 | 404 | 503, message: string): InboundPlan {
   return { kind: 'deny', status, message };
 }
 
-export function keyOf(service: Service): ReturnType<typeof serviceKey> {
-  return serviceKey(service.namespace, service.hostname);
+const keys = new WeakMap<Service, ServiceKey>();
+
+export function keyOf(service: Service): ServiceKey {
+  let key = keys.get(service);
+  if (key === undefined) keys.set(service, (key = serviceKey(service.namespace, service.hostname)));
+  return key;
 }

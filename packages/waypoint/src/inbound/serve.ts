@@ -200,7 +200,7 @@ function findRoute(
 
 function ownCluster(context: WaypointContext, downstream: Downstream): UpstreamCluster | undefined {
   const { service, workload, port } = downstream;
-  if (service !== undefined) return context.clusters.find({ service: keyOf(service), port });
+  if (service !== undefined) return context.clusters.of(service, port);
   return workload && context.clusters.direct(workload, port);
 }
 

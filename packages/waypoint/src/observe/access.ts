@@ -11,29 +11,33 @@ export interface LineSink {
   write(lines: string): unknown;
 }
 
-/** Writes lines; those of one turn leave in one write. */
+/** Writes lines; those of a moment leave in one write. */
 export interface AccessLog {
   write(line: string): void;
+  /** Writes what waits, at the end. */
+  flush(): void;
 }
 
-const flushMs = 1;
+const flushMs = 10;
+const maxWaitingChars = 64 * 1024;
 
 export function createAccessLog(sink: LineSink): AccessLog {
   let waiting = '';
-  let due = false;
+  let timer: NodeJS.Timeout | undefined;
   const flush = (): void => {
-    due = false;
+    clearTimeout(timer);
+    timer = undefined;
     const lines = waiting;
     waiting = '';
-    sink.write(lines);
+    if (lines !== '') sink.write(lines);
   };
   return {
     write(line) {
       waiting += line;
-      if (due) return;
-      due = true;
-      setTimeout(flush, flushMs);
+      if (waiting.length > maxWaitingChars) flush();
+      else timer ??= setTimeout(flush, flushMs);
     },
+    flush,
   };
 }
 

@@ -18,6 +18,8 @@ const buckets = [
 ];
 
 export interface RequestFigures extends TelemetryFacts {
+  /** The same object for requests that have their client and whom they are for in common. */
+  readonly connection: object;
   readonly isGrpc: boolean;
   readonly requestMessages: number;
   readonly responseMessages: number;
@@ -149,6 +151,24 @@ interface Series {
   readonly responseMessages: CounterSeries;
 }
 
+/** Where a request of a connection was counted, and what of it says so. */
+interface Recent extends Pick<
+  RequestFigures,
+  'destination' | 'isGrpc' | 'responseFlags' | 'responseCode' | 'grpcStatus'
+> {
+  readonly series: Series;
+}
+
+function isLike(recent: Recent, figures: RequestFigures): boolean {
+  return (
+    recent.destination === figures.destination &&
+    recent.responseCode === figures.responseCode &&
+    recent.responseFlags === figures.responseFlags &&
+    recent.isGrpc === figures.isGrpc &&
+    recent.grpcStatus === figures.grpcStatus
+  );
+}
+
 const none: readonly string[] = [];
 const nothing: CounterSeries & HistogramSeries = { inc: () => undefined, observe: () => undefined };
 
@@ -159,6 +179,8 @@ class SeriesRecorder implements Recorder {
   /** Every expression once, however many metrics have it as a tag. */
   readonly #reads: readonly ((facts: TelemetryFacts) => string)[];
   readonly #known = new Map<string, Series>();
+  /** The next request of a connection mostly counts where the last one did. */
+  readonly #recent = new WeakMap<object, Recent>();
 
   constructor(family: Family, changes: MetricChanges) {
     this.#family = family;
@@ -170,7 +192,7 @@ class SeriesRecorder implements Recorder {
   }
 
   request(figures: RequestFigures): void {
-    const series = this.#seriesOf(figures);
+    const series = this.#recentOf(figures) ?? this.#seriesOf(figures);
     series.total.inc();
     series.duration.observe(figures.durationMs);
     series.requestBytes.observe(figures.bytesReceived);
@@ -178,6 +200,24 @@ class SeriesRecorder implements Recorder {
     if (!figures.isGrpc) return;
     series.requestMessages.inc(figures.requestMessages);
     series.responseMessages.inc(figures.responseMessages);
+  }
+
+  #recentOf(figures: RequestFigures): Series | undefined {
+    // What an expression says may differ from one request to the next.
+    if (this.#reads.length > 0) return undefined;
+    const recent = this.#recent.get(figures.connection);
+    if (recent !== undefined && isLike(recent, figures)) return recent.series;
+    const { destination, isGrpc, responseFlags, responseCode, grpcStatus } = figures;
+    const series = this.#seriesOf(figures);
+    this.#recent.set(figures.connection, {
+      destination,
+      isGrpc,
+      responseFlags,
+      responseCode,
+      grpcStatus,
+      series,
+    });
+    return series;
   }
 
   #seriesOf(figures: RequestFigures): Series {

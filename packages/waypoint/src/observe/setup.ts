@@ -24,6 +24,8 @@ export interface WaypointTelemetry {
   readonly cache: TelemetryCache;
   /** Sends the spans that wait; needs the client, so it comes before that is closed. */
   close(): Promise<void>;
+  /** Writes what waits of the access log, at the very end. */
+  flush(): void;
 }
 
 /** Puts together what tells of a waypoint's traffic. */
@@ -41,18 +43,19 @@ export function createTelemetry(config: WaypointConfig, deps: TelemetryDeps): Wa
     onDropped: (count) => metrics.spansDropped(count),
     send: sendBy(http),
   });
+  const access = createAccessLog(sink);
   const cache = new TelemetryCache({
     state,
     metrics,
     exporters,
     random,
     logger,
-    access: createAccessLog(sink),
+    access,
     defaultFormat: config.logFormat,
     environment: config.environment,
     reporter: reporterOf(config, () => state.workload(uid)?.addresses[0]),
   });
-  return { cache, close: () => exporters.close() };
+  return { cache, close: () => exporters.close(), flush: () => access.flush() };
 }
 
 const maxAnswerBytes = 64 * 1024;

@@ -78,6 +78,16 @@ export function continueTrace(header: ReadHeader, options: TraceOptions): TraceC
   };
 }
 
+/** The context of a request whose caller told of no trace. */
+export function beginTrace(options: TraceOptions): TraceContext {
+  const ids = options.randomBytes(24).toString('hex');
+  return {
+    traceId: notZero(ids.slice(0, 32)),
+    spanId: notZero(ids.slice(32)),
+    sampled: options.random() * 100 < options.samplingPercent,
+  };
+}
+
 function readCaller(header: ReadHeader): CallerContext & { readonly state?: string } {
   const w3c = parseTraceparent(header('traceparent') ?? '');
   if (w3c === undefined) return parseB3(header('b3') ?? '') ?? parseB3Headers(header) ?? {};
@@ -222,7 +232,10 @@ function b3Form(header: ReadHeader): B3Form | undefined {
 }
 
 function newId(bytes: number, randomBytes: TraceOptions['randomBytes']): string {
-  const id = randomBytes(bytes).toString('hex');
-  // All zeros means none.
-  return zeros.test(id) ? `${id.slice(0, -1)}1` : id;
+  return notZero(randomBytes(bytes).toString('hex'));
+}
+
+/** All zeros means none. */
+function notZero(id: string): string {
+  return id.startsWith('00000000') && zeros.test(id) ? `${id.slice(0, -1)}1` : id;
 }

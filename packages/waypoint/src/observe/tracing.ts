@@ -9,7 +9,7 @@ import type { ResolvedTelemetry, TracingProvider } from './resolve.ts';
 import type { SpanReporter } from './spans.ts';
 import { requestSpan } from './spans.ts';
 import type { TraceContext } from './trace-context.ts';
-import { childContext, continueTrace, isTraceHeader } from './trace-context.ts';
+import { beginTrace, childContext, continueTrace, isTraceHeader } from './trace-context.ts';
 
 /** One request's place in its trace. */
 export class RequestTrace {
@@ -63,7 +63,9 @@ export function createTracer(settings: ResolvedTelemetry['tracing'], parts: Trac
     begin: (headers) => {
       // One look at the names is cheaper than one for each of them.
       const told = headers.some(isTraceHeader);
-      const context = continueTrace(told ? (name) => headers.get(name) : tellsNothing, options);
+      const context = told
+        ? continueTrace((name) => headers.get(name), options)
+        : beginTrace(options);
       return new RequestTrace(context, provider !== undefined && context.sampled);
     },
     end: (request, { context, reported, forwarded, forwardedAtMs }) => {
@@ -88,8 +90,6 @@ export function createTracer(settings: ResolvedTelemetry['tracing'], parts: Trac
     },
   };
 }
-
-const tellsNothing = (): undefined => undefined;
 
 function readerOf(tag: CustomTag, { environment }: TracerParts): (facts: TelemetryFacts) => string {
   switch (tag.kind) {
