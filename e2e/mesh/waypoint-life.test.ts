@@ -1,4 +1,7 @@
+import { execFile, execFileSync } from 'node:child_process';
 import { readFileSync, readdirSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import type { MeshCluster } from '../support/cluster.ts';
 import { startMesh, until } from '../support/cluster.ts';
@@ -25,6 +28,13 @@ beforeAll(async () => {
 afterAll(async () => {
   await mesh.close();
 }, 60_000);
+
+const kubectlScript = fileURLToPath(new URL('../../scripts/kubectl.mjs', import.meta.url));
+
+async function kubectl(...args: string[]): Promise<void> {
+  const path = execFileSync(process.execPath, [kubectlScript], { encoding: 'utf8' }).trim();
+  await promisify(execFile)(path, ['--kubeconfig', mesh.kubeconfig, ...args]);
+}
 
 async function scale(replicas: number, restartedAt = ''): Promise<void> {
   await mesh.cluster.apply({
@@ -110,4 +120,38 @@ test('a replica that is killed cuts what was under way on it, and the next reque
   expect(totals.failed).toBeLessThanOrEqual(10);
   for (const error of totals.errors) expect(error).toMatch(/ECONNRESET|socket hang up/);
   expect(totals.longestMs).toBeLessThan(1_000);
+}, 120_000);
+
+test('the replicas that `kubectl scale` asked for stay when the Gateway changes', async () => {
+  await kubectl('scale', 'deployment/waypoint', '-n', 'shop', '--replicas=2');
+  await settles(2);
+  const before = (await replicas()).map(({ name }) => name);
+  const changed = { infrastructure: { annotations: { 'example.com/version': '2' } } };
+  await kubectl(
+    'patch',
+    'gateway/waypoint',
+    '-n',
+    'shop',
+    '--type=merge',
+    '-p',
+    JSON.stringify({ spec: changed }),
+  );
+  await settles(2, before);
+  await kubectl('annotate', 'gateway/waypoint', '-n', 'shop', 'example.com/touched=yes');
+  await sleep(2_000);
+  expect(await replicas()).toHaveLength(2);
+  await kubectl('scale', 'deployment/waypoint', '-n', 'shop', '--replicas=1');
+  await settles(1);
+}, 120_000);
+
+test('a Gateway that is deleted after its bindings were taken away costs no request', async () => {
+  const totals = await underLoad(mesh, reviews, async () => {
+    await mesh.cluster.label('shop', 'istio.io/use-waypoint', null);
+    await sleep(1_000);
+    await kubectl('delete', 'gateway/waypoint', '-n', 'shop');
+    await settles(0);
+    await sleep(12_000);
+  });
+  expect(totals).toMatchObject({ failed: 0, errors: [] });
+  expect(totals.ok).toBeGreaterThan(300);
 }, 120_000);

@@ -10,6 +10,8 @@ import type { TourCluster, TourPod } from '@ambit/sandbox';
  */
 export interface MeshCluster {
   readonly kind: 'sandbox' | 'kubernetes';
+  /** The file by which `kubectl` reaches it. */
+  readonly kubeconfig: string;
   /** The cluster through its API; what is applied here stays until the cluster is closed. */
   readonly cluster: Hands;
   /** Requests by curl from the client's pod; one connection for all of them. */
@@ -67,6 +69,7 @@ export function meshOn(ground: Ground): MeshCluster {
     );
   return {
     kind,
+    kubeconfig,
     cluster: hands,
     pod,
     async ask(url, options = []) {
