@@ -3,11 +3,12 @@ import { FrameMeter } from './meter.ts';
 
 const preface = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n');
 
-function frame(type: number, flags: number, length: number): Buffer {
+function frame(type: number, flags: number, length: number, stream = 0): Buffer {
   const bytes = Buffer.alloc(9 + length);
   bytes.writeUIntBE(length, 0, 3);
   bytes[3] = type;
   bytes[4] = flags;
+  bytes.writeUInt32BE(stream, 5);
   return bytes;
 }
 
@@ -22,6 +23,13 @@ function taken(one: Buffer, count: number, each?: (meter: FrameMeter) => void): 
   return count;
 }
 
+/** DATA of so many bytes behind the first, the last of which are padding. */
+function padding(length: number, padded: number): Buffer {
+  const bytes = frame(0, 8, length);
+  bytes[9] = padded;
+  return bytes;
+}
+
 describe('frames that carry nothing', () => {
   test.each([
     ['SETTINGS', frame(4, 0, 0), 150],
@@ -29,13 +37,23 @@ describe('frames that carry nothing', () => {
     ['PRIORITY', frame(2, 0, 5), 1_500],
     ['WINDOW_UPDATE', frame(8, 0, 4), 1_500],
     ['empty DATA', frame(0, 0, 0), 1_500],
-    ['HEADERS', frame(1, 4, 10), 1_500],
+    ['HEADERS of a stream that is not new', frame(1, 4, 10), 100],
+    ['DATA of padding alone', padding(3, 2), 1_500],
     ['an unknown type', frame(99, 0, 3), 1_500],
   ])('%s: a burst is taken, a flood is not', (_name, one, burst) => {
     expect(taken(one, 10_000)).toBe(burst);
   });
 
+  test('HEADERS of new streams, up to as many as may be opened in a moment', () => {
+    const meter = new FrameMeter(0);
+    meter.take(preface, 0);
+    let count = 0;
+    while (meter.take(frame(1, 4, 10, count * 2 + 1), 0)) count += 1;
+    expect(count).toBe(1_500);
+  });
+
   test('DATA that carries or ends is free', () => {
+    expect(taken(padding(4, 2), 10_000)).toBe(10_000);
     expect(taken(frame(0, 0, 5), 10_000)).toBe(10_000);
     expect(taken(frame(0, 1, 0), 10_000)).toBe(10_000);
   });

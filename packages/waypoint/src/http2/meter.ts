@@ -5,6 +5,7 @@ const prefaceBytes = 24;
 const type = { data: 0, headers: 1, reset: 3, settings: 4, push: 5, ping: 6, continuation: 9 };
 const endStream = 0x1;
 const endHeaders = 0x4;
+const padded = 0x8;
 const noCost = 0;
 /** What frames cost that make work and carry nothing; all others cost one. */
 const costs: ReadonlyMap<number, number> = new Map([
@@ -19,6 +20,8 @@ const perSecond = 150;
 const earnedByAnswer = 20;
 const earnedByWrite = 4;
 const lostByReset = 5;
+/** A second block on a stream is its trailers, which an answer pays for; nghttp2 ignores what it is otherwise. */
+const oldStreamCost = 15;
 
 /**
  * Follows the frames that a client of HTTP/2 sends, without their payload. nghttp2 bounds what waits to be sent, not
@@ -32,6 +35,9 @@ export class FrameMeter {
   /** Of the frame that is being skipped; the preface counts as one. */
   #opaque = false;
   #inBlock = false;
+  /** The next byte says how much of the DATA frame is padding. */
+  #paddingNext = false;
+  #lastStream = 0;
   #unfinishedSinceMs: number | undefined;
 
   constructor(nowMs: number) {
@@ -50,6 +56,7 @@ export class FrameMeter {
     let finished = false;
     for (let at = 0; at < chunk.length;) {
       if (this.#skip > 0) {
+        if (this.#paddingNext) cost += this.#padding(chunk[at] ?? 0);
         const skipped = Math.min(this.#skip, chunk.length - at);
         this.#skip -= skipped;
         at += skipped;
@@ -92,7 +99,25 @@ export class FrameMeter {
     if (kind === type.headers || kind === type.continuation) {
       this.#inBlock = (flags & endHeaders) === 0;
     }
-    if (kind === type.data) return length > 0 || (flags & endStream) !== 0 ? noCost : 1;
+    if (kind === type.data) {
+      if ((flags & endStream) !== 0) return noCost;
+      this.#paddingNext = length > 0 && (flags & padded) !== 0;
+      return length > 0 ? noCost : 1;
+    }
+    if (kind === type.headers && !this.#isNewStream()) return oldStreamCost;
     return costs.get(kind) ?? 1;
+  }
+
+  #isNewStream(): boolean {
+    const stream = this.#head.readUInt32BE(5) & 0x7f_ff_ff_ff;
+    if (stream <= this.#lastStream) return false;
+    this.#lastStream = stream;
+    return true;
+  }
+
+  /** What a frame of DATA costs that is padding and nothing else. */
+  #padding(bytes: number): number {
+    this.#paddingNext = false;
+    return bytes >= this.#skip - 1 ? 1 : noCost;
   }
 }
