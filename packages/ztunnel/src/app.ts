@@ -55,6 +55,8 @@ export interface Ztunnel {
 }
 
 const version = '0.1.0';
+/** Longer than a handshake within a cluster takes: what was on its way to a listener is accepted before it closes. */
+const giveWayMs = 250;
 
 /** Builds everything in order and starts it. Throws when a port is taken. */
 // eslint-disable-next-line max-lines-per-function -- wiring: each part once, in the order in which it must start
@@ -240,6 +242,8 @@ export async function startZtunnel(config: ZtunnelConfig, deps: ZtunnelDeps): Pr
     async stop() {
       const stopped = readiness.register('the end');
       agent.close();
+      pods.giveWayAll();
+      await new Promise((resolve) => setTimeout(resolve, giveWayMs));
       pods.releaseAll();
       hbone.end(() => true, 'drain');
       pool.retire(() => true);

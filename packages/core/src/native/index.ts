@@ -5,6 +5,7 @@ export {
   connectFd,
   connectSocket,
   fdOf,
+  leaveNewConnections,
   listenSocket,
   originalDestination,
   resetOnClose,

@@ -25,6 +25,22 @@ export const close = libc.func('int close(int fd)') as (fd: number) => number;
 export const setsockopt = libc.func(
   'int setsockopt(int fd, int level, int name, const uint8_t *value, uint32_t length)',
 ) as (fd: number, level: number, name: number, value: Uint8Array, length: number) => number;
+// Without a name: names of types are the process's, and tests load this file more than once.
+const socketProgram = koffi.struct({ length: 'uint16_t', instructions: 'const uint8_t *' });
+/** `setsockopt` with a classic BPF program as the value. */
+export const setSocketProgram = libc.func('setsockopt', 'int', [
+  'int',
+  'int',
+  'int',
+  koffi.pointer(socketProgram),
+  'uint32_t',
+]) as (
+  fd: number,
+  level: number,
+  name: number,
+  value: { readonly length: number; readonly instructions: Uint8Array },
+  length: number,
+) => number;
 export const getsockopt = libc.func(
   'int getsockopt(int fd, int level, int name, _Out_ uint8_t *value, _Inout_ uint32_t *length)',
 ) as (fd: number, level: number, name: number, value: Uint8Array, length: [number]) => number;

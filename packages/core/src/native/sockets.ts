@@ -2,7 +2,16 @@ import type { ServerOpts } from 'node:net';
 import { Server, Socket } from 'node:net';
 import type { IpAddress, IpFamily, SocketAddress } from '@ambit/api';
 import { familyOf } from '@ambit/api';
-import { bind, checked, close, getsockopt, listen, setsockopt, socket } from './libc.ts';
+import {
+  bind,
+  checked,
+  close,
+  getsockopt,
+  listen,
+  setSocketProgram,
+  setsockopt,
+  socket,
+} from './libc.ts';
 import { inNetns } from './netns.ts';
 import { AF_INET, AF_INET6, decodeSocketAddress, encodeSocketAddress } from './socket-address.ts';
 
@@ -14,6 +23,7 @@ const SO_REUSEADDR = 2;
 const SO_LINGER = 13;
 const SO_REUSEPORT = 15;
 const SO_MARK = 36;
+const SO_ATTACH_REUSEPORT_CBPF = 51;
 const SOL_IP = 0;
 const IP_TRANSPARENT = 19;
 const IP_BIND_ADDRESS_NO_PORT = 24;
@@ -35,6 +45,7 @@ export interface ListenSocketOptions extends SocketMarks {
   readonly ip: IpAddress;
   readonly port: number;
   readonly backlog?: number | undefined;
+  /** Lets another process of the same user listen there too, as one that takes over does. */
   readonly reusePort?: boolean | undefined;
 }
 
@@ -76,6 +87,22 @@ export function adoptServer(
   const server = new Server(options, onConnection);
   server.listen({ fd, exclusive: true });
   return server;
+}
+
+/** One instruction, `return 1`: of the listeners of a port the second is taken. */
+const takeTheSecond = Buffer.from([0x06, 0, 0, 0, 1, 0, 0, 0]);
+const sockFprogBytes = 16;
+
+/**
+ * Leaves coming connections to the process that began to listen on the same port later (`reusePort`), so that nothing
+ * waits here when this listener is closed a moment after. Where nobody else listens all stays as it is.
+ */
+export function leaveNewConnections(server: Server): void {
+  const fd = fdOf(server);
+  if (fd === undefined) return;
+  const program = { length: 1, instructions: takeTheSecond };
+  // A kernel that refuses spreads connections over both; those that wait at the close are then reset.
+  setSocketProgram(fd, SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, program, sockFprogBytes);
 }
 
 /**

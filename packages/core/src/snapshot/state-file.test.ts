@@ -1,4 +1,4 @@
-import { mkdtemp, readFile, readdir, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, readdir, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
@@ -111,4 +111,25 @@ test('a state older than it may be is not used', async () => {
   await file.save(content);
   const late = new Date(content.asOf.getTime() + options.maxAgeMs + 1);
   await expect(file.load(late)).rejects.toMatchObject({ code: 'state/too-old' });
+});
+
+test('two proxies that save at the same time leave one whole state', async () => {
+  const [first, second] = [await openStateFile(options), await openStateFile(options)];
+  await Promise.all(
+    Array.from({ length: 20 }, (_, turn) => (turn % 2 === 0 ? first : second).save(content)),
+  );
+  expect((await first.load(now))?.update.upserts).toEqual(content.upserts);
+  expect(await readdir(join(directory, 'state'))).toEqual(['last-good']);
+});
+
+test('what a writer left that ended in the middle is removed at the next start', async () => {
+  await (await openStateFile(options)).save(content);
+  const half = `${options.path}.0123456789ab.new`;
+  await writeFile(half, 'half');
+  await openStateFile(options);
+  expect(await readdir(join(directory, 'state'))).toHaveLength(2);
+  const longAgo = new Date(Date.now() - 120_000);
+  await utimes(half, longAgo, longAgo);
+  await openStateFile(options);
+  expect(await readdir(join(directory, 'state'))).toEqual(['last-good']);
 });

@@ -1,6 +1,6 @@
 import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
-import { mkdir, open, readFile, rename, rm, writeFile } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { mkdir, open, readFile, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
 import type { DecodedUpdate, Upsert } from '@ambit/api';
 import { decodeControllerFrame, frameSchema } from '@ambit/api';
 import { MeshError, errnoCode } from '../errors.ts';
@@ -46,6 +46,7 @@ const tagBytes = 16;
 
 export async function openStateFile(options: StateFileOptions): Promise<StateFile> {
   await mkdir(dirname(options.path), { recursive: true, mode: 0o700 });
+  await removeHalves(options.path);
   const key = await keyOf(options.keyPath);
   return {
     async load(now) {
@@ -90,9 +91,27 @@ async function read(path: string): Promise<Buffer | undefined> {
   }
 }
 
-/** Beside it first and then in its place, so that a crash leaves the old or the new one, never half of one. */
+/** Longer than any write takes. */
+const halfAgeMs = 60_000;
+
+/** What writers left that ended in the middle. */
+async function removeHalves(path: string): Promise<void> {
+  const folder = dirname(path);
+  for (const name of await readdir(folder)) {
+    if (!name.startsWith(`${basename(path)}.`) || !name.endsWith('.new')) continue;
+    const file = join(folder, name);
+    const about = await stat(file).catch(() => undefined);
+    if (about !== undefined && Date.now() - about.mtimeMs > halfAgeMs)
+      await rm(file, { force: true });
+  }
+}
+
+/**
+ * Beside it first and then in its place, so that a crash leaves the old or the new one, never half of one. Each writer has
+ * a name of its own beside it: while one proxy takes over from another, two of them save.
+ */
 async function replace(path: string, content: Buffer): Promise<void> {
-  const beside = `${path}.new`;
+  const beside = `${path}.${randomBytes(6).toString('hex')}.new`;
   try {
     const file = await open(beside, 'w', 0o600);
     try {

@@ -75,6 +75,11 @@ export class PodProxies {
       if (!uids.has(uid)) await this.remove(uid, 'deleted');
   }
 
+  giveWayAll(): void {
+    for (const proxy of this.#proxies.values()) proxy.giveWay();
+    for (const { proxy } of this.#leaving.values()) proxy.giveWay();
+  }
+
   releaseAll(): void {
     for (const proxy of this.#proxies.values()) proxy.release();
     for (const { proxy } of this.#leaving.values()) proxy.release();

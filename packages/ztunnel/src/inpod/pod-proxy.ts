@@ -2,7 +2,14 @@ import type { Server, Socket } from 'node:net';
 import type { EnrolledPod, IpAddress } from '@ambit/api';
 import { hbonePort, inboundPlaintextPort, outboundPort, parseIp } from '@ambit/api';
 import type { Netns } from '@ambit/core';
-import { MeshError, adoptServer, errnoCode, listenSocket, openNetns } from '@ambit/core';
+import {
+  MeshError,
+  adoptServer,
+  errnoCode,
+  leaveNewConnections,
+  listenSocket,
+  openNetns,
+} from '@ambit/core';
 
 /** Who takes the connections that a pod's listeners accept. */
 export interface PodConnectionHandlers {
@@ -48,6 +55,11 @@ export class PodProxy {
     return this.#state;
   }
 
+  /** Leaves new connections to a ztunnel that listens in the same pod; takes them still where there is none. */
+  giveWay(): void {
+    for (const server of this.#servers) leaveNewConnections(server);
+  }
+
   /** Takes no new connections; sockets for those that are open can still be made. */
   release(): void {
     if (this.#state !== 'listening') return;
@@ -88,7 +100,8 @@ export class PodProxy {
   }
 
   #bindTo(ip: IpAddress, port: number): number {
-    return listenSocket({ netnsFd: this.netns.fd, ip, port, transparent: true });
+    // The ztunnel that takes over on this node listens beside the one that goes.
+    return listenSocket({ netnsFd: this.netns.fd, ip, port, transparent: true, reusePort: true });
   }
 }
 
