@@ -56,7 +56,7 @@ export class FrameMeter {
     let finished = false;
     for (let at = 0; at < chunk.length;) {
       if (this.#skip > 0) {
-        if (this.#paddingNext) cost += this.#padding(chunk[at] ?? 0);
+        cost += this.#padding(chunk[at]);
         const skipped = Math.min(this.#skip, chunk.length - at);
         this.#skip -= skipped;
         at += skipped;
@@ -116,7 +116,8 @@ export class FrameMeter {
   }
 
   /** What a frame of DATA costs that is padding and nothing else. */
-  #padding(bytes: number): number {
+  #padding(bytes = 0): number {
+    if (!this.#paddingNext) return noCost;
     this.#paddingNext = false;
     return bytes >= this.#skip - 1 ? 1 : noCost;
   }
