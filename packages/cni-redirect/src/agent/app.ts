@@ -1,21 +1,27 @@
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { redirectionAnnotation } from '@ambit/api';
-import type { Logger, Metrics } from '@ambit/core';
+import type { Logger } from '@ambit/core';
 import { createMetrics, warmThreadpool } from '@ambit/core';
 import type { V1Namespace, V1Pod } from '@kubernetes/client-node';
-import { CoreV1Api, KubeConfig, PatchStrategy, setHeaderOptions } from '@kubernetes/client-node';
+import { CoreV1Api, KubeConfig } from '@kubernetes/client-node';
+import type { Installation } from '../install/install.ts';
 import { install } from '../install/install.ts';
 import { renderNodeRemoval } from '../rules/node.ts';
-import { checkTools, runOnNode } from '../rules/run.ts';
+import { runOnNode } from '../rules/run.ts';
 import type { AgentConfig } from './config.ts';
-import type { PodFacts } from './enrol.ts';
 import { decodeNamespace, decodePod } from './kube/decode.ts';
 import type { Follower } from './kube/follow.ts';
 import { follow } from './kube/follow.ts';
+import { annotate, fetchPod, recordEvent } from './kube/writes.ts';
+import { createObserver } from './observe.ts';
+import { followOwnDaemonSet } from './own-daemonset.ts';
 import { startPluginServer } from './plugin-server.ts';
 import { Pods } from './pods.ts';
+import type { Readiness } from './readiness.ts';
+import { countPods, createReadiness } from './readiness.ts';
 import { PodRecords } from './records.ts';
+import { checkRequirements } from './requirements.ts';
+import { keepUntainted } from './untaint.ts';
 import type { ZtunnelServer } from './ztunnel-server.ts';
 import { startZtunnelServer } from './ztunnel-server.ts';
 
@@ -35,10 +41,16 @@ export async function startAgent(
   { logger, kubeconfig }: AgentDeps,
 ): Promise<Agent> {
   await warmThreadpool();
-  await checkTools();
+  await checkRequirements(config);
   const kube = kubeconfig ?? loadKubeconfig(config);
   const core = kube.makeApiClient(CoreV1Api);
   const metrics = createMetrics({ processFigures: true });
+  const readiness = createReadiness();
+  let count = (): void => undefined;
+  const { health, figures } = await serveOwnPorts(config, readiness, () => {
+    count();
+    return metrics.render();
+  });
   const namespaces = new Map<string, ReadonlyMap<string, string>>();
   const pods = new Pods({
     ...config,
@@ -47,6 +59,11 @@ export async function startAgent(
     namespaceLabels: (name) => namespaces.get(name) ?? new Map(),
     fetchPod: (namespace, name) => fetchPod(core, config.node, namespace, name),
     annotate: (pod, enabled) => annotate(core, pod, enabled),
+    observer: createObserver({
+      logger,
+      metrics,
+      record: (pod, reason, message) => recordEvent(core, config.node, pod, { reason, message }),
+    }),
     logger,
   });
   const namespaceFollower = followNamespaces({ kube, core, namespaces, pods, logger });
@@ -55,6 +72,7 @@ export async function startAgent(
     path: config.ztunnelSocket,
     pods: () => pods.enrolled(),
     onConnected: () => pods.retryAll(),
+    onRefused: ({ uid }) => pods.refused(uid),
     logger,
   });
   const podFollower = followPods({ kube, core, node: config.node, pods, logger });
@@ -71,21 +89,26 @@ export async function startAgent(
     excludeNamespaces: config.excludedNamespaces,
     logger,
   });
-  const missing = (): string | undefined =>
-    ztunnel.connected ? installation.missing : 'no ztunnel is connected on this node';
-  const { health, figures } = await serveOwnPorts(config, metrics, missing);
+  readiness.of({ ztunnel, installation, pods });
+  count = countPods(metrics, pods, readiness);
+  const ownDaemonSet =
+    config.daemonSet && followOwnDaemonSet({ ...config.daemonSet, config: kube, logger });
+  const isReady = (): boolean => readiness.missing() === undefined;
+  const untaint = config.untaintNode
+    ? keepUntainted({ config: kube, core, node: config.node, isReady, logger })
+    : undefined;
   logger.info({ node: config.node }, 'agent started');
   return {
     healthAddress: health.address,
     async stop() {
       namespaceFollower.close();
       podFollower.close();
+      untaint?.close();
+      ownDaemonSet?.close();
       installation.close();
       // Rules and listeners stay: pods that are captured go on, and new ones wait for the next agent.
-      if (config.removeOnStop) {
-        await installation.uninstall();
-        await runOnNode(renderNodeRemoval());
-      }
+      if (config.removeOnStop || ownDaemonSet?.deleted === true)
+        await leaveNode(installation, pods, logger);
       await plugin.close();
       await pods.close();
       await ztunnel.close();
@@ -93,6 +116,14 @@ export async function startAgent(
       await figures.close();
     },
   };
+}
+
+/** Nothing of the mesh stays behind: first no new pod comes to it, then those that are in it are let go. */
+async function leaveNode(installation: Installation, pods: Pods, logger: Logger): Promise<void> {
+  logger.info('the mesh leaves this node');
+  await installation.uninstall();
+  await pods.leave();
+  await runOnNode(renderNodeRemoval());
 }
 
 interface Sources {
@@ -145,17 +176,17 @@ type Served = Awaited<ReturnType<typeof serve>>;
 
 async function serveOwnPorts(
   config: AgentConfig,
-  metrics: Metrics,
-  missing: () => string | undefined,
+  readiness: Readiness,
+  render: () => Promise<string>,
 ): Promise<{ readonly health: Served; readonly figures: Served }> {
   const health = await serve(config.healthPort, (path) => {
     if (path === '/healthz') return [200, 'ok\n'];
     if (path !== '/readyz') return [404, 'GET /readyz\n'];
-    const reason = missing();
+    const reason = readiness.missing();
     return reason === undefined ? [200, 'ready\n'] : [503, `${reason}\n`];
   });
   const figures = await serve(config.metricsPort, async (path) =>
-    path === '/metrics' ? [200, await metrics.render()] : [404, 'GET /metrics\n'],
+    path === '/metrics' ? [200, await render()] : [404, 'GET /metrics\n'],
   );
   return { health, figures };
 }
@@ -165,42 +196,6 @@ function loadKubeconfig({ kubeconfig }: AgentConfig): KubeConfig {
   if (kubeconfig === undefined) kube.loadFromCluster();
   else kube.loadFromFile(kubeconfig);
   return kube;
-}
-
-async function fetchPod(
-  core: CoreV1Api,
-  node: string,
-  namespace: string,
-  name: string,
-): Promise<PodFacts | undefined> {
-  try {
-    const pod = await core.readNamespacedPod({ namespace, name });
-    return pod.spec?.nodeName === node ? decodePod(pod) : undefined;
-  } catch (error) {
-    if (isMissing(error)) return undefined;
-    throw error;
-  }
-}
-
-async function annotate(core: CoreV1Api, pod: PodFacts, enabled: boolean): Promise<void> {
-  const body = {
-    metadata: {
-      uid: pod.uid,
-      annotations: { [redirectionAnnotation]: enabled ? 'enabled' : null },
-    },
-  };
-  try {
-    await core.patchNamespacedPod(
-      { namespace: pod.namespace, name: pod.name, body },
-      setHeaderOptions('Content-Type', PatchStrategy.MergePatch),
-    );
-  } catch (error) {
-    if (!isMissing(error)) throw error;
-  }
-}
-
-function isMissing(error: unknown): boolean {
-  return typeof error === 'object' && error !== null && 'code' in error && error.code === 404;
 }
 
 type Answer = readonly [status: number, text: string];

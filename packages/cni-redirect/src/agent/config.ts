@@ -18,7 +18,12 @@ export interface AgentConfig {
   /** Path of the plugin's socket as the container runtime sees it. */
   readonly pluginSocketOnHost: string;
   readonly excludedNamespaces: readonly string[];
+  /** Takes the mesh off the node whenever the agent stops, as if its DaemonSet were deleted. */
   readonly removeOnStop: boolean;
+  /** The agent's own DaemonSet: when it is deleted, the mesh leaves the node as the agent stops. */
+  readonly daemonSet: { readonly namespace: string; readonly name: string } | undefined;
+  /** Whether the taint `cni.istio.io/not-ready` is taken from the node once it is ready for pods. */
+  readonly untaintNode: boolean;
   /** How long a pod that leaves still takes HBONE, for clients that have not heard of it. */
   readonly releaseGraceMs: number;
   readonly healthPort: number;
@@ -34,6 +39,8 @@ export function parseConfig(source: EnvSource): AgentConfig {
   const stateDir = env.string('STATE_DIR', '/var/run/istio-cni');
   const pluginSocket = env.string('CNI_AGENT_SOCKET', `${stateDir}/pluginevent.sock`);
   const binDir = env.string('CNI_BIN_DIR', '/host/opt/cni/bin');
+  const daemonSet = env.optional('DAEMONSET_NAME');
+  const namespace = env.string('POD_NAMESPACE', 'istio-system');
   const config = {
     node: env.string('NODE_NAME'),
     kubeconfig: env.optional('KUBECONFIG'),
@@ -48,6 +55,8 @@ export function parseConfig(source: EnvSource): AgentConfig {
     pluginSocketOnHost: env.string('CNI_AGENT_SOCKET_ON_HOST', pluginSocket),
     excludedNamespaces: env.list('EXCLUDE_NAMESPACES', defaultExcludedNamespaces),
     removeOnStop: env.boolean('REMOVE_ON_STOP', false),
+    daemonSet: daemonSet === undefined ? undefined : { name: daemonSet, namespace },
+    untaintNode: env.boolean('UNTAINT_NODE', false),
     releaseGraceMs: env.durationMs('RELEASE_GRACE', 2_000),
     healthPort: env.port('HEALTH_PORT', 8000),
     metricsPort: env.port('METRICS_PORT', 15014),

@@ -19,6 +19,7 @@ function pod(change: Partial<PodFacts> = {}): PodFacts {
     deleting: false,
     addresses: [],
     probePorts: [],
+    startedAtMs: undefined,
     ...change,
   };
 }

@@ -1,5 +1,5 @@
 import type { IpAddress, IpFamily, Port } from '@ambit/api';
-import { dataplaneModeLabel, familyOf } from '@ambit/api';
+import { dataplaneModeLabel, familyOf, redirectionAnnotation } from '@ambit/api';
 import type { PodCapture } from '../rules/index.ts';
 
 /** What the agent reads of a pod. */
@@ -16,6 +16,8 @@ export interface PodFacts {
   readonly addresses: readonly IpAddress[];
   /** Ports that the kubelet probes by TCP, HTTP or gRPC. */
   readonly probePorts: readonly Port[];
+  /** When its newest container began; a network namespace that is younger is another pod's. */
+  readonly startedAtMs: number | undefined;
 }
 
 export type NotEnrolledReason =
@@ -42,6 +44,16 @@ export function decideEnrolment(
 
 function no(why: NotEnrolledReason): Enrolment {
   return { enrolled: false, why };
+}
+
+/** True for a pod that has a network and will keep it for a while. */
+export function isRunning({ deleting, addresses }: PodFacts): boolean {
+  return !deleting && addresses.length > 0;
+}
+
+/** True for a pod that says of itself that its traffic is redirected. */
+export function isMarked({ annotations }: PodFacts): boolean {
+  return annotations.get(redirectionAnnotation) === 'enabled';
 }
 
 export function captureOf(pod: PodFacts, addresses: readonly IpAddress[]): PodCapture {

@@ -1,4 +1,4 @@
-import { readdirSync } from 'node:fs';
+import { readdirSync, statSync } from 'node:fs';
 import { networkInterfaces } from 'node:os';
 import { basename, join } from 'node:path';
 import type { IpAddress } from '@ambit/api';
@@ -25,11 +25,25 @@ export function openByHostPath(netnsDir: string, hostPath: string): FoundNetns {
   return { path, netns, addresses: addressesIn(netns) };
 }
 
-/** Finds a running pod's namespace: by the record of its start, else by its address. */
+/** Times in a pod's status have whole seconds. */
+const clockSlackMs = 1_500;
+
+/** What of a pod tells which namespace is its own. */
+export interface NetnsOwner {
+  readonly uid: string;
+  readonly addresses: readonly IpAddress[];
+  readonly startedAtMs: number | undefined;
+}
+
+/**
+ * Finds a running pod's namespace: by the record of its start, else by its address. An address alone can be an old
+ * one, from before the node's restart, that another pod has by now: a namespace made after the pod's containers began
+ * is never taken.
+ */
 export function findNetns(
   netnsDir: string,
   records: PodRecords,
-  pod: { readonly uid: string; readonly addresses: readonly IpAddress[] },
+  pod: NetnsOwner,
 ): FoundNetns | undefined {
   const record = records.get(pod.uid);
   const recorded = record && tryOpen(netnsDir, record.netns);
@@ -47,7 +61,7 @@ export function findNetns(
     if (others.has(name)) continue;
     const found = tryOpen(netnsDir, name);
     if (found === undefined) continue;
-    if (pod.addresses.length > 0 && owns(found, pod.addresses)) {
+    if (pod.addresses.length > 0 && owns(found, pod.addresses) && !isYounger(found, pod)) {
       records.set({ uid: pod.uid, netns: name, inode: found.netns.inode } satisfies PodRecord);
       return found;
     }
@@ -59,6 +73,10 @@ export function findNetns(
 /** True when the namespace has every address of the pod: then it is that pod's and nobody else's. */
 export function owns(found: FoundNetns, addresses: readonly IpAddress[]): boolean {
   return addresses.every((ip) => found.addresses.includes(ip));
+}
+
+function isYounger({ path }: FoundNetns, { startedAtMs }: NetnsOwner): boolean {
+  return startedAtMs !== undefined && statSync(path).ctimeMs > startedAtMs + clockSlackMs;
 }
 
 function tryOpen(netnsDir: string, name: string): FoundNetns | undefined {

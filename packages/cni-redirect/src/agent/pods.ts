@@ -1,16 +1,20 @@
 import type { EnrolledPod, IpAddress } from '@ambit/api';
 import type { Logger } from '@ambit/core';
-import { MeshError, causeChain, createBackoff, netnsInode } from '@ambit/core';
+import { MeshError, causeChain, createBackoff, errnoCode } from '@ambit/core';
 import { renderClosedRules, renderPodRules, renderRemoval } from '../rules/index.ts';
-import type { ProbeTarget } from '../rules/node.ts';
-import { renderNodeRules } from '../rules/node.ts';
-import { runInPod, runOnNode } from '../rules/run.ts';
-import { isDrained } from './drained.ts';
+import { hasPodRules, runInPod } from '../rules/run.ts';
 import type { Enrolment, PodFacts } from './enrol.ts';
-import { captureOf, decideEnrolment } from './enrol.ts';
+import { captureOf, decideEnrolment, isMarked, isRunning } from './enrol.ts';
 import type { FoundNetns } from './netns-finder.ts';
 import { findNetns, openByHostPath, owns } from './netns-finder.ts';
+import type { Observer } from './observe.ts';
+import { nameOf } from './observe.ts';
+import { Patrol } from './patrol.ts';
+import { ProbeRules } from './probe-rules.ts';
 import type { PodRecord, PodRecords } from './records.ts';
+import { isAlive } from './records.ts';
+import { deleteRules } from './release.ts';
+import { isListening } from './sockets.ts';
 import type { ZtunnelServer } from './ztunnel-server.ts';
 
 export interface PodsOptions {
@@ -24,6 +28,7 @@ export interface PodsOptions {
   readonly fetchPod: (namespace: string, name: string) => Promise<PodFacts | undefined>;
   /** Writes or removes `ambient.istio.io/redirection` on the pod. */
   readonly annotate: (pod: PodFacts, enabled: boolean) => Promise<void>;
+  readonly observer: Observer;
   readonly logger: Logger;
 }
 
@@ -38,12 +43,20 @@ export interface StartingPod {
 
 /** How often a pod that left is asked whether its captured connections have ended. */
 const drainCheckMs = 5_000;
+/** How often one of the captured pods is looked at: rules can be flushed by whoever is root in a pod. */
+const patrolMs = 5_000;
+/** How long connections of pods may go on when the mesh leaves the node. */
+const leaveDrainMs = 5_000;
 
 interface Tracked {
   facts: PodFacts;
   enrolled: EnrolledPod | undefined;
-  /** False for a pod that an agent before this one captured, until its rules have been put in place again. */
+  /** False until its rules and listeners were seen in place, and again when one of them was lost. */
   verified: boolean;
+  /** True once rules are known to be there: whatever fails then, nothing of the pod goes on in plain text. */
+  closed: boolean;
+  /** True once it was looked at with a ztunnel connected. */
+  settled: boolean;
   draining: NodeJS.Timeout | undefined;
   work: Promise<void>;
   retry: NodeJS.Timeout | undefined;
@@ -61,9 +74,10 @@ export class Pods {
   readonly #tracked = new Map<string, Tracked>();
   /** Pods captured by an agent before this one, which the API server has not yet been asked about. */
   readonly #restored = new Map<string, EnrolledPod>();
-  readonly #probeTargets = new Map<string, readonly ProbeTarget[]>();
-  #nodeRules = Promise.resolve();
+  readonly #probes = new ProbeRules();
+  readonly #patrol: Patrol<Tracked>;
   #closed = false;
+  #leaving = false;
 
   constructor(options: PodsOptions) {
     this.#options = options;
@@ -71,6 +85,13 @@ export class Pods {
       if (record.enrolled !== undefined && isAlive(record))
         this.#restored.set(record.uid, record.enrolled);
     }
+    const captured = (): Tracked[] =>
+      [...this.#tracked.values()].filter(({ verified }) => verified);
+    const look = (tracked: Tracked): void =>
+      void this.#serially(tracked, () => this.#look(tracked)).catch((error: unknown) =>
+        options.logger.debug({ reason: causeChain(error) }, 'a pod could not be looked at'),
+      );
+    this.#patrol = new Patrol(patrolMs, captured, ({ facts }) => facts.uid, look);
   }
 
   /** What a ztunnel is told when it connects. It drops every other pod, so this must never lack one. */
@@ -97,6 +118,7 @@ export class Pods {
     const tracked = this.#tracked.get(facts.uid);
     this.#tracked.delete(facts.uid);
     this.#options.records.delete(facts.uid);
+    this.#options.observer.gone(facts);
     if (tracked === undefined) return;
     clearTimeout(tracked.retry);
     clearTimeout(tracked.draining);
@@ -113,9 +135,56 @@ export class Pods {
     for (const tracked of this.#tracked.values()) this.#schedule(tracked);
   }
 
+  /** A ztunnel that was told of a pod could not take it. */
+  refused(uid: string): void {
+    const tracked = this.#tracked.get(uid);
+    if (tracked === undefined) return;
+    tracked.verified = false;
+    this.#schedule(tracked);
+  }
+
+  /**
+   * Pods that are to be in the mesh and of which it is not yet known, since this agent began, that they are, or that
+   * nothing of theirs goes on outside it. While there is one the node is not ready.
+   */
+  unsettled(): string[] {
+    const tracked = [...this.#tracked.values()].filter(
+      ({ facts, settled }) => !settled && isRunning(facts) && this.#decide(facts).enrolled,
+    );
+    return [...tracked.map(({ facts }) => facts), ...this.#restored.values()].map(nameOf);
+  }
+
+  /** How many pods are in the mesh, and how many are to be and are not. */
+  counts(): { readonly captured: number; readonly waiting: number } {
+    const tracked = [...this.#tracked.values()];
+    const captured = tracked.filter(({ verified }) => verified).length;
+    const wanted = tracked.filter(
+      ({ facts, verified }) => !verified && isRunning(facts) && this.#decide(facts).enrolled,
+    );
+    return { captured, waiting: wanted.length };
+  }
+
+  /** The mesh leaves the node: every pod is let go at once, in the order of a single one, and its rules are deleted. */
+  async leave(): Promise<void> {
+    this.#leaving = true;
+    const enrolled = [...this.#tracked.values()].filter((tracked) => tracked.enrolled);
+    const left = enrolled.map((tracked) =>
+      this.#serially(tracked, async () => {
+        clearTimeout(tracked.retry);
+        await this.#release(tracked, tracked.facts);
+        clearTimeout(tracked.draining);
+        await this.#deleteRules(tracked, leaveDrainMs);
+      }),
+    );
+    for (const outcome of await Promise.allSettled(left))
+      if (outcome.status === 'rejected')
+        this.#options.logger.warn({ reason: causeChain(outcome.reason) }, 'a pod was not let go');
+  }
+
   /** The runtime starts a pod. Throws, and so fails the pod's sandbox, when an enrolled pod cannot be captured. */
   async starting(start: StartingPod): Promise<Enrolment> {
     const { netnsDir } = this.#options;
+    if (this.#leaving) throw new MeshError('agent/leaving', 'the mesh is leaving this node');
     const facts = await this.#verified(start);
     const found = openByHostPath(netnsDir, start.netns);
     try {
@@ -153,6 +222,7 @@ export class Pods {
 
   async close(): Promise<void> {
     this.#closed = true;
+    this.#patrol.close();
     for (const { retry, draining } of this.#tracked.values()) {
       clearTimeout(retry);
       clearTimeout(draining);
@@ -167,6 +237,8 @@ export class Pods {
         facts,
         enrolled: this.#restored.get(facts.uid),
         verified: false,
+        closed: false,
+        settled: false,
         draining: undefined,
         work: Promise.resolve(),
         retry: undefined,
@@ -208,17 +280,19 @@ export class Pods {
   }
 
   #schedule(tracked: Tracked): void {
+    if (this.#leaving) return;
     clearTimeout(tracked.retry);
     void this.#serially(tracked, () => this.#reconcile(tracked)).then(
-      () => tracked.backoff.reset(),
+      () => {
+        tracked.backoff.reset();
+        tracked.settled ||= isRunning(tracked.facts);
+      },
       (error: unknown) => {
         if (this.#closed) return;
+        const nothingThere = errnoCode(error) === 'agent/no-netns';
+        if (this.#options.ztunnel().connected) tracked.settled ||= tracked.closed || nothingThere;
         const waitMs = tracked.backoff.nextMs();
-        const { namespace, name } = tracked.facts;
-        this.#options.logger.warn(
-          { pod: `${namespace}/${name}`, reason: causeChain(error), retryMs: Math.round(waitMs) },
-          'pod not as its labels want it',
-        );
+        this.#options.observer.failed(tracked.facts, error, waitMs);
         tracked.retry = setTimeout(() => this.#schedule(tracked), waitMs);
       },
     );
@@ -226,20 +300,17 @@ export class Pods {
 
   async #reconcile(tracked: Tracked): Promise<void> {
     const { facts } = tracked;
-    if (this.#closed || facts.deleting || facts.addresses.length === 0) return;
+    if (this.#closed || this.#leaving || !isRunning(facts)) return;
     const wanted = this.#decide(facts).enrolled;
-    const marked = facts.annotations.get('ambient.istio.io/redirection') === 'enabled';
-    if (wanted && tracked.enrolled === undefined) {
-      const found = findNetns(this.#options.netnsDir, this.#options.records, facts);
-      if (found === undefined)
-        throw new MeshError('agent/no-netns', 'the network namespace of the pod was not found');
+    const marked = isMarked(facts);
+    if (wanted && !tracked.verified) {
+      const found = this.#find(tracked);
       try {
-        await this.#enrol(tracked, facts, found);
+        if (tracked.enrolled === undefined) await this.#capture(tracked, facts, found);
+        else await this.#verify(tracked, facts, tracked.enrolled, found);
       } finally {
         found.netns.close();
       }
-    } else if (wanted && !tracked.verified) {
-      await this.#verify(tracked, facts);
     } else if (wanted && !marked) {
       await this.#options.annotate(facts, true);
     } else if (!wanted && (tracked.enrolled !== undefined || marked)) {
@@ -247,23 +318,75 @@ export class Pods {
     }
   }
 
-  /** Puts the rules of a pod that was captured before this agent began in place again; open connections go on. */
-  async #verify(tracked: Tracked, facts: PodFacts): Promise<void> {
-    const found = findNetns(this.#options.netnsDir, this.#options.records, facts);
-    if (found === undefined)
-      throw new MeshError('agent/no-netns', 'the network namespace of the pod was not found');
+  #find({ facts }: Tracked): FoundNetns {
+    const { netnsDir, records } = this.#options;
+    // After a restart of the node an old status may name an address that another pod has by now.
+    const claimants = [...this.#tracked.values()].filter(
+      (other) =>
+        isRunning(other.facts) &&
+        !other.facts.hostNetwork &&
+        other.facts.addresses.some((ip) => facts.addresses.includes(ip)),
+    );
+    const found =
+      claimants.length > 1 && records.get(facts.uid) === undefined
+        ? undefined
+        : findNetns(netnsDir, records, facts);
+    if (found !== undefined) return found;
+    throw new MeshError('agent/no-netns', 'the network namespace of the pod was not found');
+  }
+
+  /** A running pod joins. One that was in the mesh before must not go on in plain text until it is in it again. */
+  async #capture(tracked: Tracked, facts: PodFacts, found: FoundNetns): Promise<void> {
+    if (isMarked(facts) && !(await hasPodRules(found.netns))) {
+      this.#options.observer.lost(facts, 'rules');
+      await runInPod(found.netns, renderClosedRules(captureOf(facts, facts.addresses)));
+      tracked.closed = true;
+    }
+    await this.#enrol(tracked, facts, found);
+  }
+
+  /** Looks whether a captured pod is, and puts its rules in place again; open connections go on. */
+  async #verify(
+    tracked: Tracked,
+    facts: PodFacts,
+    pod: EnrolledPod,
+    found: FoundNetns,
+  ): Promise<void> {
+    const { annotate, observer, ztunnel } = this.#options;
+    if (!(await hasPodRules(found.netns))) observer.lost(facts, 'rules');
+    await this.#probes.set(facts);
+    await runInPod(found.netns, renderPodRules(captureOf(facts, facts.addresses)));
+    tracked.closed = true;
+    if (!isMarked(facts)) await annotate(facts, true);
+    if (!isListening(found.netns)) {
+      await ztunnel().add(pod);
+      if (!isListening(found.netns))
+        throw new MeshError(
+          'agent/not-listening',
+          'ztunnel took the pod and does not listen in it',
+        );
+    }
+    tracked.verified = true;
+  }
+
+  async #look(tracked: Tracked): Promise<void> {
+    const { facts } = tracked;
+    if (!tracked.verified || this.#closed || this.#leaving || !isRunning(facts)) return;
+    const found = this.#find(tracked);
     try {
-      await this.#writeProbeTargets(facts);
-      await runInPod(found.netns, renderPodRules(captureOf(facts, facts.addresses)));
-      tracked.verified = true;
+      const rules = await hasPodRules(found.netns);
+      const listening = isListening(found.netns) || !this.#options.ztunnel().connected;
+      if (rules && listening) return;
+      if (rules) this.#options.observer.lost(facts, 'listeners');
     } finally {
       found.netns.close();
     }
-    await this.#options.annotate(facts, true);
+    tracked.verified = false;
+    this.#schedule(tracked);
   }
 
   async #enrol(tracked: Tracked, facts: PodFacts, found: FoundNetns): Promise<void> {
-    const { logger, ztunnel, annotate } = this.#options;
+    const { logger, observer, ztunnel, annotate } = this.#options;
     const pod: EnrolledPod = {
       uid: facts.uid,
       name: facts.name,
@@ -274,26 +397,31 @@ export class Pods {
     };
     await ztunnel().add(pod);
     // Before the pod's own rules, so that no probe fails in between.
-    await this.#writeProbeTargets(facts);
+    await this.#probes.set(facts);
     await runInPod(found.netns, renderPodRules(captureOf(facts, facts.addresses)));
     tracked.enrolled = pod;
     tracked.verified = true;
+    tracked.closed = true;
     this.#record(facts.uid, found, pod);
-    logger.info({ pod: `${facts.namespace}/${facts.name}` }, 'pod captured');
+    observer.captured(facts);
     // A pod that starts is told of by its status a moment later; until the mark is there clients speak plain text to it.
     void annotate(facts, true).catch((error: unknown) => {
-      logger.warn(
-        { pod: `${facts.namespace}/${facts.name}`, reason: causeChain(error) },
-        'pod not annotated',
-      );
+      logger.warn({ pod: nameOf(facts), reason: causeChain(error) }, 'pod not annotated');
       tracked.retry = setTimeout(() => this.#schedule(tracked), tracked.backoff.nextMs());
     });
   }
 
   async #release(tracked: Tracked, facts: PodFacts): Promise<void> {
-    const { logger, ztunnel, annotate, records, netnsDir, releaseGraceMs } = this.#options;
-    await annotate(facts, false);
-    await new Promise((resolve) => setTimeout(resolve, releaseGraceMs));
+    const { logger, observer, ztunnel, annotate, records, netnsDir, releaseGraceMs } =
+      this.#options;
+    try {
+      await annotate(facts, false);
+      await new Promise((resolve) => setTimeout(resolve, releaseGraceMs));
+    } catch (error) {
+      // When the mesh is uninstalled, so are the agent's permissions: the pod must be let go all the same.
+      if (!this.#leaving) throw error;
+      logger.warn({ pod: nameOf(facts), reason: causeChain(error) }, 'pod not annotated');
+    }
     const found = findNetns(netnsDir, records, facts);
     if (found !== undefined) {
       try {
@@ -304,11 +432,12 @@ export class Pods {
       }
     }
     tracked.enrolled = undefined;
+    tracked.verified = false;
+    tracked.closed = false;
     await ztunnel().remove(facts.uid, 'released');
-    this.#probeTargets.delete(facts.uid);
-    await this.#writeNodeRules();
+    await this.#probes.delete(facts.uid);
     this.#deleteRulesOnceDrained(tracked);
-    logger.info({ pod: `${facts.namespace}/${facts.name}` }, 'pod released');
+    observer.released(facts);
   }
 
   /** Connections that were redirected need the translation for as long as they live. */
@@ -316,18 +445,21 @@ export class Pods {
     tracked.draining = setTimeout(() => {
       this.#serially(tracked, async () => {
         if (this.#closed || tracked.enrolled !== undefined) return;
-        const found = findNetns(this.#options.netnsDir, this.#options.records, tracked.facts);
-        if (found === undefined) return;
-        try {
-          if (isDrained(found.netns)) await runInPod(found.netns, renderRemoval('delete'));
-          else this.#deleteRulesOnceDrained(tracked);
-        } finally {
-          found.netns.close();
-        }
+        if (!(await this.#deleteRules(tracked, 0))) this.#deleteRulesOnceDrained(tracked);
       }).catch((error: unknown) => {
         this.#options.logger.warn({ reason: causeChain(error) }, 'rules of a pod not deleted');
       });
     }, drainCheckMs);
+  }
+
+  async #deleteRules({ facts }: Tracked, withinMs: number): Promise<boolean> {
+    const found = findNetns(this.#options.netnsDir, this.#options.records, facts);
+    if (found === undefined) return true;
+    try {
+      return await deleteRules(found.netns, withinMs);
+    } finally {
+      found.netns.close();
+    }
   }
 
   #record(uid: string, found: FoundNetns, enrolled: EnrolledPod | undefined): void {
@@ -345,30 +477,16 @@ export class Pods {
     });
   }
 
-  #writeProbeTargets(facts: PodFacts): Promise<void> {
-    const targets = facts.addresses.flatMap((ip) => facts.probePorts.map((port) => ({ ip, port })));
-    this.#probeTargets.set(facts.uid, targets);
-    return this.#writeNodeRules();
-  }
-
   async #forget(tracked: Tracked): Promise<void> {
     // ztunnel lingers for a pod that was released.
     if (tracked.enrolled === undefined && tracked.draining === undefined) return;
     tracked.enrolled = undefined;
     try {
-      this.#probeTargets.delete(tracked.facts.uid);
       await this.#options.ztunnel().remove(tracked.facts.uid, 'deleted');
-      await this.#writeNodeRules();
+      await this.#probes.delete(tracked.facts.uid);
     } catch (error) {
       this.#options.logger.warn({ reason: causeChain(error) }, 'a pod that is gone was not let go');
     }
-  }
-
-  #writeNodeRules(): Promise<void> {
-    const targets = [...this.#probeTargets.values()].flat();
-    const write = this.#nodeRules.then(() => runOnNode(renderNodeRules(targets)));
-    this.#nodeRules = write.catch(() => undefined);
-    return write;
   }
 }
 
@@ -378,12 +496,4 @@ function assertOwns(found: FoundNetns, { netns, namespace, name, addresses }: St
     'agent/foreign-netns',
     `${netns} lacks the addresses of pod ${namespace}/${name}`,
   );
-}
-
-function isAlive({ inode, enrolled }: PodRecord): boolean {
-  try {
-    return enrolled !== undefined && netnsInode(enrolled.netns.path) === inode;
-  } catch {
-    return false;
-  }
 }

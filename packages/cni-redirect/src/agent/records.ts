@@ -1,6 +1,7 @@
 import { readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { EnrolledPod } from '@ambit/api';
+import { netnsInode } from '@ambit/core';
 
 /** What the agent must remember of a pod beyond its own life: where its network namespace is. */
 export interface PodRecord {
@@ -48,5 +49,14 @@ export class PodRecords {
     const temporary = `${this.#file}.tmp`;
     writeFileSync(temporary, JSON.stringify([...this.#records.values()]), { mode: 0o600 });
     renameSync(temporary, this.#file);
+  }
+}
+
+/** True while the namespace of a captured pod is the one that it was. */
+export function isAlive({ inode, enrolled }: PodRecord): boolean {
+  try {
+    return enrolled !== undefined && netnsInode(enrolled.netns.path) === inode;
+  } catch {
+    return false;
   }
 }

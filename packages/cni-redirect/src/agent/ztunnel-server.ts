@@ -34,6 +34,8 @@ export interface ZtunnelServerOptions {
   /** The pods that a ztunnel is told of when it connects. */
   readonly pods: () => readonly EnrolledPod[];
   readonly onConnected: () => void;
+  /** A ztunnel that connected could not take one of the pods. */
+  readonly onRefused: (pod: EnrolledPod) => void;
   readonly logger: Logger;
 }
 
@@ -134,7 +136,8 @@ class Zds implements ZtunnelServer {
 
   /** All frames are written at once, so that a change that comes meanwhile follows them. */
   async #tellAll(peer: Peer): Promise<void> {
-    const { logger, pods, onConnected } = this.#options;
+    const { logger, pods, onConnected, onRefused } = this.#options;
+    const refused: EnrolledPod[] = [];
     const added = pods().map(async (pod) => {
       try {
         await peer.send({ kind: 'pod-added', pod });
@@ -143,11 +146,13 @@ class Zds implements ZtunnelServer {
           { pod: `${pod.namespace}/${pod.name}`, reason: causeChain(error) },
           'ztunnel could not take a pod',
         );
+        refused.push(pod);
       }
     });
     try {
       await Promise.all([...added, peer.send({ kind: 'pods-complete' })]);
       peer.complete = true;
+      for (const pod of refused) onRefused(pod);
       onConnected();
     } catch (error) {
       const reason = causeChain(error);

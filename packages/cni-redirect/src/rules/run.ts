@@ -1,7 +1,11 @@
 import type { ChildProcess } from 'node:child_process';
 import { spawn } from 'node:child_process';
+import type { Port } from '@ambit/api';
 import type { Netns } from '@ambit/core';
 import { MeshError, errnoCode, spawnInNetns } from '@ambit/core';
+import { defaultCapture, renderPodRules } from './index.ts';
+import { renderNodeRules } from './node.ts';
+import { podTable } from './render.ts';
 import type { PodScripts, RoutingScript } from './routing.ts';
 
 const timeoutMs = 10_000;
@@ -21,20 +25,56 @@ export async function runInPod(netns: Netns, scripts: PodScripts): Promise<void>
   await runNft(start, scripts.nft);
 }
 
+/** True while the rules of a captured or closed pod are in its network namespace. */
+export async function hasPodRules(netns: Netns): Promise<boolean> {
+  const start: Start = (command, args) => spawnInNetns(netns.fd, command, args, { stdio: 'pipe' });
+  const { status } = await run(start, 'nft', ['list', 'table', ...podTable.split(' ')], '');
+  return status === 0;
+}
+
 /** Carries out a transaction in the network namespace of this process. */
 export async function runOnNode(nft: string): Promise<void> {
   await runNft(spawnHere, nft);
 }
 
-/** Refuses to start where a program or a privilege is missing, and says what provides it. */
+/**
+ * Refuses to start where a program, a privilege or a feature of the kernel is missing, and says what provides it. The
+ * kernel looks at every kind of rule that a pod may get, and none is put in place.
+ */
 export async function checkTools(): Promise<void> {
   await run(spawnHere, 'ip', ['-V'], '');
-  const { status, stderr } = await run(spawnHere, 'nft', ['list', 'tables'], '');
-  if (status === 0) return;
-  throw new MeshError(
-    'rules/not-permitted',
-    `nft list tables failed: ${stderr.trim()}; run the agent with CAP_NET_ADMIN and CAP_SYS_ADMIN on a kernel with nf_tables`,
-  );
+  const listed = await run(spawnHere, 'nft', ['list', 'tables'], '');
+  if (listed.status !== 0) {
+    throw new MeshError(
+      'rules/not-permitted',
+      `nft list tables failed: ${listed.stderr.trim()}; run the agent with CAP_NET_ADMIN and CAP_SYS_ADMIN on a kernel with nf_tables`,
+    );
+  }
+  for (const script of [everyPodRule(), renderNodeRules([])]) {
+    const { status, stderr } = await run(spawnHere, 'nft', ['-c', '-f', '-'], script);
+    if (status === 0) continue;
+    throw new MeshError(
+      'rules/not-supported',
+      `the kernel does not take the rules of a pod: ${firstLine(stderr)}; it needs nf_tables with NAT, redirect and conntrack (modules nft_chain_nat, nft_redir, nft_ct) for IPv4 and IPv6`,
+    );
+  }
+  const routing = await run(spawnHere, 'ip', ['-4', 'rule', 'show'], '');
+  if (routing.status !== 0) {
+    throw new MeshError(
+      'rules/not-supported',
+      `the kernel has no policy routing (CONFIG_IP_MULTIPLE_TABLES): ${firstLine(routing.stderr)}`,
+    );
+  }
+}
+
+function everyPodRule(): string {
+  const probePorts = [1 as Port];
+  return renderPodRules({ ...defaultCapture, probePorts, captureDns: true, otherProtocols: 'drop' })
+    .nft;
+}
+
+function firstLine(text: string): string {
+  return text.trim().split('\n')[0] ?? '';
 }
 
 type Start = (command: string, args: readonly string[]) => ChildProcess;

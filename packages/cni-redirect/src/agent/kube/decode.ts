@@ -16,6 +16,7 @@ export function decodePod(pod: V1Pod): PodFacts {
     deleting: metadata?.deletionTimestamp !== undefined,
     addresses: addressesOf(pod),
     probePorts: [...new Set(containers.flatMap(probePortsOf))],
+    startedAtMs: startedAtMs(pod),
   };
 }
 
@@ -37,6 +38,18 @@ function identityOf({ metadata }: V1Pod): Pick<PodFacts, 'uid' | 'namespace' | '
 function addressesOf({ status }: V1Pod): IpAddress[] {
   const texts = [...(status?.podIPs ?? []).map(({ ip }) => ip), status?.podIP];
   return [...new Set(texts.flatMap((text) => (text === undefined ? [] : addressOf(text))))];
+}
+
+function startedAtMs({ status }: V1Pod): number | undefined {
+  const containers = [
+    ...(status?.initContainerStatuses ?? []),
+    ...(status?.containerStatuses ?? []),
+  ];
+  const times = containers
+    .flatMap(({ state, lastState }) => [state, lastState])
+    .flatMap((state) => [state?.running?.startedAt, state?.terminated?.startedAt])
+    .flatMap((time) => (time === undefined ? [] : [new Date(time).getTime()]));
+  return times.length === 0 ? undefined : Math.max(...times);
 }
 
 function mapOf(record: Readonly<Record<string, string>> | undefined): ReadonlyMap<string, string> {

@@ -1,0 +1,184 @@
+import { existsSync, readFileSync, readdirSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { AgentWorld, podsPath } from './agent-world.ts';
+import { ask, dial, rulesOf, serveIn, sh } from './world.ts';
+
+let w: AgentWorld;
+const enabled = { 'ambient.istio.io/redirection': 'enabled' };
+const sets = '/apis/apps/v1/daemonsets';
+
+beforeEach(async () => {
+  w = await AgentWorld.make();
+});
+
+afterEach(() => w.close());
+
+const flush = (): string => sh(`ip netns exec agent-pod nft flush ruleset`);
+
+async function startCaptured(env: Readonly<Record<string, string>> = {}): Promise<void> {
+  w.label('ambient');
+  w.putPod();
+  await w.start(env);
+  w.ztunnel('z1');
+  await w.until('captured', () => w.captured() && w.annotation() === 'enabled');
+}
+
+describe('a pod that came back outside the mesh', () => {
+  test('is closed at once, told of, and in the mesh before the node is ready', async () => {
+    w.echoes.push(serveIn(w.pod, 80, 'app'));
+    w.label('ambient');
+    w.putPod({ annotations: enabled });
+    expect(await ask(w.peer, w.pod.ip4, 80)).toBe('app');
+    await w.start();
+    await w.until('closed', () => rulesOf(w.pod).includes('table inet ambit'));
+    expect(await ask(w.peer, w.pod.ip4, 80)).toBe('silent');
+    expect((await w.readyz()).text).toBe('no ztunnel is connected on this node\n');
+    w.ztunnel('z1');
+    await w.until('ready', async () => (await w.readyz()).status === 200);
+    expect(w.captured()).toBe(true);
+    expect(await ask(w.peer, w.pod.ip4, 80)).toBe('z15006');
+    expect(w.events()).toContainEqual({
+      reason: 'CaptureLost',
+      message: expect.stringContaining('it was outside the mesh'),
+    });
+  });
+
+  test('whose rules an agent before had put in place has them again', async () => {
+    await startCaptured();
+    await w.stop();
+    flush();
+    await w.start();
+    await w.until('captured', () => w.captured());
+    expect(w.events()).toMatchObject([{ reason: 'CaptureLost' }]);
+  });
+
+  test('that no ztunnel can take stays closed, and the node takes others', async () => {
+    w.label('ambient');
+    w.putPod({ annotations: enabled });
+    w.kube.put(podsPath, {
+      metadata: { name: 'lost', namespace: 'shop', uid: 'u-2', annotations: enabled },
+      spec: { nodeName: 'node-a', containers: [] },
+      status: { phase: 'Running', podIP: '10.77.0.99', podIPs: [{ ip: '10.77.0.99' }] },
+    });
+    await w.start();
+    w.ztunnel('z1');
+    await w.until('ready', async () => (await w.readyz()).status === 200);
+    expect(w.captured()).toBe(true);
+    await w.until('told', () => w.events().some(({ reason }) => reason === 'CaptureFailed'));
+    expect(w.events()).toContainEqual({
+      reason: 'CaptureFailed',
+      message: expect.stringContaining('network namespace of the pod was not found'),
+    });
+  });
+});
+
+describe('a pod with an address that is not its own any more', () => {
+  test('does not get the namespace of the one that has it, by the age of its containers', async () => {
+    w.label('ambient');
+    w.putPod({ annotations: enabled, startedAt: '2020-01-01T00:00:00Z' });
+    await w.start();
+    w.ztunnel('z1');
+    await w.until('told', () => w.events().length > 0);
+    expect(rulesOf(w.pod)).toBe('');
+    // The kubelet has made the pod anew and says so.
+    w.putPod({ annotations: enabled, startedAt: new Date().toISOString() });
+    await w.until('captured', () => w.captured());
+  });
+
+  test('nor when two pods name it', async () => {
+    w.label('ambient');
+    w.putPod();
+    w.kube.put(podsPath, {
+      metadata: { name: 'dns', namespace: 'kube-system', uid: 'u-2' },
+      spec: { nodeName: 'node-a', containers: [] },
+      status: { phase: 'Running', podIP: w.pod.ip4, podIPs: [{ ip: w.pod.ip4 }] },
+    });
+    await w.start();
+    w.ztunnel('z1');
+    await w.until('told', () => w.events().length > 0);
+    expect(rulesOf(w.pod)).toBe('');
+    w.kube.delete(podsPath, 'kube-system/dns');
+    await w.until('captured', () => w.captured());
+  });
+});
+
+describe('a captured pod', () => {
+  test('whose rules are flushed has them again in a while', async () => {
+    await startCaptured();
+    flush();
+    await w.until('captured', () => w.captured());
+    expect(w.events()).toMatchObject([{ reason: 'CaptureLost' }]);
+  });
+
+  test('in which nobody listens any more is given to ztunnel again', async () => {
+    await startCaptured();
+    w.ztunnels[0]!.stopListening();
+    expect(await ask(w.peer, w.pod.ip4, 80)).toBe('ECONNREFUSED');
+    await w.until('listening', async () => (await ask(w.peer, w.pod.ip4, 80)) === 'z15006');
+    expect(w.events()).toMatchObject([{ reason: 'CaptureLost' }]);
+  });
+});
+
+describe('an agent that stops', () => {
+  const env = { DAEMONSET_NAME: 'cni-redirect', POD_NAMESPACE: 'istio-system' };
+  const plugins = (): string => readFileSync(join(w.root, 'net.d/10-main.conflist'), 'utf8');
+
+  beforeEach(() => {
+    w.kube.put(sets, { metadata: { name: 'cni-redirect', namespace: 'istio-system' } });
+  });
+
+  test('to be replaced leaves everything: new pods wait', async () => {
+    await startCaptured(env);
+    await w.stop();
+    expect(w.captured()).toBe(true);
+    expect(plugins()).toContain('ambit-cni');
+    expect(existsSync(join(w.root, 'bin/ambit-cni'))).toBe(true);
+  });
+
+  test('because the mesh is uninstalled leaves nothing and cuts no connection that ends soon', async () => {
+    w.echoes.push(serveIn(w.peer, 80, 'peer'));
+    await startCaptured(env);
+    const open = dial(w.pod, w.peer.ip4, 80);
+    expect(await open.line()).toBe('z15001');
+    w.kube.delete(sets, 'istio-system/cni-redirect');
+    // As helm does it: the permissions go with it.
+    w.kube.intercept = () => ({ status: 401, body: { kind: 'Status', code: 401 } });
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    const stopped = w.stop();
+    await w.until('released', () => !w.captured());
+    expect(await ask(w.pod, w.peer.ip4, 80)).toBe('peer');
+    expect(await open.echo('still here')).toBe('still here');
+    open.close();
+    await stopped;
+    expect(rulesOf(w.pod)).toBe('');
+    expect(plugins()).not.toContain('ambit-cni');
+    expect(readdirSync(join(w.root, 'bin'))).toEqual([]);
+    expect(sh('nft list tables')).not.toContain('ambit');
+  });
+
+  test('and starts again without its files writes them again', async () => {
+    await startCaptured(env);
+    await w.stop();
+    rmSync(join(w.root, 'bin'), { recursive: true });
+    await w.start(env);
+    w.ztunnels[0]!.close();
+    w.ztunnel('z2');
+    await w.until('ready', async () => (await w.readyz()).status === 200);
+    expect(existsSync(join(w.root, 'bin/ambit-cni'))).toBe(true);
+    expect(await ask(w.peer, w.pod.ip4, 80)).toBe('z15006');
+  });
+});
+
+test('an agent that may not read pods says so and is alive', async () => {
+  w.kube.intercept = () => ({ status: 403, body: { kind: 'Status', code: 403 } });
+  void w.start({ HEALTH_PORT: '18000' }).catch(() => undefined);
+  const asked = async (path: string): Promise<string> => {
+    const response = await fetch(`http://127.0.0.1:18000${path}`).catch(() => undefined);
+    return response === undefined ? '' : `${response.status} ${await response.text()}`;
+  };
+  await w.until('alive', async () => (await asked('/healthz')) === '200 ok\n');
+  expect(await asked('/readyz')).toContain('503 the API server has not told the pods');
+  w.kube.intercept = undefined;
+  await w.until('started', () => w.agent !== undefined);
+});
