@@ -1,18 +1,17 @@
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import type { Logger } from '@ambit/core';
+import { meshStateLabel } from '@ambit/api';
+import type { Logger, Metrics } from '@ambit/core';
 import { createMetrics, warmThreadpool } from '@ambit/core';
 import type { V1Namespace, V1Pod } from '@kubernetes/client-node';
 import { CoreV1Api, KubeConfig } from '@kubernetes/client-node';
-import type { Installation } from '../install/install.ts';
 import { install } from '../install/install.ts';
-import { renderNodeRemoval } from '../rules/node.ts';
-import { runOnNode } from '../rules/run.ts';
 import type { AgentConfig } from './config.ts';
 import { decodeNamespace, decodePod } from './kube/decode.ts';
 import type { Follower } from './kube/follow.ts';
 import { follow } from './kube/follow.ts';
-import { annotate, fetchPod, recordEvent } from './kube/writes.ts';
+import { annotate, annotateSelf, fetchPod, recordEvent } from './kube/writes.ts';
+import { Leave } from './leave.ts';
 import { createObserver } from './observe.ts';
 import { followOwnDaemonSet } from './own-daemonset.ts';
 import { startPluginServer } from './plugin-server.ts';
@@ -52,21 +51,16 @@ export async function startAgent(
     return metrics.render();
   });
   const namespaces = new Map<string, ReadonlyMap<string, string>>();
-  const pods = new Pods({
-    ...config,
-    records: new PodRecords(config.stateDir),
-    ztunnel: () => ztunnel,
-    namespaceLabels: (name) => namespaces.get(name) ?? new Map(),
-    fetchPod: (namespace, name) => fetchPod(core, config.node, namespace, name),
-    annotate: (pod, enabled) => annotate(core, pod, enabled),
-    observer: createObserver({
-      logger,
-      metrics,
-      record: (pod, reason, message) => recordEvent(core, config.node, pod, { reason, message }),
-    }),
+  let onNamespace = (): void => undefined;
+  const pods = makePods(config, { core, metrics, namespaces, ztunnel: () => ztunnel, logger });
+  const namespaceFollower = followNamespaces({
+    kube,
+    core,
+    namespaces,
+    pods,
+    onSeen: () => onNamespace(),
     logger,
   });
-  const namespaceFollower = followNamespaces({ kube, core, namespaces, pods, logger });
   await namespaceFollower.synced;
   const ztunnel: ZtunnelServer = await startZtunnelServer({
     path: config.ztunnelSocket,
@@ -90,6 +84,11 @@ export async function startAgent(
     logger,
   });
   readiness.of({ ztunnel, installation, pods });
+  const sayLeft = (left: boolean): Promise<void> => annotateSelf(core, config.self, left);
+  const leave = new Leave({ installation, pods, sayLeft, logger });
+  const own = (): void => leave.ask(isLeaving(namespaces.get(config.self.namespace)));
+  onNamespace = own;
+  own();
   count = countPods(metrics, pods, readiness);
   const ownDaemonSet =
     config.daemonSet && followOwnDaemonSet({ ...config.daemonSet, config: kube, logger });
@@ -106,9 +105,8 @@ export async function startAgent(
       untaint?.close();
       ownDaemonSet?.close();
       installation.close();
-      // Rules and listeners stay: pods that are captured go on, and new ones wait for the next agent.
-      if (config.removeOnStop || ownDaemonSet?.deleted === true)
-        await leaveNode(installation, pods, logger);
+      // Otherwise rules and listeners stay: pods that are captured go on, and new ones wait for the next agent.
+      await leave.stop(config.removeOnStop || ownDaemonSet?.deleted === true);
       await plugin.close();
       await pods.close();
       await ztunnel.close();
@@ -118,12 +116,34 @@ export async function startAgent(
   };
 }
 
-/** Nothing of the mesh stays behind: first no new pod comes to it, then those that are in it are let go. */
-async function leaveNode(installation: Installation, pods: Pods, logger: Logger): Promise<void> {
-  logger.info('the mesh leaves this node');
-  await installation.uninstall();
-  await pods.leave();
-  await runOnNode(renderNodeRemoval());
+interface PodsParts {
+  readonly core: CoreV1Api;
+  readonly metrics: Metrics;
+  readonly namespaces: Namespaces;
+  readonly ztunnel: () => ZtunnelServer;
+  readonly logger: Logger;
+}
+
+function makePods(config: AgentConfig, parts: PodsParts): Pods {
+  const { core, metrics, namespaces, ztunnel, logger } = parts;
+  return new Pods({
+    ...config,
+    records: new PodRecords(config.stateDir),
+    ztunnel,
+    namespaceLabels: (name) => namespaces.get(name) ?? new Map(),
+    fetchPod: (namespace, name) => fetchPod(core, config.node, namespace, name),
+    annotate: (pod, enabled) => annotate(core, pod, enabled),
+    observer: createObserver({
+      logger,
+      metrics,
+      record: (pod, reason, message) => recordEvent(core, config.node, pod, { reason, message }),
+    }),
+    logger,
+  });
+}
+
+function isLeaving(labels: ReadonlyMap<string, string> | undefined): boolean {
+  return labels?.get(meshStateLabel) === 'leaving';
 }
 
 interface Sources {
@@ -135,8 +155,10 @@ interface Sources {
 
 type Namespaces = Map<string, ReadonlyMap<string, string>>;
 
-function followNamespaces(sources: Sources & { readonly namespaces: Namespaces }): Follower {
-  const { kube, core, namespaces, pods, logger } = sources;
+function followNamespaces(
+  sources: Sources & { readonly namespaces: Namespaces; readonly onSeen: () => void },
+): Follower {
+  const { kube, core, namespaces, pods, onSeen, logger } = sources;
   return follow<V1Namespace>({
     config: kube,
     path: '/api/v1/namespaces',
@@ -146,11 +168,13 @@ function followNamespaces(sources: Sources & { readonly namespaces: Namespaces }
       namespaces.clear();
       for (const { name, labels } of objects.map(decodeNamespace)) namespaces.set(name, labels);
       pods.retryAll();
+      onSeen();
     },
     onChange: (object) => {
       const { name, labels } = decodeNamespace(object);
       namespaces.set(name, labels);
       pods.namespaceChanged(name);
+      onSeen();
     },
     onDelete: (object) => void namespaces.delete(decodeNamespace(object).name),
     logger,

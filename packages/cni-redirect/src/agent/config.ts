@@ -20,6 +20,8 @@ export interface AgentConfig {
   readonly excludedNamespaces: readonly string[];
   /** Takes the mesh off the node whenever the agent stops, as if its DaemonSet were deleted. */
   readonly removeOnStop: boolean;
+  /** The agent's own pod. */
+  readonly self: { readonly namespace: string; readonly name: string | undefined };
   /** The agent's own DaemonSet: when it is deleted, the mesh leaves the node as the agent stops. */
   readonly daemonSet: { readonly namespace: string; readonly name: string } | undefined;
   /** Whether the taint `cni.istio.io/not-ready` is taken from the node once it is ready for pods. */
@@ -55,6 +57,7 @@ export function parseConfig(source: EnvSource): AgentConfig {
     pluginSocketOnHost: env.string('CNI_AGENT_SOCKET_ON_HOST', pluginSocket),
     excludedNamespaces: env.list('EXCLUDE_NAMESPACES', defaultExcludedNamespaces),
     removeOnStop: env.boolean('REMOVE_ON_STOP', false),
+    self: { namespace, name: env.optional('POD_NAME') },
     daemonSet: daemonSet === undefined ? undefined : { name: daemonSet, namespace },
     untaintNode: env.boolean('UNTAINT_NODE', false),
     releaseGraceMs: env.durationMs('RELEASE_GRACE', 2_000),

@@ -14,5 +14,5 @@ await runMain(
     });
     return startAgent(config, { logger });
   },
-  { logger: bootstrap, stopDeadlineMs: 15_000, exit: (code) => process.exit(code) },
+  { logger: bootstrap, stopDeadlineMs: 25_000, exit: (code) => process.exit(code) },
 );

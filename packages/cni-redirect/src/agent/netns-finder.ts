@@ -71,8 +71,25 @@ export function findNetns(
 }
 
 /** True when the namespace has every address of the pod: then it is that pod's and nobody else's. */
-export function owns(found: FoundNetns, addresses: readonly IpAddress[]): boolean {
+function owns(found: FoundNetns, addresses: readonly IpAddress[]): boolean {
   return addresses.every((ip) => found.addresses.includes(ip));
+}
+
+/** Refuses a namespace that the runtime names for a pod and that is another's. */
+export function assertOwns(
+  found: FoundNetns,
+  pod: {
+    readonly netns: string;
+    readonly namespace: string;
+    readonly name: string;
+    readonly addresses: readonly IpAddress[];
+  },
+): void {
+  if (owns(found, pod.addresses)) return;
+  throw new MeshError(
+    'agent/foreign-netns',
+    `${pod.netns} lacks the addresses of pod ${pod.namespace}/${pod.name}`,
+  );
 }
 
 function isYounger({ path }: FoundNetns, { startedAtMs }: NetnsOwner): boolean {

@@ -6,7 +6,7 @@ import { hasPodRules, runInPod } from '../rules/run.ts';
 import type { Enrolment, PodFacts } from './enrol.ts';
 import { captureOf, decideEnrolment, isMarked, isRunning } from './enrol.ts';
 import type { FoundNetns } from './netns-finder.ts';
-import { findNetns, openByHostPath, owns } from './netns-finder.ts';
+import { assertOwns, findNetns, openByHostPath } from './netns-finder.ts';
 import type { Observer } from './observe.ts';
 import { nameOf } from './observe.ts';
 import { Patrol } from './patrol.ts';
@@ -45,8 +45,6 @@ export interface StartingPod {
 const drainCheckMs = 5_000;
 /** How often one of the captured pods is looked at: rules can be flushed by whoever is root in a pod. */
 const patrolMs = 5_000;
-/** How long connections of pods may go on when the mesh leaves the node. */
-const leaveDrainMs = 5_000;
 
 interface Tracked {
   facts: PodFacts;
@@ -164,8 +162,11 @@ export class Pods {
     return { captured, waiting: wanted.length };
   }
 
-  /** The mesh leaves the node: every pod is let go at once, in the order of a single one, and its rules are deleted. */
-  async leave(): Promise<void> {
+  /**
+   * The mesh leaves the node: every pod is let go at once, in the order of a single one, and its rules are deleted when
+   * its connections have ended or that much time has passed.
+   */
+  async leave(drainMs: number): Promise<void> {
     this.#leaving = true;
     const enrolled = [...this.#tracked.values()].filter((tracked) => tracked.enrolled);
     const left = enrolled.map((tracked) =>
@@ -173,7 +174,7 @@ export class Pods {
         clearTimeout(tracked.retry);
         await this.#release(tracked, tracked.facts);
         clearTimeout(tracked.draining);
-        await this.#deleteRules(tracked, leaveDrainMs);
+        await this.#deleteRules(tracked, drainMs);
       }),
     );
     for (const outcome of await Promise.allSettled(left))
@@ -228,6 +229,12 @@ export class Pods {
       clearTimeout(draining);
     }
     await Promise.allSettled([...this.#tracked.values()].map(({ work }) => work));
+  }
+
+  /** The mesh stays after all. */
+  stay(): void {
+    this.#leaving = false;
+    this.retryAll();
   }
 
   #track(facts: PodFacts): Tracked {
@@ -488,12 +495,4 @@ export class Pods {
       this.#options.logger.warn({ reason: causeChain(error) }, 'a pod that is gone was not let go');
     }
   }
-}
-
-function assertOwns(found: FoundNetns, { netns, namespace, name, addresses }: StartingPod): void {
-  if (owns(found, addresses)) return;
-  throw new MeshError(
-    'agent/foreign-netns',
-    `${netns} lacks the addresses of pod ${namespace}/${name}`,
-  );
 }

@@ -23,6 +23,8 @@ export interface Installation {
   readonly missing: string | undefined;
   /** Takes the plugin out of the chain and removes it. */
   uninstall(): Promise<void>;
+  /** Installs it again after that. */
+  resume(): Promise<void>;
   close(): void;
 }
 
@@ -66,7 +68,14 @@ class Installer implements Installation {
     // Out of the chain first: a chain must not name what is not there.
     await unchainAll(this.#options.confDir);
     await removePlugin(this.#files);
+    this.missing = 'the mesh is leaving this node';
     this.#options.logger.info('the plugin is taken out of the CNI configuration and removed');
+  }
+
+  resume(): Promise<void> {
+    this.#closed = false;
+    this.#installed = undefined;
+    return this.run();
   }
 
   close(): void {

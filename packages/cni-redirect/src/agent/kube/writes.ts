@@ -1,4 +1,4 @@
-import { redirectionAnnotation } from '@ambit/api';
+import { leftAnnotation, redirectionAnnotation } from '@ambit/api';
 import type { CoreV1Api } from '@kubernetes/client-node';
 import { CoreV1Event, PatchStrategy, setHeaderOptions } from '@kubernetes/client-node';
 import type { PodFacts } from '../enrol.ts';
@@ -41,6 +41,20 @@ export async function annotate(core: CoreV1Api, pod: PodFacts, enabled: boolean)
   } catch (error) {
     if (!isMissing(error)) throw error;
   }
+}
+
+/** Says on the agent's own pod whether it has let go of everything on its node. */
+export async function annotateSelf(
+  core: CoreV1Api,
+  { namespace, name }: { readonly namespace: string; readonly name: string | undefined },
+  left: boolean,
+): Promise<void> {
+  if (name === undefined) return;
+  const body = { metadata: { annotations: { [leftAnnotation]: left ? 'true' : null } } };
+  await core.patchNamespacedPod(
+    { namespace, name, body },
+    setHeaderOptions('Content-Type', PatchStrategy.MergePatch),
+  );
 }
 
 /** Puts an event of the type Warning on the pod. */

@@ -1,0 +1,80 @@
+import type { Logger } from '@ambit/core';
+import { causeChain, createBackoff } from '@ambit/core';
+import type { Installation } from '../install/install.ts';
+import { renderNodeRemoval } from '../rules/node.ts';
+import { runOnNode } from '../rules/run.ts';
+import type { Pods } from './pods.ts';
+
+export interface LeaveOptions {
+  readonly installation: Installation;
+  readonly pods: Pods;
+  /** Says on the agent's own pod that it has let go of everything on its node. */
+  readonly sayLeft: (left: boolean) => Promise<void>;
+  readonly logger: Logger;
+}
+
+/** With everything still running there is time for connections to end. */
+const askedDrainMs = 20_000;
+/** At the agent's own end there is less. */
+const stopDrainMs = 8_000;
+
+/** Takes the mesh off a node and, if it is wanted back, puts it on again. One after the other, whatever is asked. */
+export class Leave {
+  readonly #options: LeaveOptions;
+  #wanted = false;
+  #left = false;
+  #closed = false;
+  #work = Promise.resolve();
+
+  constructor(options: LeaveOptions) {
+    this.#options = options;
+  }
+
+  /** The mesh is being uninstalled, or that was called off. */
+  ask(leave: boolean): void {
+    if (leave === this.#wanted) return;
+    this.#wanted = leave;
+    this.#work = this.#work.then(() => this.#bringAbout());
+  }
+
+  /** The agent ends; with `forGood` nothing of the mesh stays behind. */
+  async stop(forGood: boolean): Promise<void> {
+    this.#closed = true;
+    await this.#work;
+    if (forGood && !this.#left) await this.#leave(stopDrainMs);
+  }
+
+  async #bringAbout(): Promise<void> {
+    const { installation, pods, sayLeft, logger } = this.#options;
+    const backoff = createBackoff(250, 5_000);
+    while (this.#wanted !== this.#left && !this.#closed) {
+      try {
+        if (this.#wanted) await this.#leave(askedDrainMs);
+        else {
+          await installation.resume();
+          pods.stay();
+          this.#left = false;
+        }
+        await sayLeft(this.#left);
+      } catch (error) {
+        const waitMs = backoff.nextMs();
+        logger.warn(
+          { reason: causeChain(error) },
+          'the mesh could not leave this node or come back',
+        );
+        await new Promise((resolve) => setTimeout(resolve, waitMs));
+      }
+    }
+  }
+
+  /** First no new pod comes to it, then those that are in it are let go. */
+  async #leave(drainMs: number): Promise<void> {
+    const { installation, pods, logger } = this.#options;
+    logger.info('the mesh leaves this node');
+    await installation.uninstall();
+    await pods.leave(drainMs);
+    await runOnNode(renderNodeRemoval());
+    this.#left = true;
+    logger.info('the mesh has left this node');
+  }
+}
