@@ -28,6 +28,7 @@ import { configDump } from './config-dump.ts';
 import type { ZtunnelConfig } from './config.ts';
 import { Connections } from './connections.ts';
 import type { ProxyContext } from './context.ts';
+import { drain } from './drain.ts';
 import { handleHbone, handlePlaintext, handleTunnel } from './inbound/connect.ts';
 import { planDelivery, planPlaintext } from './inbound/plan.ts';
 import { startAgentClient } from './inpod/agent-client.ts';
@@ -247,10 +248,7 @@ export async function startZtunnel(config: ZtunnelConfig, deps: ZtunnelDeps): Pr
       pods.releaseAll();
       hbone.end(() => true, 'drain');
       pool.retire(() => true);
-      await Promise.race([
-        connections.idle(),
-        new Promise((resolve) => setTimeout(resolve, config.drainMs).unref()),
-      ]);
+      await drain(connections, config.drainMs);
       connections.abort(() => true, new Error('the proxy is stopping'));
       hbone.end(() => true, 'destroy');
       pool.destroy(() => true);
