@@ -89,6 +89,16 @@ export function workloadEntryUid(clusterId: string, namespace: string, name: str
   return `${clusterId}/networking.istio.io/WorkloadEntry/${namespace}/${name}` as WorkloadUid;
 }
 
+/** An endpoint of an EndpointSlice that is no pod. */
+export function endpointSliceUid(
+  clusterId: string,
+  namespace: string,
+  name: string,
+  address: string,
+): WorkloadUid {
+  return `${clusterId}/discovery.k8s.io/EndpointSlice/${namespace}/${name}/${address}` as WorkloadUid;
+}
+
 export function podUid(clusterId: string, namespace: string, name: string): WorkloadUid {
   return `${clusterId}//Pod/${namespace}/${name}` as WorkloadUid;
 }

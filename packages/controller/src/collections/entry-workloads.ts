@@ -1,9 +1,17 @@
 import type { MtlsSettings, PolicyKey, ServiceMembership, Upsert, Workload } from '@ambit/api';
-import { serviceEntryEndpointUid, useWaypointLabel, workloadEntryUid } from '@ambit/api';
+import {
+  endpointSliceUid,
+  serviceEntryEndpointUid,
+  useWaypointLabel,
+  workloadEntryUid,
+} from '@ambit/api';
 
 import type { Metadata } from '../kube/decode/fields.ts';
+import type { Endpoint } from '../translate/endpoint.ts';
+import { memberships } from '../translate/endpoint.ts';
 import type { ResolvedEntry } from '../translate/entry-claims.ts';
 import type { EntryEndpoint } from '../translate/entry-endpoint.ts';
+import { isReservedAddress } from '../translate/entry-endpoint.ts';
 import { compileEntryWorkload } from '../translate/entry-workload.ts';
 import { selects } from '../translate/selector.ts';
 import type { ClusterFacts } from '../translate/workload.ts';
@@ -19,6 +27,8 @@ interface Parts {
   readonly sources: Sources;
   readonly cluster: ClusterFacts;
   readonly entries: EntryCollections;
+  /** Those of EndpointSlices. */
+  readonly endpoints: Collection<Endpoint>;
   /** What holds for a workload by its namespace and labels. */
   readonly rulesFor: (
     read: Reader,
@@ -34,7 +44,7 @@ interface Parts {
 
 /** The workloads that are no pods. An address that a pod has is that pod's, and makes no workload here. */
 export function entryWorkloadStages(parts: Parts): readonly Collection<Upsert>[] {
-  return [workloadEntryStage(parts), inlineStage(parts)];
+  return [workloadEntryStage(parts), inlineStage(parts), sliceStage(parts)];
 }
 
 function workloadEntryStage(parts: Parts): Collection<Upsert> {
@@ -82,6 +92,34 @@ function inlineStage(parts: Parts): Collection<Upsert> {
     equal: sameVersion,
   }).output;
 }
+
+/** Addresses that somebody wrote into an EndpointSlice, as the API server does for the Service `kubernetes`. */
+function sliceStage(parts: Parts): Collection<Upsert> {
+  const { graph, sources, cluster, endpoints } = parts;
+  return graph.derive<Endpoint, Upsert>({
+    name: 'slice-endpoint-output',
+    primary: endpoints,
+    derive: (one, key, read) => {
+      const [ip] = one.addresses;
+      if (one.pod !== undefined || ip === undefined) return nothing;
+      const slice = read.get(sources.endpointSlices, key.slice(0, key.indexOf('#')));
+      if (slice === undefined) return nothing;
+      const endpoint = { ...bare, ip };
+      if (isReservedAddress(ip) || isPod(read, parts, endpoint)) return nothing;
+      const { namespace, name } = slice.meta;
+      const uid = endpointSliceUid(cluster.clusterId, namespace, name, ip);
+      const meta = { ...slice.meta, labels: new Map([[useWaypointLabel, 'none']]) };
+      const services = memberships([one]);
+      return only(
+        key,
+        upsertOf(parts, read, { uid, endpoint, services, meta, labels: bare.labels }),
+      );
+    },
+    equal: sameVersion,
+  }).output;
+}
+
+const nothing: ReadonlyMap<string, Upsert> = new Map();
 
 /** Those that are written, or what stands for them: the hosts' own names, or the address that clients ask for. */
 function endpointsOf(

@@ -255,3 +255,53 @@ test('ten thousand pods and a thousand services compile in seconds', () => {
   );
   expect(wholeMs).toBeLessThan(10_000);
 }, 60_000);
+
+describe('an EndpointSlice whose addresses are no pods', () => {
+  const uid = (ip: string): string => `Kubernetes/discovery.k8s.io/EndpointSlice/shop/outer/${ip}`;
+  const outer = (all: Cluster, ...ips: readonly string[]): void => {
+    const object = {
+      metadata: {
+        name: 'outer',
+        namespace: 'shop',
+        labels: { 'kubernetes.io/service-name': 's-outer' },
+      },
+      addressType: 'IPv4',
+      ports: [{ name: 'http', port: 6443 }],
+      endpoints: ips.map((ip) => ({ addresses: [ip] })),
+    };
+    all.mesh.sources.endpointSlices.set('shop/outer', decoded(decodeEndpointSlice, object));
+  };
+
+  test('they are endpoints that nobody captures, as the API server is of the Service kubernetes', () => {
+    const all = new Cluster();
+    all.service('s-outer', { clusterIP: '10.96.0.9', clusterIPs: ['10.96.0.9'] });
+    outer(all, '10.77.0.1');
+    all.flush();
+    const upsert = all.state.resource('workload', uid('10.77.0.1'));
+    expect(upsert?.resource).toMatchObject({
+      addresses: ['10.77.0.1'],
+      tunnel: 'none',
+      services: [
+        {
+          service: 'shop/s-outer.shop.svc.cluster.local',
+          ready: true,
+          ports: [{ servicePort: 80, targetPort: 6443 }],
+        },
+      ],
+    });
+    outer(all);
+    all.flush();
+    expect(all.state.resource('workload', uid('10.77.0.1'))).toBeUndefined();
+  });
+
+  test('neither a pod nor the machine of whoever calls it becomes another workload', () => {
+    const all = new Cluster();
+    all.service('s-outer');
+    all.pod({ name: 'inside', namespace: 'shop', ip: '10.244.1.9' });
+    outer(all, '10.244.1.9', '127.0.0.1', '169.254.169.254');
+    all.flush();
+    for (const ip of ['10.244.1.9', '127.0.0.1', '169.254.169.254'])
+      expect(all.state.resource('workload', uid(ip))).toBeUndefined();
+    expect(all.workload('inside').services).toHaveLength(1);
+  });
+});

@@ -120,7 +120,7 @@ export function createMeshCollections(cluster: ClusterFacts): MeshCollections {
     l7.entries.services,
     ...l7.outputs,
     workloads,
-    ...entryWorkloadStages({ graph, sources, cluster, entries: l7.entries, rulesFor }),
+    ...entryWorkloadStages({ graph, sources, cluster, entries: l7.entries, endpoints, rulesFor }),
   ];
   const programmed = programmedStage(graph, l7, endpoints);
   return {
