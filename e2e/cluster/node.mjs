@@ -158,13 +158,19 @@ export function startKubelet(node) {
   start(`${name}-proxy`, ...onNode(node, join(paths.bin, 'kube-proxy'), proxy));
 }
 
-/** The images of a node, by name. */
+/** The digests of a node's images, by name. */
 export function imagesOf(node) {
-  const listed = run(...onNode(node, 'ctr', ['-n', 'k8s.io', 'images', 'ls', '-q']));
-  return new Set(listed.trim().split('\n'));
+  const listed = run(...onNode(node, 'ctr', ['-n', 'k8s.io', 'images', 'ls']));
+  const rows = listed.trim().split('\n').slice(1);
+  return new Map(rows.map((row) => row.split(/\s+/)).map(([ref, , digest]) => [ref, digest]));
 }
 
+/** Gives an archive's image to a node that has not the very same. */
 export function loadImage(node, file) {
+  const index = attempt('tar', ['-xOf', file, 'index.json']);
+  const [image] = index.status === 0 ? JSON.parse(index.stdout).manifests : [];
+  const ref = image?.annotations?.['io.containerd.image.name'];
+  if (ref !== undefined && imagesOf(node).get(ref) === image.digest) return;
   run(...onNode(node, 'ctr', ['-n', 'k8s.io', 'images', 'import', file]));
 }
 

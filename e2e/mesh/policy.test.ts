@@ -166,20 +166,23 @@ test('TestAuthorizationGateway: by targetRef of the waypoint, and of its class i
   await mesh.apply(
     policy('gateway', { targetRef: gatewayTarget, ...denied('x-gateway') }),
     policy('class', { targetRefs: [ofClass], ...denied('x-class') }, 'istio-system'),
-    policy('nobody', { targetRefs: [ofClass], ...denied('x-nobody') }),
   );
+  const nobody = policy('nobody', { targetRefs: [ofClass], ...denied('x-nobody') });
+  const onlyRoot = 'a GatewayClass may be named in the root namespace istio-system only';
+  await expect(mesh.apply(nobody)).rejects.toThrow(onlyRoot);
+  await mesh.applyUnvalidated('shop', nobody);
   await becomes(403, reviews, ['-H', 'x-gateway: yes']);
   await becomes(403, echo, ['-H', 'x-gateway: yes']);
   await becomes(403, reviews, ['-H', 'x-class: yes']);
   expect(await status(reviews, ['-H', 'x-nobody: yes'])).toBe(200);
   expect(await status(reviews)).toBe(200);
   const told = await until(async () => {
-    const one = (await mesh.cluster.get(policy('nobody', {}))) as {
+    const one = (await mesh.cluster.get(nobody)) as {
       status?: { conditions?: { message: string }[] };
     };
     return one.status?.conditions?.[0]?.message;
   });
-  expect(told).toContain('a GatewayClass may be named in the root namespace istio-system only');
+  expect(told).toContain(onlyRoot);
 });
 
 test('TestAuthorizationWaypointDefaultDeny: nothing at the workload closes, the waypoint opens, nothing there closes', async () => {

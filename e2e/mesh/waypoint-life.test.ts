@@ -71,7 +71,7 @@ function waypointProcesses(pod: string): number[] {
     .filter((pid) => {
       try {
         return (
-          readFileSync(`/proc/${pid}/cmdline`, 'latin1').includes('programs/waypoint') &&
+          readFileSync(`/proc/${pid}/cmdline`, 'latin1').includes('/waypoint.mjs') &&
           readFileSync(`/proc/${pid}/environ`, 'latin1').includes(`POD_NAME=${pod}\0`)
         );
       } catch {

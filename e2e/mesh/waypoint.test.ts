@@ -195,7 +195,10 @@ test.each(badInput)(
     if (refused) {
       const denied =
         /admission webhook "validation\.ambit\.dev" denied the request: .* shop\/bad: spec\./;
-      await expect(mesh.apply(objects[0])).rejects.toThrow(denied);
+      const refusal = await mesh.apply(objects[0]).then(() => 'applied', String);
+      // A schema of the official definitions speaks before any webhook, and such an object cannot be there at all.
+      if (mesh.kind === 'kubernetes' && /HTTP 422 .* is invalid: spec\./.test(refusal)) return;
+      expect(refusal).toMatch(denied);
     }
     // What was there before the mesh is told on its status, and what it means stays closed.
     await (refused ? mesh.applyUnvalidated('shop', ...objects) : mesh.apply(...objects));

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { runCli } from '@ambit/cli';
+import type { KubeClient } from '@ambit/controller';
 import type { TourCluster, TourPod } from '@ambit/sandbox';
 
 /**
@@ -26,6 +27,8 @@ export interface MeshCluster {
   applyUnvalidated(namespace: string, ...objects: object[]): Promise<void>;
   /** An object of the API by its path. */
   get(path: string): Promise<unknown>;
+  /** Changes what the patch names and nothing else; for objects that are others'. */
+  patch(path: string, body: object): Promise<void>;
   remove(object: object): Promise<void>;
   /** Takes away everything that was applied since the last call. */
   clean(): Promise<void>;
@@ -51,13 +54,13 @@ export interface Ground {
   readonly kind: MeshCluster['kind'];
   readonly hands: Hands;
   readonly kubeconfig: string;
-  request(path: string): Promise<unknown>;
+  readonly client: KubeClient;
   close(): Promise<void>;
 }
 
 /** What both kinds of clusters share. */
 export function meshOn(ground: Ground): MeshCluster {
-  const { kind, hands, kubeconfig } = ground;
+  const { kind, hands, kubeconfig, client } = ground;
   const applied: object[] = [];
   const pod: MeshCluster['pod'] = (namespace, labels) =>
     until(async () =>
@@ -105,7 +108,11 @@ export function meshOn(ground: Ground): MeshCluster {
         await until(() => hands.apply(object).then(always, never), 5_000);
       await hands.label(namespace, 'ambit.dev/validation', null);
     },
-    get: (path) => ground.request(path),
+    get: (path) => client.request({ path }),
+    async patch(path, body) {
+      const contentType = 'application/merge-patch+json';
+      await client.request({ method: 'PATCH', path, contentType, body });
+    },
     async remove(object) {
       applied.splice(applied.indexOf(object), 1);
       await hands.remove(object);

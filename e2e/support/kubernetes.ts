@@ -52,7 +52,7 @@ export async function joinKubernetes(kubeconfig: string): Promise<MeshCluster> {
     kind: 'kubernetes',
     hands,
     kubeconfig,
-    request: (path) => client.request({ path }),
+    client,
     async close() {
       await careful.restore();
       client.close();

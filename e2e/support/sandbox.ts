@@ -26,7 +26,7 @@ export async function startMeshSandbox(): Promise<MeshCluster> {
     kind: 'sandbox',
     hands: sandbox.tour,
     kubeconfig,
-    request: (path) => client.request({ path }),
+    client,
     async close() {
       client.close();
       await sandbox.close();

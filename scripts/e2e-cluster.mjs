@@ -1,0 +1,110 @@
+// npm run e2e:cluster [-- OPTION … PATH-PART … | -t NAME]: the acceptance suites in a real Kubernetes of two nodes on this
+// machine, with the mesh installed by helm from images that are built here.
+//   --keep        leave the cluster up at the end
+//   --no-setup    what the cluster needs is there
+//   --no-images   images and mesh are in the cluster already (after --keep)
+// Ends with the seconds of each phase and `N passed, N failed`.
+import { spawn } from 'node:child_process';
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { ensureLinux, ensurePackages, orExplain, root, Unmet } from './lib/ensure.mjs';
+import { makePhases } from './lib/phases.mjs';
+import { pinnedNode } from './lib/toolchain.mjs';
+
+const own = ['--keep', '--no-setup', '--no-images'];
+const words = process.argv.slice(2);
+const given = new Set(words.filter((word) => own.includes(word)));
+const forJest = words.filter((word) => !own.includes(word));
+
+await orExplain(async () => {
+  ensureLinux();
+  ensurePackages((text) => console.log(`· ${text}`));
+  const cluster = await import('../e2e/cluster/commands.mjs');
+  const { controlPlane, name, paths } = await import('../e2e/cluster/layout.mjs');
+  const { install, uninstall } = await import('../e2e/cluster/install.mjs');
+  const { phase, times, total } = makePhases();
+  const quiet = makePhases(() => {}).phase;
+  const summary = { line: '0 passed, 1 failed', ok: false };
+  const interrupted = once(process, ['SIGINT', 'SIGTERM']);
+  try {
+    if (!given.has('--no-setup')) await phase('setup', () => cluster.setup(quiet));
+    await phase('cluster up', () => cluster.up(quiet));
+    if (!given.has('--no-images')) {
+      await phase('images', () => node('scripts/images.mjs'));
+      const folder = join(root, 'dist/images');
+      const files = readdirSync(folder)
+        .filter((name) => name.endsWith('.tar'))
+        .map((name) => join(folder, name));
+      await phase('images loaded', () => cluster.load(quiet, files));
+      await phase('Gateway API and the mesh, by helm', install);
+    }
+    await phase('suites', async () => {
+      const { line, status } = await Promise.race([suites(controlPlane, paths, name), interrupted]);
+      Object.assign(summary, { line, ok: status === 0 });
+    });
+    if (!given.has('--keep')) await phase('uninstalled', uninstall);
+  } finally {
+    if (!given.has('--keep')) await leave(cluster, phase, summary);
+  }
+  console.log(`\n${'seconds'.padStart(8)}  phase`);
+  for (const { text, seconds } of times) console.log(`${seconds.padStart(8)}  ${text}`);
+  console.log(`${total().padStart(8)}  in all\n${summary.line}`);
+  process.exitCode = summary.ok ? 0 : 1;
+});
+
+/** Takes the cluster down; what it leaves on the machine counts as a failure. */
+async function leave(cluster, phase, summary) {
+  const traces = await phase('cluster down', () =>
+    cluster.down(async (_text, work) => work(), { wipe: true, only: [] }),
+  );
+  for (const trace of traces) console.log(`left behind: ${trace}`);
+  const counted = /^(\d+) passed, (\d+) failed(.*)$/.exec(summary.line) ?? [];
+  const [, passed = '0', failed = '0', rest = ''] = counted;
+  const clean = traces.length === 0;
+  summary.line = `${Number(passed) + (clean ? 1 : 0)} passed, ${Number(failed) + (clean ? 0 : 1)} failed${rest}`;
+  summary.ok &&= clean;
+}
+
+/** The suites run in the control plane's network, from which pods are reached by their addresses. */
+function suites(controlPlane, paths, name) {
+  return command(
+    'nsenter',
+    [`--net=/run/netns/${controlPlane.netns}`, pinnedNode(), 'scripts/e2e.mjs', ...forJest],
+    { KUBECONFIG: join(paths.pki, 'inside.kubeconfig'), AMBIT_CLUSTER_NAME: name },
+  );
+}
+
+async function node(script) {
+  const { status } = await command(pinnedNode(), [script], {});
+  if (status !== 0) throw new Unmet(`${script} failed; its messages are above.`);
+}
+
+/** Runs a command whose output is shown, and of which the last counting line is kept. */
+function command(program, args, env) {
+  return new Promise((resolve, reject) => {
+    const child = spawn(program, args, {
+      cwd: root,
+      env: { ...process.env, ...env },
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    let line = '0 passed, 1 failed';
+    let rest = '';
+    child.stdout.setEncoding('utf8');
+    child.stdout.on('data', (text) => {
+      process.stdout.write(text);
+      const lines = (rest + text).split('\n');
+      rest = lines.pop() ?? '';
+      line = lines.findLast((one) => /^\d+ passed, \d+ failed/.test(one)) ?? line;
+    });
+    child.on('error', reject);
+    child.on('exit', (status) => resolve({ status, line }));
+  });
+}
+
+/** Ends the suites on the first signal, so that the cluster is taken down. */
+function once(emitter, signals) {
+  return new Promise((resolve) => {
+    for (const signal of signals)
+      emitter.once(signal, () => resolve({ status: 1, line: '0 passed, 1 failed' }));
+  });
+}
