@@ -60,12 +60,14 @@ export interface Rule {
   readonly verdict: Verdict;
 }
 
+export type Protocol = 'tcp' | 'icmp' | 'ipv6-icmp';
+
 export type Match =
   | { readonly on: 'loopback'; readonly is: boolean; readonly side: 'in' | 'out' }
   | { readonly on: 'source'; readonly ip: IpAddress }
   /** The first packet of a connection: SYN without ACK. */
   | { readonly on: 'opening' }
-  | { readonly on: 'protocol'; readonly is: boolean; readonly names: readonly string[] }
+  | { readonly on: 'protocol'; readonly is: boolean; readonly names: readonly Protocol[] }
   | {
       readonly on: 'port';
       readonly protocol: 'tcp' | 'udp';
@@ -197,7 +199,7 @@ function outboundFilter(capture: PodCapture): Rule[] {
 
 function otherProtocols(capture: PodCapture, side: 'in' | 'out'): Rule[] {
   if (capture.otherProtocols === 'pass') return [];
-  const carried = ['tcp', 'icmp', 'ipv6-icmp'];
+  const carried: readonly Protocol[] = ['tcp', 'icmp', 'ipv6-icmp'];
   return [
     {
       match: [port('udp', side === 'in' ? 'source' : 'destination', [dns])],

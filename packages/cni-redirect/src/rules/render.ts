@@ -1,11 +1,14 @@
 import { assertNever, familyOf, proxyConnectionMark, proxyMark, proxyMarkMask } from '@ambit/api';
-import type { Chain, ChainKind, Match, Rule, RuleModel, Verdict } from './plan.ts';
+import type { Chain, ChainKind, Match, Protocol, Rule, RuleModel, Verdict } from './plan.ts';
 
 /** The table in a pod's network namespace. */
 export const podTable = 'inet ambit';
 
 const mask = hex(proxyMarkMask);
 const keepOtherBits = hex(0xffff_ffff - proxyMarkMask);
+
+/** By number: an image of little more than the agent has no `/etc/protocols`, where nft looks up names. */
+const protocolNumbers: Readonly<Record<Protocol, number>> = { tcp: 6, icmp: 1, 'ipv6-icmp': 58 };
 
 /** Name and hook of each chain. Output marks need a chain of type `route`: only that one routes a packet again. */
 const chainHeads: Readonly<Record<ChainKind, string>> = {
@@ -58,7 +61,7 @@ function renderMatch(match: Match): string {
     case 'opening':
       return 'tcp flags & (syn | ack) == syn';
     case 'protocol':
-      return `meta l4proto ${match.is ? '' : '!= '}{ ${match.names.join(', ')} }`;
+      return `meta l4proto ${match.is ? '' : '!= '}{ ${match.names.map((name) => protocolNumbers[name]).join(', ')} }`;
     case 'port': {
       const side = match.side === 'source' ? 'sport' : 'dport';
       return `${match.protocol} ${side} ${match.is ? '' : '!= '}{ ${match.ports.join(', ')} }`;
