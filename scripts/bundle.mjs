@@ -42,6 +42,7 @@ export async function bundle(names = Object.keys(programs)) {
     // Nothing is minified, so names stay as they are; `keepNames` would wrap every closure of every request.
     external: ['koffi'],
     logLevel: 'warning',
+    inject: ['scripts/lib/globals.mjs'],
     // CommonJS dependencies inside an ES module bundle still call require().
     banner: {
       js: "import { createRequire as createRequireOfBundle } from 'node:module'; const require = createRequireOfBundle(import.meta.url);",

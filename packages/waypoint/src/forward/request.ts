@@ -62,6 +62,7 @@ export class Forwarding implements ExchangeEvents, BodySink, UnderWay {
   #try: Try | undefined;
   #responded = false;
   #done = false;
+  #place: number | undefined;
   #timeout: NodeJS.Timeout | undefined;
   #wait: NodeJS.Timeout | undefined;
 
@@ -87,7 +88,7 @@ export class Forwarding implements ExchangeEvents, BodySink, UnderWay {
   }
 
   start(): void {
-    this.#context.live.add(this);
+    this.#place = this.#context.live.add(this);
     this.#exchange.attach(this, this);
     this.#startTry();
   }
@@ -409,7 +410,7 @@ export class Forwarding implements ExchangeEvents, BodySink, UnderWay {
   #finish(): void {
     if (this.#done) return;
     this.#done = true;
-    this.#context.live.remove(this);
+    if (this.#place !== undefined) this.#context.live.remove(this.#place);
     clearTimeout(this.#timeout);
     clearTimeout(this.#wait);
     this.#retry.release();

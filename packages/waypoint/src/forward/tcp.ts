@@ -109,9 +109,9 @@ async function whole(
     },
   };
   record.opened(copy.counts);
-  context.live.add(underWay);
+  const place = context.live.add(underWay);
   const outcome = await copy.done;
-  context.live.remove(underWay);
+  context.live.remove(place);
   record.closed(outcome);
   return outcome;
 }

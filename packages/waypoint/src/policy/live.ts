@@ -26,25 +26,31 @@ const nothing: Concern = { policies: false, tokens: false };
 
 /** What is under way, judged again when policies or what tokens must be like change. */
 export class LiveTraffic {
-  readonly #open = new Set<UnderWay>();
+  /** By place: a set would have to hash each request. */
+  readonly #open: (UnderWay | undefined)[] = [];
+  readonly #free: number[] = [];
   #timer: NodeJS.Timeout | undefined;
   #due = nothing;
 
   get size(): number {
-    return this.#open.size;
+    return this.#open.length - this.#free.length;
   }
 
-  add(one: UnderWay): void {
-    this.#open.add(one);
+  /** Its place, by which it is to be removed once. */
+  add(one: UnderWay): number {
+    const place = this.#free.pop() ?? this.#open.length;
+    this.#open[place] = one;
+    return place;
   }
 
-  remove(one: UnderWay): void {
-    this.#open.delete(one);
+  remove(place: number): void {
+    this.#open[place] = undefined;
+    this.#free.push(place);
   }
 
   /** The state has changed: bytes are judged again at once, requests that last in a moment. */
   changed(changes: StateChanges): void {
-    if (this.#open.size === 0) return;
+    if (this.size === 0) return;
     const concern = concernOf(changes);
     if (!concern.policies && !concern.tokens) return;
     this.#judge(concern, ({ isBytes }) => isBytes);
@@ -65,18 +71,18 @@ export class LiveTraffic {
   }
 
   #judge({ policies, tokens }: Concern, isMeant: (one: UnderWay) => boolean): void {
-    for (const one of [...this.#open]) {
-      if (!isMeant(one)) continue;
+    for (const [place, one] of [...this.#open].entries()) {
+      if (one === undefined || !isMeant(one)) continue;
       const denial = policies ? one.judgeAgain() : undefined;
       if (denial !== undefined) one.cut(denial);
-      else if (tokens) void this.#verify(one);
+      else if (tokens) void this.#verify(one, place);
     }
   }
 
-  async #verify(one: UnderWay): Promise<void> {
+  async #verify(one: UnderWay, place: number): Promise<void> {
     const denial = await one.verifyAgain?.();
     // It may have come to its end in the meantime.
-    if (denial !== undefined && this.#open.has(one)) one.cut(denial);
+    if (denial !== undefined && this.#open[place] === one) one.cut(denial);
   }
 }
 
