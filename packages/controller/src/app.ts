@@ -22,9 +22,6 @@ import type { MeshBasics, Sources } from './collections/sources.ts';
 import { secretsOf } from './collections/credentials.ts';
 import { createMeshCollections } from './collections/mesh.ts';
 import type { ControllerConfig } from './config.ts';
-import type { Deployer } from './deploy/deployer.ts';
-import { startDeployer } from './deploy/deployer.ts';
-import type { DeploySettings } from './deploy/objects.ts';
 import type { KubeClient } from './kube/client.ts';
 import { createKubeClient, loadKubeConfig } from './kube/client.ts';
 import type { Problem } from './kube/decode/fields.ts';
@@ -33,6 +30,7 @@ import type { SecretWatches } from './kube/secret-watches.ts';
 import { startSecretWatches } from './kube/secret-watches.ts';
 import type { Watches } from './kube/watches.ts';
 import { startWatches } from './kube/watches.ts';
+import type { LeaseTimings } from './lease/lease.ts';
 import type { Log } from './log.ts';
 import type { ControllerMetrics, Figures } from './metrics.ts';
 import { createControllerMetrics } from './metrics.ts';
@@ -41,12 +39,12 @@ import { createHub } from './push/hub.ts';
 import type { Listener } from './push/listener.ts';
 import { startListener } from './push/listener.ts';
 import { SnapshotState } from './push/state.ts';
-import type { StatusWriter } from './status/writer.ts';
-import { startStatusWriter } from './status/writer.ts';
-import { startHealthCheckStatus } from './status/health-check.ts';
-import { startTrafficStatus } from './status/traffic.ts';
+import type { Rivals } from './rivals.ts';
+import { watchRivals } from './rivals.ts';
 import type { Validation } from './webhook/index.ts';
 import { startValidation } from './webhook/index.ts';
+import type { Writing } from './writers.ts';
+import { startWriters, startWriting } from './writers.ts';
 
 /** What a controller is given from outside; tests give their own. */
 export interface ControllerDeps {
@@ -55,6 +53,7 @@ export interface ControllerDeps {
   readonly client?: KubeClient;
   readonly nowMs?: () => number;
   readonly timings?: Partial<ReflectorTimings>;
+  readonly leaseTimings?: LeaseTimings;
 }
 
 export interface Controller {
@@ -101,7 +100,6 @@ export async function startController(
       core.hub.synced();
       const resources = Object.fromEntries(figuresOf(core).resources);
       deps.log.info({ resources }, 'all sources are known');
-      validation.changed();
     });
     return {
       addresses: {
@@ -129,10 +127,9 @@ interface Core {
   readonly secrets: SecretWatches;
   readonly hub: Hub;
   readonly publisher: Publisher;
-  readonly statuses: StatusWriter;
-  readonly deployer: Deployer;
-  readonly traffic: { close(): Promise<void> };
-  readonly healthChecks: { close(): Promise<void> };
+  readonly rivals: Rivals;
+  readonly writing: Writing;
+  readonly writers: { close(): Promise<void> };
   readonly admit: Parameters<typeof startListener>[0]['admit'];
   readonly registry: ReturnType<typeof createMetrics>;
   readonly metrics: ControllerMetrics;
@@ -152,15 +149,7 @@ function startCore(config: ControllerConfig, deps: ControllerDeps): Core {
   const collections = createMeshCollections(config);
   const state = new SnapshotState(collections.outputs);
   const { sources } = collections;
-  const pods = podView(sources);
-  const authorization: NodeAuthorization = {
-    trustDomain: config.trustDomain,
-    trustedAccounts: config.trustedNodeAccounts,
-    gatewayAccount: (namespace, gateway) =>
-      collections.l7.waypoints.get(`${namespace}/${gateway}`)?.gateway.name,
-  };
-  const authenticate = createAuthenticator({ client, nowMs });
-  const identified = { authenticate, authorization, pods };
+  const identified = identification(config, collections, client, nowMs);
   const certificates = createCertificateServer({
     ...identified,
     authority: () => keeper.current(),
@@ -180,8 +169,21 @@ function startCore(config: ControllerConfig, deps: ControllerDeps): Core {
     onRejected: (type) => metrics.rejected(type),
     onReport: reportsInto(sources, () => hub.changed()),
   });
+  const onChange = (): void => hub.changed();
+  const watches = startWatches({ ...common, sources, onChange });
+  const rivals = watchRivals(sources, config.rootNamespace, log);
+  const writing = startWriting({
+    config,
+    client,
+    nowMs,
+    log,
+    // What is written before everything is known would have to be written again.
+    mayWrite: () => watches.synced && rivals.reason() === undefined,
+    ...(deps.leaseTimings === undefined ? {} : { timings: deps.leaseTimings }),
+  });
   const publisher = startRootPublisher({
     ...common,
+    ...writing,
     namespaces: sources.namespaces,
     roots: () => keeper.current()?.rootsPem,
   });
@@ -196,8 +198,6 @@ function startCore(config: ControllerConfig, deps: ControllerDeps): Core {
       hub.changed();
     },
   });
-  const onChange = (): void => hub.changed();
-  const watches = startWatches({ ...common, sources, onChange });
   return {
     log,
     nowMs,
@@ -209,16 +209,31 @@ function startCore(config: ControllerConfig, deps: ControllerDeps): Core {
     secrets: watchSecrets(collections, { ...common, onChange }),
     hub,
     publisher,
-    statuses: startStatusWriter({ client, collections, nowMs, log }),
-    deployer: startDeployer({ client, collections, nowMs, log, settings: deploySettings(config) }),
-    traffic: startTrafficStatus({ client, collections, nowMs, log }),
-    healthChecks: startHealthCheckStatus({ client, collections, nowMs, log }),
+    rivals,
+    writing,
+    writers: startWriters(writing, { config, collections, nowMs, log }),
     admit: admission(watches, identified),
     registry,
     metrics,
     onAuthority,
     closers: [],
   };
+}
+
+function identification(
+  config: ControllerConfig,
+  { sources, l7 }: MeshCollections,
+  client: KubeClient,
+  nowMs: () => number,
+): Parameters<typeof authenticated>[1] {
+  const authorization: NodeAuthorization = {
+    trustDomain: config.trustDomain,
+    trustedAccounts: config.trustedNodeAccounts,
+    gatewayAccount: (namespace, gateway) =>
+      l7.waypoints.get(`${namespace}/${gateway}`)?.gateway.name,
+  };
+  const authenticate = createAuthenticator({ client, nowMs });
+  return { authenticate, authorization, pods: podView(sources) };
 }
 
 function admission(
@@ -285,18 +300,17 @@ function startControlPort(
 
 function startValidationPort(
   config: ControllerConfig,
-  { client, collections, keeper, watches, metrics, log }: Core,
+  { writing, collections, keeper, metrics, log }: Core,
   serving: ServingKeeper,
   deps: ControllerDeps,
 ): Promise<Validation> {
   return startValidation({
     config,
-    client,
+    client: writing.client,
+    gate: writing.gate,
     collections,
     serving,
     roots: () => keeper.current()?.rootsPem,
-    // Before everything is known a good object could not be told from a bad one.
-    mayWrite: () => watches.synced,
     onAnswer: (outcome) => metrics.validated(outcome),
     log,
     ...timingsOf(deps),
@@ -310,6 +324,7 @@ function startOwnPort(config: ControllerConfig, core: Core): Promise<Admin> {
     pending: () => [
       ...(core.keeper.current() === undefined ? ['certificate authority'] : []),
       ...core.watches.awaited(),
+      ...waitsFor(core.rivals),
     ],
     metrics: async () => {
       core.metrics.observe(figuresOf(core));
@@ -322,6 +337,11 @@ function startOwnPort(config: ControllerConfig, core: Core): Promise<Admin> {
       ['collections', () => core.collections.recomputations()],
     ]),
   });
+}
+
+function waitsFor(rivals: Rivals): readonly string[] {
+  const reason = rivals.reason();
+  return reason === undefined ? [] : [`another mesh to go: ${reason}`];
 }
 
 function allResources(state: SnapshotState): unknown {
@@ -353,10 +373,11 @@ function problemsOf({ collections, watches }: Core): unknown {
   ];
 }
 
-function figuresOf({ hub, watches, collections, keeper, state }: Core): Figures {
+function figuresOf({ hub, watches, collections, keeper, state, writing }: Core): Figures {
   const ages = [...watches.ages()].map(([kind, ms]) => [kind, ms / 1000] as const);
   return {
     proxies: hub.proxies().length,
+    writes: writing.lease.term() !== undefined,
     watchAges: new Map(ages),
     recomputations: collections.recomputations(),
     resources: new Map(resourceTypes.map((type) => [type, state.all(type).size])),
@@ -369,15 +390,6 @@ function podView(sources: Sources): PodView {
     podByName: (namespace, name) => sources.pods.get(`${namespace}/${name}`),
     runsOnNode: (node, namespace, serviceAccount) =>
       sources.pods.find('account', `${node}/${namespace}/${serviceAccount}`).length > 0,
-  };
-}
-
-function deploySettings(config: ControllerConfig): DeploySettings {
-  return {
-    image: config.waypointImage,
-    controller: config.advertisedAddress,
-    clusterId: config.clusterId,
-    trustDomain: config.trustDomain,
   };
 }
 
@@ -401,11 +413,8 @@ async function closeAll(core: Core): Promise<void> {
     core.keeper.close(),
     core.publisher.close(),
   ]);
-  await Promise.all([
-    core.statuses.close(),
-    core.deployer.close(),
-    core.traffic.close(),
-    core.healthChecks.close(),
-  ]);
+  await core.writers.close();
+  // Last, because whoever gets it writes at once.
+  await core.writing.lease.close();
   core.client.close();
 }

@@ -1,3 +1,5 @@
+import { hostname } from 'node:os';
+
 import type { TrustDomain } from '@ambit/api';
 import {
   controllerMetricsPort,
@@ -13,6 +15,8 @@ export interface ControllerConfig {
   /** Path of a kubeconfig; absent in a pod, whose own service account is then used. */
   readonly kubeconfig: string | undefined;
   readonly rootNamespace: string;
+  /** Name of the pod, or of the machine outside of one: by it others know who of them writes. */
+  readonly podName: string;
   /** Whose Gateways are ours: those without `istio.io/rev`, and those that bear this one. */
   readonly revision: string;
   readonly clusterId: string;
@@ -72,6 +76,7 @@ export function parseConfig(source: EnvSource): ControllerConfig {
   const config: ControllerConfig = {
     kubeconfig: env.optional('KUBECONFIG'),
     rootNamespace,
+    podName: env.string('POD_NAME', hostname()),
     revision: env.string('REVISION', 'default'),
     clusterId: env.string('CLUSTER_ID', 'Kubernetes'),
     clusterDomain,

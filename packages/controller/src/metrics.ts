@@ -13,6 +13,8 @@ export interface ControllerMetrics {
 
 export interface Figures {
   readonly proxies: number;
+  /** Whether this controller is the one that writes. */
+  readonly writes: boolean;
   /** Seconds since each watch showed a sign of life, by kind. */
   readonly watchAges: ReadonlyMap<string, number>;
   readonly recomputations: ReadonlyMap<string, number>;
@@ -37,6 +39,11 @@ export function createControllerMetrics(metrics: Metrics): ControllerMetrics {
     'outcome',
   ]);
   const proxies = metrics.gauge('ambit_proxies_connected', 'Proxies on the control channel.', []);
+  const writes = metrics.gauge(
+    'ambit_leader',
+    '1 while this controller is the one that writes.',
+    [],
+  );
   const ages = metrics.gauge(
     'ambit_watch_age_seconds',
     'Time since a watch of the Kubernetes API showed a sign of life.',
@@ -59,6 +66,7 @@ export function createControllerMetrics(metrics: Metrics): ControllerMetrics {
     validated: (outcome) => validated.inc({ outcome }),
     rejected: (type) => rejected.inc({ type: knownTypes.has(type) ? type : 'other' }),
     observe: (figures) => {
+      writes.set(figures.writes ? 1 : 0);
       proxies.set(figures.proxies);
       for (const [kind, age] of figures.watchAges) ages.set({ kind }, age);
       for (const [stage, count] of figures.recomputations) recomputations.set({ stage }, count);

@@ -30,6 +30,7 @@ export function testConfig(changes: Partial<ControllerConfig> = {}): ControllerC
   return {
     kubeconfig: undefined,
     rootNamespace: 'istio-system',
+    podName: 'controller',
     revision: 'default',
     clusterId: 'Kubernetes',
     clusterDomain: 'cluster.local',

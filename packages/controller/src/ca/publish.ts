@@ -5,6 +5,7 @@ import type { KubeClient } from '../kube/client.ts';
 import { decodeMetadata, field, text } from '../kube/decode/fields.ts';
 import type { NamespaceRecord } from '../kube/decode/namespace.ts';
 import { kubeStatus } from '../kube/error.ts';
+import type { Gate } from '../kube/reconciler.ts';
 import { createReconciler } from '../kube/reconciler.ts';
 import type { ReflectorTimings } from '../kube/reflector.ts';
 import { startReflector } from '../kube/reflector.ts';
@@ -12,6 +13,8 @@ import type { Log } from '../log.ts';
 
 export interface PublisherOptions {
   readonly client: KubeClient;
+  /** Open while this controller is the one that writes. */
+  readonly gate: Gate;
   readonly namespaces: Collection<NamespaceRecord>;
   /** Undefined while there is no authority. */
   readonly roots: () => readonly string[] | undefined;
@@ -27,18 +30,20 @@ export interface Publisher {
 
 /** Keeps the ConfigMap with the mesh's roots in every namespace, as it is wanted, whoever changes or deletes it. */
 export function startRootPublisher(options: PublisherOptions): Publisher {
-  const { client, namespaces, roots, log } = options;
+  const { client, gate, namespaces, roots, log } = options;
   // What is published, by namespace; undefined until the first list, before which nothing is written.
-  let published: Map<string, string> | undefined;
+  let published: Map<string, Published> | undefined;
   const reconciler = createReconciler({
+    gate,
     run: async (namespace) => {
       const record = namespaces.get(namespace);
       const wanted = roots()?.join('');
       const found = published?.get(namespace);
       if (record === undefined || record.meta.deleting) return;
-      if (published === undefined || wanted === undefined || found === wanted) return;
-      await publish(client, namespace, wanted, found !== undefined);
-      published.set(namespace, wanted);
+      if (published === undefined || wanted === undefined || found?.roots === wanted) return;
+      const stands = await publish(client, namespace, wanted, found?.resourceVersion);
+      // Of one that was changed meanwhile the watch tells.
+      if (stands !== undefined) published.set(namespace, stands);
     },
     onError: (namespace, error) => {
       const object = `ConfigMap ${namespace}/${rootCertConfigMap}`;
@@ -53,7 +58,7 @@ export function startRootPublisher(options: PublisherOptions): Publisher {
     const meta = decodeMetadata(object);
     if (meta?.name !== rootCertConfigMap || published === undefined) return;
     if (gone) published.delete(meta.namespace);
-    else published.set(meta.namespace, text(field(object, 'data', rootCertKey)));
+    else published.set(meta.namespace, readPublished(object));
     reconciler.enqueue(meta.namespace);
   };
   const reflector = startReflector({
@@ -81,12 +86,25 @@ export function startRootPublisher(options: PublisherOptions): Publisher {
   };
 }
 
+interface Published {
+  readonly roots: string;
+  readonly resourceVersion: string;
+}
+
+function readPublished(object: unknown): Published {
+  return {
+    roots: text(field(object, 'data', rootCertKey)),
+    resourceVersion: text(field(object, 'metadata', 'resourceVersion')),
+  };
+}
+
+/** Changes exactly the version that was seen; undefined where that is no more what stands there. */
 async function publish(
   client: KubeClient,
   namespace: string,
   roots: string,
-  exists: boolean,
-): Promise<void> {
+  seen: string | undefined,
+): Promise<Published | undefined> {
   const collection = `/api/v1/namespaces/${namespace}/configmaps`;
   const data = { [rootCertKey]: roots };
   const replace = () =>
@@ -94,7 +112,7 @@ async function publish(
       method: 'PATCH',
       path: `${collection}/${rootCertConfigMap}`,
       contentType: 'application/merge-patch+json',
-      body: { data },
+      body: { metadata: { resourceVersion: seen }, data },
     });
   const create = () =>
     client.request({
@@ -112,17 +130,11 @@ async function publish(
       },
     });
   try {
-    await (exists ? replace() : create());
+    return readPublished(await (seen === undefined ? create() : replace()));
   } catch (error) {
     const status = kubeStatus(error);
-    // What was there is gone, or what was not there has come: the other call then fits.
-    if (status === 404 && exists) await create();
-    else if (status === 409 && !exists) await replace();
-    else if (!isGoingAway(status)) throw error;
+    // It has come, has gone or has been changed meanwhile, or its namespace is going: the next event tells.
+    if (status !== 404 && status !== 409) throw error;
+    return undefined;
   }
-}
-
-/** The namespace is gone, or may no longer be written to because it is going. */
-function isGoingAway(status: number): boolean {
-  return status === 404;
 }

@@ -5,10 +5,18 @@ export interface Reconciler {
   close(): Promise<void>;
 }
 
+/** What holds work back: keys wait until it is open. */
+export interface Gate {
+  isOpen(): boolean;
+  onOpen(listener: () => void): void;
+}
+
 export interface ReconcilerOptions {
   /** Makes what is there equal to what is wanted; thrown errors are retried. */
   readonly run: (key: string) => Promise<void>;
   readonly onError: (key: string, error: unknown) => void;
+  /** Always open when absent. */
+  readonly gate?: Gate;
   readonly retryMs?: number;
   readonly maxRetryMs?: number;
 }
@@ -23,6 +31,7 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
   let running: Promise<void> | undefined;
   let closed = false;
   const isClosed = (): boolean => closed;
+  const mayRun = (): boolean => !closed && options.gate?.isOpen() !== false;
 
   const retryLater = (key: string): void => {
     const count = (failures.get(key) ?? 0) + 1;
@@ -44,7 +53,7 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
   };
   const work = async (): Promise<void> => {
     for (const key of queue) {
-      if (isClosed()) return;
+      if (!mayRun()) return;
       queue.delete(key);
       try {
         await options.run(key);
@@ -57,7 +66,7 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
     }
   };
   const start = (): void => {
-    if (running !== undefined || closed) return;
+    if (running !== undefined || !mayRun()) return;
     // Not at once: work that itself enqueues would otherwise start a second worker.
     running = Promise.resolve()
       .then(work)
@@ -66,6 +75,7 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
         if (queue.size > 0) start();
       });
   };
+  options.gate?.onOpen(() => start());
   return {
     enqueue: (key) => {
       if (closed) return;

@@ -1,6 +1,7 @@
 import type { MeshCollections } from '../collections/mesh.ts';
 import type { KubeClient } from '../kube/client.ts';
 import type { Metadata, Problem } from '../kube/decode/fields.ts';
+import type { Gate } from '../kube/reconciler.ts';
 import { createReconciler } from '../kube/reconciler.ts';
 import type { Log } from '../log.ts';
 import type { ResourceDefinition } from '../resources/crd.ts';
@@ -13,6 +14,8 @@ import { patchStatus } from './patch.ts';
 
 export interface EntryStatusOptions {
   readonly client: KubeClient;
+  /** Open while this controller is the one that writes. */
+  readonly gate: Gate;
   readonly collections: MeshCollections;
   readonly nowMs: () => number;
   readonly log: Log;
@@ -57,13 +60,14 @@ export function startEntryStatus(options: EntryStatusOptions): { close(): Promis
 }
 
 function follow(
-  { client, collections, nowMs, log }: EntryStatusOptions,
+  { client, gate, collections, nowMs, log }: EntryStatusOptions,
   resource: ResourceDefinition,
   compiled: readonly { onChange(listener: (key: string) => void): void }[],
   subjectOf: (key: string) => Subject | undefined,
 ): { close(): Promise<void> } {
   const { group, plural, kind, versions } = resource;
   const reconciler = createReconciler({
+    gate,
     run: async (key) => {
       collections.flush();
       const subject = subjectOf(key);

@@ -2,6 +2,7 @@ import { waypointClass } from '@ambit/api';
 
 import type { Sources } from '../collections/sources.ts';
 import type { KubeClient } from '../kube/client.ts';
+import type { Gate } from '../kube/reconciler.ts';
 import { createReconciler } from '../kube/reconciler.ts';
 import type { Log } from '../log.ts';
 import type { Wanted } from './conditions.ts';
@@ -11,6 +12,8 @@ import { patchStatus } from './patch.ts';
 
 export interface GatewayClassStatusOptions {
   readonly client: KubeClient;
+  /** Open while this controller is the one that writes. */
+  readonly gate: Gate;
   readonly sources: Sources;
   readonly nowMs: () => number;
   readonly log: Log;
@@ -20,8 +23,9 @@ export interface GatewayClassStatusOptions {
 export function startGatewayClassStatus(options: GatewayClassStatusOptions): {
   close(): Promise<void>;
 } {
-  const { client, sources, nowMs, log } = options;
+  const { client, gate, sources, nowMs, log } = options;
   const reconciler = createReconciler({
+    gate,
     run: async (key) => {
       const record = sources.gatewayClasses.get(key);
       if (record === undefined || !record.spec.ok) return;

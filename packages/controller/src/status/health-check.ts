@@ -2,6 +2,7 @@ import { healthCheckAnnotation } from '@ambit/api';
 
 import type { MeshCollections } from '../collections/mesh.ts';
 import type { KubeClient } from '../kube/client.ts';
+import type { Gate } from '../kube/reconciler.ts';
 import { createReconciler } from '../kube/reconciler.ts';
 import type { Log } from '../log.ts';
 import { parseHealthCheck } from '../translate/health-check.ts';
@@ -34,17 +35,20 @@ export function healthCheckCondition(annotation: string | undefined): Wanted {
 /** Tells on Services what became of their annotation; those that never had one are not told. */
 export function startHealthCheckStatus({
   client,
+  gate,
   collections,
   nowMs,
   log,
 }: {
   readonly client: KubeClient;
+  readonly gate: Gate;
   readonly collections: MeshCollections;
   readonly nowMs: () => number;
   readonly log: Log;
 }): { close(): Promise<void> } {
   const { services } = collections.sources;
   const reconciler = createReconciler({
+    gate,
     run: async (key) => {
       const record = services.get(key);
       if (record === undefined) return;

@@ -1,20 +1,14 @@
 import type { ReadableCollection } from '../collections/collection.ts';
-import type { GatewayRoute } from '../collections/gateway-routes.ts';
 import type { MeshCollections } from '../collections/mesh.ts';
 import type { KubeClient } from '../kube/client.ts';
 import type { ConfigurationRecord } from '../kube/decode/configuration.ts';
 import type { Problem } from '../kube/decode/fields.ts';
 import { reasonOf } from '../kube/decode/fields.ts';
+import type { Gate } from '../kube/reconciler.ts';
 import { createReconciler } from '../kube/reconciler.ts';
 import type { Log } from '../log.ts';
 import type { ResourceDefinition } from '../resources/crd.ts';
 import { destinationRuleResource } from '../resources/destination-rule.ts';
-import {
-  grpcRouteResource,
-  httpRouteResource,
-  tcpRouteResource,
-  tlsRouteResource,
-} from '../resources/gateway-api.ts';
 import { rateLimitPolicyResource } from '../resources/rate-limit-policy.ts';
 import { requestAuthenticationResource } from '../resources/request-authentication.ts';
 import { telemetryResource } from '../resources/telemetry.ts';
@@ -22,14 +16,15 @@ import { virtualServiceResource } from '../resources/virtual-service.ts';
 import { boundConditions, requiredConditions } from './bound.ts';
 import type { Wanted } from './conditions.ts';
 import { setConditions } from './conditions.ts';
-import { controllerName } from './controller-name.ts';
 import { startEntryStatus } from './entries.ts';
 import { startGatewayClassStatus } from './gateway-class.ts';
-import type { GatewayRouteKind } from '../translate/gateway-compilation.ts';
 import { patchStatus } from './patch.ts';
+import { startRouteStatus } from './routes.ts';
 
 export interface TrafficStatusOptions {
   readonly client: KubeClient;
+  /** Open while this controller is the one that writes. */
+  readonly gate: Gate;
   readonly collections: MeshCollections;
   readonly nowMs: () => number;
   readonly log: Log;
@@ -52,7 +47,7 @@ export function startTrafficStatus(options: TrafficStatusOptions): { close(): Pr
     followServices(options),
     startEntryStatus(options),
     startGatewayClassStatus({ ...options, sources }),
-    ...Object.values(l7.gatewayRoutes).map((routes) => followRoutes(options, routes)),
+    startRouteStatus(options),
   ];
   return {
     close: async () => {
@@ -62,12 +57,13 @@ export function startTrafficStatus(options: TrafficStatusOptions): { close(): Pr
 }
 
 function follow<S>(
-  { client, collections, nowMs, log }: TrafficStatusOptions,
+  { client, gate, collections, nowMs, log }: TrafficStatusOptions,
   resource: ResourceDefinition,
   records: ReadableCollection<ConfigurationRecord<S>>,
   compiled: ReadableCollection<{ readonly problems: readonly Problem[] }>,
 ): { close(): Promise<void> } {
   const reconciler = createReconciler({
+    gate,
     run: async (key) => {
       collections.flush();
       const record = records.get(key);
@@ -105,12 +101,13 @@ function accepted(problems: readonly Problem[]): Wanted {
   return { type: 'Accepted', status: 'False', reason: reasonOf(problems), message };
 }
 
-function followServices({ client, collections, nowMs, log }: TrafficStatusOptions): {
+function followServices({ client, gate, collections, nowMs, log }: TrafficStatusOptions): {
   close(): Promise<void>;
 } {
   const { services } = collections.sources;
   const { bindings } = collections.l7;
   const reconciler = createReconciler({
+    gate,
     run: async (key) => {
       collections.flush();
       const record = services.get(key);
@@ -137,67 +134,3 @@ function followServices({ client, collections, nowMs, log }: TrafficStatusOption
   collections.l7.requirements.onChange((key) => reconciler.enqueue(key));
   return reconciler;
 }
-
-/** Of another controller's parents nothing is said, and what it said stays. */
-function followRoutes(
-  { client, collections, nowMs, log }: TrafficStatusOptions,
-  routes: ReadableCollection<GatewayRoute>,
-): { close(): Promise<void> } {
-  const written = new Map<string, string>();
-  const reconciler = createReconciler({
-    run: async (key) => {
-      collections.flush();
-      const route = routes.get(key);
-      if (route === undefined) {
-        written.delete(key);
-        return;
-      }
-      const { meta, compiled, kind } = route;
-      const common = {
-        observedGeneration: meta.generation,
-        lastTransitionTime: new Date(nowMs()).toISOString().replace(/\.\d+Z$/, 'Z'),
-      };
-      const parents = compiled.parents.map(({ parent, accepted, resolvedRefs }) => ({
-        parentRef: parent,
-        controllerName,
-        conditions: [
-          { type: 'Accepted', ...accepted, status: accepted.status ? 'True' : 'False', ...common },
-          {
-            type: 'ResolvedRefs',
-            ...resolvedRefs,
-            status: resolvedRefs.status ? 'True' : 'False',
-            ...common,
-          },
-        ],
-      }));
-      const said = JSON.stringify(
-        compiled.parents.map(({ parent, accepted, resolvedRefs }) => [
-          parent,
-          accepted,
-          resolvedRefs,
-        ]),
-      );
-      if (parents.length === 0 || written.get(key) === `${meta.uid} ${meta.generation} ${said}`)
-        return;
-      const { plural, versions } = routeResources[kind];
-      for (const version of versions) {
-        const path = `/apis/gateway.networking.k8s.io/${version}/namespaces/${meta.namespace}/${plural}/${meta.name}`;
-        // Not every cluster serves every version.
-        if (await patchStatus(client, { path, meta, status: { parents } })) break;
-      }
-      written.set(key, `${meta.uid} ${meta.generation} ${said}`);
-      const [problem] = route.problems;
-      if (problem !== undefined) log.warn({ ...problem }, 'route not applied as written');
-    },
-    onError: (key, error) => log.warn({ err: error, object: key }, 'status not written'),
-  });
-  routes.onChange((key) => reconciler.enqueue(key));
-  return reconciler;
-}
-
-const routeResources: Readonly<Record<GatewayRouteKind, ResourceDefinition>> = {
-  HTTPRoute: httpRouteResource,
-  GRPCRoute: grpcRouteResource,
-  TCPRoute: tcpRouteResource,
-  TLSRoute: tlsRouteResource,
-};

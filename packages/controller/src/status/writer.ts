@@ -2,6 +2,7 @@ import type { MeshCollections } from '../collections/mesh.ts';
 import type { KubeClient } from '../kube/client.ts';
 import type { Metadata } from '../kube/decode/fields.ts';
 import { kubeStatus } from '../kube/error.ts';
+import type { Gate } from '../kube/reconciler.ts';
 import { createReconciler } from '../kube/reconciler.ts';
 import type { Log } from '../log.ts';
 import type { ResourceDefinition } from '../resources/crd.ts';
@@ -12,6 +13,8 @@ import { acceptance, withCondition } from './conditions.ts';
 
 export interface StatusWriterOptions {
   readonly client: KubeClient;
+  /** Open while this controller is the one that writes. */
+  readonly gate: Gate;
   readonly collections: MeshCollections;
   readonly nowMs: () => number;
   readonly log: Log;
@@ -29,12 +32,13 @@ interface Subject {
 
 /** Tells the owners of security resources what became of them. Every replica writes the same, and only changes. */
 export function startStatusWriter(options: StatusWriterOptions): StatusWriter {
-  const { collections, client, log } = options;
+  const { collections, client, gate, log } = options;
   const { policies, peerAuthentications } = collections.sources;
   const write = (resource: ResourceDefinition, find: (key: string) => Subject | undefined) => {
     // What was written for which version: the object's own event may not have come back yet.
     const written = new Map<string, string>();
     return createReconciler({
+      gate,
       run: async (key) => {
         // A record may be newer than what was compiled of it.
         collections.flush();

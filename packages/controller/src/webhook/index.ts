@@ -2,6 +2,7 @@ import type { ServingKeeper } from '../ca/serving.ts';
 import type { ControllerConfig } from '../config.ts';
 import type { MeshCollections } from '../collections/mesh.ts';
 import type { KubeClient } from '../kube/client.ts';
+import type { Gate } from '../kube/reconciler.ts';
 import type { ReflectorTimings } from '../kube/reflector.ts';
 import type { Log } from '../log.ts';
 import { judgeRequest } from './admission.ts';
@@ -16,7 +17,8 @@ export interface ValidationOptions {
   readonly collections: MeshCollections;
   readonly serving: ServingKeeper;
   readonly roots: () => readonly string[] | undefined;
-  readonly mayWrite: () => boolean;
+  /** Open while this controller is the one that writes, which none is before everything is known. */
+  readonly gate: Gate;
   readonly timings?: Partial<ReflectorTimings>;
   readonly onAnswer: (outcome: WebhookOutcome) => void;
   readonly log: Log;
@@ -29,7 +31,7 @@ export interface Validation extends Pick<Registration, 'changed'> {
 
 /** Serves the validating webhook and, once it is served, registers it with the API server. */
 export async function startValidation(options: ValidationOptions): Promise<Validation> {
-  const { config, client, collections, serving, roots, mayWrite, log } = options;
+  const { config, client, gate, collections, serving, roots, log } = options;
   const webhook = await startWebhook({
     host: config.host,
     port: config.webhookPort,
@@ -43,7 +45,7 @@ export async function startValidation(options: ValidationOptions): Promise<Valid
   });
   serving.follow((certificate) => webhook.useCertificate(certificate));
   const timings = options.timings === undefined ? {} : { timings: options.timings };
-  const registration = startRegistration({ client, roots, mayWrite, ...timings, log });
+  const registration = startRegistration({ client, gate, roots, ...timings, log });
   return {
     address: webhook.address,
     changed: () => registration.changed(),

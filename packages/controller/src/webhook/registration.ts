@@ -1,6 +1,7 @@
 import type { KubeClient } from '../kube/client.ts';
 import { field, list, text } from '../kube/decode/fields.ts';
 import { kubeStatus } from '../kube/error.ts';
+import type { Gate } from '../kube/reconciler.ts';
 import { createReconciler } from '../kube/reconciler.ts';
 import type { ReflectorTimings } from '../kube/reflector.ts';
 import { startReflector } from '../kube/reflector.ts';
@@ -15,8 +16,8 @@ export interface RegistrationOptions {
   readonly client: KubeClient;
   /** PEM by which the API server knows the webhook; undefined while there is no authority. */
   readonly roots: () => readonly string[] | undefined;
-  /** Only who may write does. */
-  readonly mayWrite: () => boolean;
+  /** Open while this controller is the one that writes. */
+  readonly gate: Gate;
   readonly timings?: Partial<ReflectorTimings>;
   readonly log: Log;
 }
@@ -36,12 +37,13 @@ const fieldManager = 'ambit-webhook';
  * written, again whenever somebody changes them.
  */
 export function startRegistration(options: RegistrationOptions): Registration {
-  const { client, roots, mayWrite, log } = options;
+  const { client, gate, roots, log } = options;
   let found: unknown;
   const reconciler = createReconciler({
+    gate,
     run: async () => {
       const pem = roots()?.join('');
-      if (found === undefined || pem === undefined || !mayWrite()) return;
+      if (found === undefined || pem === undefined) return;
       const webhooks = completed(found, Buffer.from(pem).toString('base64'));
       if (webhooks === undefined) return;
       await apply(client, webhooks);

@@ -1,0 +1,116 @@
+import { waypointClass } from '@ambit/api';
+
+import type { Sources } from './collections/sources.ts';
+import type { EndpointSliceRecord } from './kube/decode/endpoint-slice.ts';
+import type { ServiceRecord } from './kube/decode/service.ts';
+import type { Log } from './log.ts';
+import { controllerName } from './status/controller-name.ts';
+
+/** A control plane of some mesh that runs in this cluster, by its Service. */
+export interface ControlPlane {
+  /** `namespace/name` of the Service. */
+  readonly key: string;
+  readonly createdAtMs: number;
+  readonly mesh: 'Ambit' | 'Istio';
+}
+
+export interface Rivals {
+  /** Why this controller must not work; undefined when nothing speaks against it. */
+  reason(): string | undefined;
+}
+
+/** Name of our own Service in every installation. */
+const ownService = 'ambit-controller';
+
+/** Pure: what control plane a Service is of, by its name and label as the installations have them. */
+export function controlPlaneOf({ meta }: Pick<ServiceRecord, 'meta'>): ControlPlane | undefined {
+  const { name, namespace, createdAtMs, labels } = meta;
+  const key = `${namespace}/${name}`;
+  if (name === ownService) return { key, createdAtMs, mesh: 'Ambit' };
+  const isIstiod = name === 'istiod' || name.startsWith('istiod-');
+  return isIstiod && labels.get('app') === 'istiod'
+    ? { key, createdAtMs, mesh: 'Istio' }
+    : undefined;
+}
+
+/**
+ * Pure: the first of several meshes stays, by the age of its Service, which outlives restarts and upgrades. One that does
+ * not run is no rival: what is left of it does nothing.
+ */
+export function rivalOf(
+  own: ControlPlane | undefined,
+  running: readonly ControlPlane[],
+): ControlPlane | undefined {
+  return running.find((one) => own === undefined || isOlder(one, own));
+}
+
+function isOlder(one: ControlPlane, other: ControlPlane): boolean {
+  if (one.createdAtMs !== other.createdAtMs) return one.createdAtMs < other.createdAtMs;
+  return one.key < other.key;
+}
+
+/**
+ * Two meshes in one cluster would write the same roots into every namespace and deploy the same Gateways: whoever came
+ * later writes nothing and is not ready, and says why.
+ */
+export function watchRivals(sources: Sources, rootNamespace: string, log: Log): Rivals {
+  const planes = new Map<string, ControlPlane>();
+  const ready = new Map<string, string>();
+  const ownKey = `${rootNamespace}/${ownService}`;
+  let told: string | undefined;
+  const reason = (): string | undefined => {
+    const running = new Set(ready.values());
+    const others = [...planes.values()].filter(({ key }) => key !== ownKey && running.has(key));
+    const rival = rivalOf(planes.get(ownKey), others);
+    return rival === undefined ? classReason(sources) : describe(rival);
+  };
+  const tell = (): void => {
+    const now = reason();
+    if (now === told) return;
+    told = now;
+    if (now === undefined) log.info({}, 'no other mesh is there any more');
+    else log.error({ reason: now }, 'another mesh is there; this one writes nothing');
+  };
+  sources.services.onChange((key, record) => {
+    const plane = record && controlPlaneOf(record);
+    if (plane === undefined && !planes.has(key)) return;
+    if (plane === undefined) planes.delete(key);
+    else planes.set(key, plane);
+    tell();
+  });
+  sources.endpointSlices.onChange((key, slice) => {
+    const service = slice && readyService(slice);
+    if (service === undefined && !ready.has(key)) return;
+    if (service === undefined) ready.delete(key);
+    else ready.set(key, service);
+    tell();
+  });
+  sources.gatewayClasses.onChange((key) => {
+    if (key === waypointClass) tell();
+  });
+  return { reason };
+}
+
+/** The Service of a slice that may be a control plane's, when one of its endpoints is ready. */
+function readyService({ service, meta, endpoints }: EndpointSliceRecord): string | undefined {
+  if (service !== ownService && !service.startsWith('istiod')) return undefined;
+  return endpoints.some((one) => one.ready) ? `${meta.namespace}/${service}` : undefined;
+}
+
+function classReason({ gatewayClasses }: Sources): string | undefined {
+  const spec = gatewayClasses.get(waypointClass)?.spec;
+  if (spec === undefined || !spec.ok) return undefined;
+  const named = spec.value.controllerName;
+  if (named === undefined || named === controllerName) return undefined;
+  return (
+    `GatewayClass ${waypointClass} names the controller ${named}, not ${controllerName}; ` +
+    'uninstall that mesh, or delete the class where it is only left over'
+  );
+}
+
+function describe({ mesh, key }: ControlPlane): string {
+  return (
+    `${mesh} already runs in this cluster (Service ${key}); both would write ConfigMap istio-ca-root-cert ` +
+    `and deploy the Gateways of class ${waypointClass}, so uninstall one of the two`
+  );
+}

@@ -1,0 +1,95 @@
+import { randomUUID } from 'node:crypto';
+
+import type { MeshCollections } from './collections/mesh.ts';
+import type { ControllerConfig } from './config.ts';
+import { startDeployer } from './deploy/deployer.ts';
+import type { DeploySettings } from './deploy/objects.ts';
+import type { KubeClient } from './kube/client.ts';
+import type { Gate } from './kube/reconciler.ts';
+import { fencedClient } from './lease/fenced-client.ts';
+import type { Lease, LeaseTimings } from './lease/lease.ts';
+import { startLease } from './lease/lease.ts';
+import type { Log } from './log.ts';
+import { startHealthCheckStatus } from './status/health-check.ts';
+import { startTrafficStatus } from './status/traffic.ts';
+import { startStatusWriter } from './status/writer.ts';
+
+export interface WritingOptions {
+  readonly config: ControllerConfig;
+  readonly client: KubeClient;
+  /** Whether this controller may be the one that writes. */
+  readonly mayWrite: () => boolean;
+  readonly timings?: LeaseTimings;
+  readonly nowMs: () => number;
+  readonly log: Log;
+}
+
+/** The right to write, which one of several controllers has. */
+export interface Writing {
+  readonly lease: Lease;
+  readonly gate: Gate;
+  /** Writes while this controller has the right, and reads at any time. */
+  readonly client: KubeClient;
+}
+
+export function startWriting(options: WritingOptions): Writing {
+  const { config, client, nowMs, log, timings } = options;
+  const lease = startLease({
+    client,
+    namespace: config.rootNamespace,
+    name: leaseName(config.revision),
+    identity: `${config.podName}_${randomUUID()}`,
+    mayHold: options.mayWrite,
+    nowMs,
+    log,
+    ...(timings === undefined ? {} : { timings }),
+  });
+  return {
+    lease,
+    gate: {
+      isOpen: () => lease.term() !== undefined,
+      onOpen: (listener) => lease.onTerm(listener),
+    },
+    client: fencedClient(client, lease),
+  };
+}
+
+/** Controllers of several revisions each have their own Gateways. */
+export function leaseName(revision: string): string {
+  return revision === 'default' ? 'ambit-controller' : `ambit-controller-${revision}`;
+}
+
+/** Everything that tells owners of resources what became of them, and what deploys for them. */
+export function startWriters(
+  { client, gate, lease }: Writing,
+  options: Pick<WritingOptions, 'config' | 'nowMs' | 'log'> & {
+    readonly collections: MeshCollections;
+  },
+): { close(): Promise<void> } {
+  const { config, collections, nowMs, log } = options;
+  const common = { client, gate, collections, nowMs, log };
+  const writers = [
+    startStatusWriter(common),
+    startDeployer({
+      ...common,
+      settings: deploySettings(config),
+      token: () => lease.term()?.token,
+    }),
+    startTrafficStatus(common),
+    startHealthCheckStatus(common),
+  ];
+  return {
+    close: async () => {
+      await Promise.all(writers.map((one) => one.close()));
+    },
+  };
+}
+
+function deploySettings(config: ControllerConfig): DeploySettings {
+  return {
+    image: config.waypointImage,
+    controller: config.advertisedAddress,
+    clusterId: config.clusterId,
+    trustDomain: config.trustDomain,
+  };
+}
