@@ -17,6 +17,7 @@ const programs = {
   'sandbox-ptp': 'packages/sandbox/src/cni/main.ts',
   bench: 'bench/src/main.ts',
   'bench-waypoint': 'bench/src/http/main.ts',
+  'bench-controller': 'bench/src/controller/main.ts',
   'bench-http-backend': 'bench/src/http/backend.ts',
   'bench-http-plain': 'bench/src/http/plain.ts',
   'bench-http-load': 'bench/src/http/load-main.ts',
