@@ -226,7 +226,10 @@ test('another mesh that was first keeps it from writing, and it says which', asy
     const answer = await fetch(`http://127.0.0.1:${await five.port('metrics')}/healthz/ready`);
     return answer.text();
   };
-  await until(() => five.lines.some(({ message }) => message === 'all sources are known'), 'all known');
+  await until(
+    () => five.lines.some(({ message }) => message === 'all sources are known'),
+    'all known',
+  );
   expect(await ready()).toMatch(
     /waiting for another mesh to go: Istio already runs .*uninstall one of the two/,
   );

@@ -5,7 +5,6 @@ import type { ResourceDefinition } from './registry.ts';
 import type { ApiRoute } from './route.ts';
 import type { ObjectStore } from './store.ts';
 import type { Tokens, User } from './tokens.ts';
-import type { DialService } from './webhooks.ts';
 
 /** What every handler works with. */
 export interface ApiContext {
@@ -32,6 +31,9 @@ export interface PodStreamRequest {
 }
 
 export type KubeletProxy = (request: PodStreamRequest) => void;
+
+/** Connects to a port of a Service. */
+export type DialService = (namespace: string, name: string, port: number) => Promise<Duplex>;
 
 /** One request for a resource, after authentication and authorization. */
 export interface ResourceCall {

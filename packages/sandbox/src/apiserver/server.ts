@@ -5,7 +5,7 @@ import type { AddressInfo, Socket } from 'node:net';
 import { rm } from 'node:fs/promises';
 import { ensureBootstrapRoles } from './bootstrap-roles.ts';
 import { builtinResources } from './builtins.ts';
-import type { ApiContext, KubeletProxy } from './context.ts';
+import type { ApiContext, DialService, KubeletProxy } from './context.ts';
 import { startCustomResources } from './crds.ts';
 import { startGarbageCollection } from './garbage.ts';
 import { handleRequest, handleUpgrade } from './handle.ts';
@@ -15,7 +15,6 @@ import { Storage } from './storage.ts';
 import { ObjectStore } from './store.ts';
 import type { Tokens } from './tokens.ts';
 import { createTokens } from './tokens.ts';
-import type { DialService } from './webhooks.ts';
 
 export type ListenAt =
   | { readonly host: string; readonly port: number }

@@ -1,18 +1,14 @@
 import { randomUUID } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
 import * as https from 'node:https';
-import type { Duplex } from 'node:stream';
 import { connect as connectTls } from 'node:tls';
-import type { ApiContext, ResourceCall } from './context.ts';
+import type { ApiContext, DialService, ResourceCall } from './context.ts';
 import { isDryRun } from './call.ts';
 import { ApiError, badRequest } from './errors.ts';
 import type { JsonObject } from './object.ts';
 import { listAt, numberAt, objectAt, stringAt, valueAt } from './object.ts';
 import type { ValidatingWebhook, Write } from './webhook-rules.ts';
 import { matchingWebhooks } from './webhook-rules.ts';
-
-/** Connects to a port of a Service. */
-export type DialService = (namespace: string, name: string, port: number) => Promise<Duplex>;
 
 const configurations = {
   group: 'admissionregistration.k8s.io',
