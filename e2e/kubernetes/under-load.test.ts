@@ -130,11 +130,14 @@ test('a rolling restart of the agent', async () => {
   expect(totals).toMatchObject({ failed: 0, errors: [] });
 }, 200_000);
 
-test('TestZtunnelRestart: a rolling restart of the node proxy keeps nine of ten requests', async () => {
-  const totals = await underLoad(mesh, direct, () =>
-    restart(mesh, { kind: 'DaemonSet', namespace: system, name: 'ztunnel' }),
+test('TestZtunnelRestart: a rolling restart of the node proxy under 20 requests a second', async () => {
+  const totals = await underLoad(
+    mesh,
+    direct,
+    () => restart(mesh, { kind: 'DaemonSet', namespace: system, name: 'ztunnel' }),
+    { perSecond: 20 },
   );
-  figure('ztunnel', totals);
-  // Its own target is that of the next release.
-  expect(totals.ok / (totals.ok + totals.failed)).toBeGreaterThan(0.9);
+  figure('ztunnel, at 20 rps', totals);
+  // As much as the field's own test asks for; none lost is the aim of the node proxy's next release.
+  expect(totals.ok / (totals.ok + totals.failed)).toBeGreaterThanOrEqual(0.9);
 }, 200_000);

@@ -12,16 +12,24 @@ export function sleep(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms));
 }
 
+export interface LoadOptions {
+  readonly limitSeconds?: number;
+  /** So many requests a second, each on a connection of its own, instead of ten callers that wait for their answers. */
+  readonly perSecond?: number;
+}
+
 /** Sends requests from the client's pod while `work` goes on, and for half a second more. */
 export async function underLoad(
   mesh: MeshCluster,
   url: string,
   work: () => Promise<void>,
-  limitSeconds = 90,
+  { limitSeconds = 90, perSecond }: LoadOptions = {},
 ): Promise<Totals> {
   const stopFile = `/tmp/load-over-${Math.random()}`;
   const client = await mesh.pod('clients', { app: 'client' });
-  const done = mesh.script(client, 'e2e/support/load.mjs', url, stopFile, String(limitSeconds));
+  const rate = perSecond === undefined ? [] : [String(perSecond)];
+  const args = [url, stopFile, String(limitSeconds), ...rate];
+  const done = mesh.script(client, 'e2e/support/load.mjs', ...args);
   await sleep(1_000);
   await work();
   await sleep(500);
