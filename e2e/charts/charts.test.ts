@@ -83,7 +83,7 @@ describe('the umbrella', () => {
     const values = { 'global.hub': 'registry.example/mesh', 'global.tag': 'sha256:abc' };
     const images = render('ambit', { values: { ...values, 'global.logAsJson': true } });
     const containers = images.flatMap(containersOf);
-    expect(containers).toHaveLength(4);
+    expect(containers).toHaveLength(5);
     for (const { image, env } of containers) {
       expect(image).toMatch(/^registry\.example\/mesh\/[a-z-]+@sha256:abc$/);
       expect(env).toContainEqual({ name: 'LOG_FORMAT', value: 'json' });
@@ -111,7 +111,7 @@ describe('a program finds in its environment what it reads', () => {
     ['Deployment', 'ambit-controller', parseController, controller],
     ['DaemonSet', 'ztunnel', parseZtunnel, {}],
     ['DaemonSet', 'cni-redirect', parseAgent, {}],
-    ['Job', 'ambit-uninstall-release', parseUninstall, { 'cni-redirect.uninstall.enabled': true }],
+    ['Job', 'ambit-uninstall-release', parseUninstall, {}],
     ['Job', 'ambit-uninstall-remove', parseUninstall, {}],
   ])('%s %s', (kind, name, parseConfig, values) => {
     const aliases = { 'controller.trustDomainAliases': ['old.example'] };

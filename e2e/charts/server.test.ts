@@ -22,6 +22,13 @@ afterAll(async () => {
   await running.api.close();
 });
 
+/** What the API server of this test does not have. */
+const unknownKinds = new Set([
+  'GatewayClass',
+  'ValidatingAdmissionPolicy',
+  'ValidatingAdmissionPolicyBinding',
+]);
+
 const everything = {
   'controller.autoscaleEnabled': true,
   'controller.meshConfig': { accessLogFile: '/dev/stdout' },
@@ -37,8 +44,7 @@ test.each([
   'the whole mesh %s is taken without a warning',
   async (_name, values) => {
     const objects = render('ambit', { values });
-    // The API server of this test has no Gateway API.
-    const known = objects.filter(({ kind }) => kind !== 'GatewayClass');
+    const known = objects.filter(({ kind }) => !unknownKinds.has(kind));
     const manifest = known.map((object) => stringify(object, { lineWidth: 0 })).join('---\n');
     const args = ['apply', '--server-side', '--dry-run=server', '--validate=strict', '-f', '-'];
     const { code, stdout, stderr } = await kubectl.run(args, manifest);
