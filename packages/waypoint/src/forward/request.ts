@@ -16,7 +16,7 @@ import type {
   ServerExchange,
 } from '../http/message.ts';
 import { changeHeaders, rewriteAuthority } from '../route/changes.ts';
-import type { LateDenial } from '../policy/admission.ts';
+import type { LateDenial } from '../policy/late-denial.ts';
 import { deniedNow, lateAnswer, tellLate } from '../policy/admission.ts';
 import type { UnderWay } from '../policy/live.ts';
 import { verifiedAgain } from '../policy/verify-again.ts';

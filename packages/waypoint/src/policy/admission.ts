@@ -5,6 +5,7 @@ import { authorize, firstAsking } from '@ambit/core';
 import type { Downstream, WaypointContext } from '../context.ts';
 import type { Known } from './judge.ts';
 import { connectionFacts } from './judge.ts';
+import type { LateDenial } from './late-denial.ts';
 import type { Presented } from './tokens.ts';
 
 /** By what something was let in. */
@@ -14,11 +15,6 @@ export interface Admission {
   readonly asked: readonly AuthorizationPolicy[];
   /** Absent where no token was asked for. */
   readonly presented?: Presented | undefined;
-}
-
-/** Why what was let in may not go on; a token is invalid by a RequestAuthentication. */
-export interface LateDenial extends Omit<Denial, 'reason'> {
-  readonly reason: Denial['reason'] | 'invalid-token';
 }
 
 /** Judges what was let in by the policies of now; undefined where it still may. */

@@ -1,5 +1,5 @@
 import type { StateChanges } from '@ambit/core';
-import type { LateDenial } from './admission.ts';
+import type { LateDenial } from './late-denial.ts';
 
 /** A request or connection that was let in and is still under way. */
 export interface UnderWay {
