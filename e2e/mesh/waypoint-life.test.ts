@@ -144,6 +144,39 @@ test('the replicas that `kubectl scale` asked for stay when the Gateway changes'
   await settles(1);
 }, 120_000);
 
+test('parameters of the Gateway roll out, and bad ones are told and change nothing', async () => {
+  const name = 'waypoint-options';
+  const options = (deployment: string): object => ({
+    apiVersion: 'v1',
+    kind: 'ConfigMap',
+    metadata: { name, namespace: 'shop' },
+    data: { deployment },
+  });
+  const before = (await replicas()).map((one) => one.name);
+  await mesh.cluster.apply(
+    options('spec: { replicas: 2, template: { metadata: { annotations: { tuned: "yes" } } } }'),
+  );
+  const parametersRef = { group: '', kind: 'ConfigMap', name };
+  const spec = { infrastructure: { parametersRef } };
+  await kubectl(
+    'patch',
+    'gateway/waypoint',
+    '-n',
+    'shop',
+    '--type=merge',
+    '-p',
+    JSON.stringify({ spec }),
+  );
+  await settles(2, before);
+  await mesh.cluster.apply(options('spec: { template: { spec: { hostNetwork: true } } }'));
+  const path = '/apis/gateway.networking.k8s.io/v1/namespaces/shop/gateways/waypoint';
+  await until(async () => {
+    const told = JSON.stringify(((await mesh.get(path)) as { status: unknown }).status);
+    return (told.includes('InvalidParameters') && told.includes('hostNetwork')) || undefined;
+  });
+  expect(await replicas()).toHaveLength(2);
+}, 120_000);
+
 test('a Gateway that is deleted after its bindings were taken away costs no request', async () => {
   const totals = await underLoad(mesh, reviews, async () => {
     await mesh.cluster.label('shop', 'istio.io/use-waypoint', null);

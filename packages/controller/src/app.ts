@@ -26,8 +26,10 @@ import type { KubeClient } from './kube/client.ts';
 import { createKubeClient, loadKubeConfig } from './kube/client.ts';
 import type { Problem } from './kube/decode/fields.ts';
 import type { ReflectorTimings } from './kube/reflector.ts';
-import type { SecretWatches } from './kube/secret-watches.ts';
-import { startSecretWatches } from './kube/secret-watches.ts';
+import { decodeParameters } from './kube/decode/parameters.ts';
+import { decodeSecret } from './kube/decode/secret.ts';
+import type { NamedWatches } from './kube/named-watches.ts';
+import { startNamedWatches } from './kube/named-watches.ts';
 import type { Watches } from './kube/watches.ts';
 import { startWatches } from './kube/watches.ts';
 import type { LeaseTimings } from './lease/lease.ts';
@@ -124,7 +126,8 @@ interface Core {
   readonly state: SnapshotState;
   readonly keeper: AuthorityKeeper;
   readonly watches: Watches;
-  readonly secrets: SecretWatches;
+  readonly secrets: NamedWatches;
+  readonly parameters: NamedWatches;
   readonly hub: Hub;
   readonly publisher: Publisher;
   readonly rivals: Rivals;
@@ -207,6 +210,7 @@ function startCore(config: ControllerConfig, deps: ControllerDeps): Core {
     keeper,
     watches,
     secrets: watchSecrets(collections, { ...common, onChange }),
+    parameters: watchParameters(collections, { ...common, onChange }),
     hub,
     publisher,
     rivals,
@@ -266,16 +270,29 @@ function timingsOf({ timings }: ControllerDeps): Pick<ControllerDeps, 'timings'>
 
 function watchSecrets(
   { l7, sources }: MeshCollections,
-  options: Pick<
-    Parameters<typeof startSecretWatches>[0],
-    'client' | 'log' | 'timings' | 'onChange'
-  >,
-): SecretWatches {
-  return startSecretWatches({
+  options: Pick<Parameters<typeof startNamedWatches>[0], 'client' | 'log' | 'timings' | 'onChange'>,
+): NamedWatches {
+  return startNamedWatches({
     ...options,
+    what: { plural: 'secrets', kind: 'Secret' },
+    decode: decodeSecret,
     users: l7.destinationRules,
     namesOf: secretsOf,
     into: sources.secrets,
+  });
+}
+
+function watchParameters(
+  { l7, sources }: MeshCollections,
+  options: Parameters<typeof watchSecrets>[1],
+): NamedWatches {
+  return startNamedWatches({
+    ...options,
+    what: { plural: 'configmaps', kind: 'ConfigMap' },
+    decode: decodeParameters,
+    users: l7.waypoints,
+    namesOf: ({ parameters }) => (parameters === undefined ? [] : [parameters]),
+    into: sources.parameters,
   });
 }
 
@@ -410,6 +427,7 @@ async function closeAll(core: Core): Promise<void> {
   await Promise.all([
     core.watches.close(),
     core.secrets.close(),
+    core.parameters.close(),
     core.keeper.close(),
     core.publisher.close(),
   ]);

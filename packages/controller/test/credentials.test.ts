@@ -12,8 +12,9 @@ import {
 } from '../src/kube/decode/configuration.ts';
 import { decodeNamespace } from '../src/kube/decode/namespace.ts';
 import { decodeService } from '../src/kube/decode/service.ts';
-import type { SecretWatches } from '../src/kube/secret-watches.ts';
-import { startSecretWatches } from '../src/kube/secret-watches.ts';
+import { decodeSecret } from '../src/kube/decode/secret.ts';
+import type { NamedWatches } from '../src/kube/named-watches.ts';
+import { startNamedWatches } from '../src/kube/named-watches.ts';
 import { SnapshotState } from '../src/push/state.ts';
 import { decoded } from './records.ts';
 import { clientOf, fastTimings, memoryLog, trustDomain, until } from './support.ts';
@@ -25,7 +26,7 @@ describe('Secrets that DestinationRules name', () => {
   let fake: FakeKube;
   let mesh: MeshCollections;
   let state: SnapshotState;
-  let watches: SecretWatches;
+  let watches: NamedWatches;
   let client: ReturnType<typeof clientOf>;
   let ca: TestCa;
   const log = memoryLog();
@@ -41,7 +42,9 @@ describe('Secrets that DestinationRules name', () => {
       clusterDomain: 'cluster.local',
     });
     state = new SnapshotState(mesh.outputs);
-    watches = startSecretWatches({
+    watches = startNamedWatches({
+      what: { plural: 'secrets', kind: 'Secret' },
+      decode: decodeSecret,
       client,
       log,
       timings: fastTimings,

@@ -19,6 +19,7 @@ import type {
 import type { EndpointSliceRecord } from '../kube/decode/endpoint-slice.ts';
 import type { NamespaceRecord } from '../kube/decode/namespace.ts';
 import type { NodeRecord } from '../kube/decode/node.ts';
+import type { ParametersRecord } from '../kube/decode/parameters.ts';
 import type { PodRecord } from '../kube/decode/pod.ts';
 import type { PeerAuthenticationRecord, PolicyRecord } from '../kube/decode/policy.ts';
 import type { SecretRecord } from '../kube/decode/secret.ts';
@@ -53,6 +54,8 @@ export interface Sources {
   readonly telemetries: Collection<TelemetryRecord>;
   /** Those that rules name, and no others. */
   readonly secrets: Collection<SecretRecord>;
+  /** ConfigMaps that Gateways name in `infrastructure.parametersRef`, and no others. */
+  readonly parameters: Collection<ParametersRecord>;
   /** One entry at most: the ConfigMap of the root namespace. */
   readonly meshConfig: Collection<MeshConfig>;
   /** What the proxies that are connected report, one entry for each connection. */
@@ -106,6 +109,7 @@ export function createSources(): Sources {
       wide: (record) => (isForNamespace(record) ? [record.meta.namespace] : []),
     }),
     secrets: new Collection('secrets'),
+    parameters: new Collection('parameters'),
     meshConfig: new Collection('mesh-config'),
     reports: new Collection<ProxyReport>('reports', {
       resource: ({ problems }) => [...new Set(problems.map((one) => `${one.type} ${one.name}`))],

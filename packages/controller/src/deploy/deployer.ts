@@ -1,13 +1,22 @@
+import { messageOf } from '@ambit/core';
+
+import type { ReadableCollection } from '../collections/collection.ts';
 import type { MeshCollections } from '../collections/mesh.ts';
 import type { KubeClient } from '../kube/client.ts';
 import type { Gate } from '../kube/reconciler.ts';
 import { createReconciler } from '../kube/reconciler.ts';
 import type { Log } from '../log.ts';
 import { patchStatus } from '../status/patch.ts';
+import { objectKey } from '../kube/decode/fields.ts';
+import type { ParametersRecord } from '../kube/decode/parameters.ts';
+import { kubeStatus } from '../kube/error.ts';
 import type { CompiledWaypoint } from '../translate/waypoint.ts';
+import { parametersField } from '../translate/waypoint.ts';
+import type { Customized } from './customize.ts';
+import { customized } from './customize.ts';
 import { gatewayStatus } from './gateway-status.ts';
-import type { DeploySettings } from './objects.ts';
 import { applyFenced } from './apply.ts';
+import type { Deployed, DeploySettings } from './objects.ts';
 import { waypointObjects } from './objects.ts';
 
 export interface DeployerOptions {
@@ -39,8 +48,11 @@ export function startDeployer(options: DeployerOptions): Deployer {
         applied.delete(key);
         return;
       }
-      if (waypoint.problems.length === 0) await deploy(key, waypoint);
-      await tell(key, waypoint);
+      const made = madeOf(waypoint, settings, collections.sources.parameters);
+      // Its parameters are being read, and their arrival brings us back.
+      if (made === undefined) return;
+      const why = made.ok ? await deployed(key, waypoint, made.objects) : made.problems;
+      await tell(key, withProblems(waypoint, why));
     },
     onError: (key, error) => {
       log.warn(
@@ -49,10 +61,25 @@ export function startDeployer(options: DeployerOptions): Deployer {
       );
     },
   });
-  const deploy = async (key: string, waypoint: CompiledWaypoint): Promise<void> => {
+  /** What the API server has against it, which can only be the parameters. */
+  const deployed = async (
+    key: string,
+    { problems, parameters }: CompiledWaypoint,
+    objects: readonly Deployed[],
+  ): Promise<readonly string[]> => {
+    if (problems.length > 0) return [];
+    try {
+      await deploy(key, objects);
+      return [];
+    } catch (error) {
+      const status = kubeStatus(error);
+      if (parameters === undefined || (status !== 400 && status !== 422)) throw error;
+      return [`ConfigMap ${parameters}: ${messageOf(error)}`];
+    }
+  };
+  const deploy = async (key: string, objects: readonly Deployed[]): Promise<void> => {
     const token = options.token();
     if (token === undefined) return;
-    const objects = waypointObjects(waypoint, settings);
     const fingerprint = `${token} ${JSON.stringify(objects)}`;
     if (applied.get(key) === fingerprint) return;
     for (const one of objects) await applyFenced(client, one, token);
@@ -72,6 +99,10 @@ export function startDeployer(options: DeployerOptions): Deployer {
   const { waypoints } = collections.l7;
   waypoints.onChange((key) => reconciler.enqueue(key));
   collections.programmed.onChange((key) => reconciler.enqueue(key));
+  collections.sources.parameters.onChange((name) => {
+    for (const [key, { parameters }] of waypoints.entries())
+      if (parameters === name) reconciler.enqueue(key);
+  });
   const all = (): void => {
     for (const [key] of waypoints.entries()) reconciler.enqueue(key);
   };
@@ -79,4 +110,22 @@ export function startDeployer(options: DeployerOptions): Deployer {
   gate.onOpen(all);
   all();
   return { close: () => reconciler.close() };
+}
+
+function withProblems(waypoint: CompiledWaypoint, why: readonly string[]): CompiledWaypoint {
+  if (why.length === 0) return waypoint;
+  const object = `Gateway ${objectKey(waypoint.meta)}`;
+  const more = why.map((message) => ({ object, field: parametersField, message }));
+  return { ...waypoint, problems: [...waypoint.problems, ...more] };
+}
+
+function madeOf(
+  waypoint: CompiledWaypoint,
+  settings: DeploySettings,
+  known: ReadableCollection<ParametersRecord>,
+): Customized | undefined {
+  const objects = waypointObjects(waypoint, settings);
+  if (waypoint.parameters === undefined) return { ok: true, objects };
+  const parameters = known.get(waypoint.parameters);
+  return parameters && customized(objects, waypoint.parameters, parameters);
 }

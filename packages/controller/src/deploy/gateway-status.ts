@@ -4,6 +4,7 @@ import { field, list, objectKey, text } from '../kube/decode/fields.ts';
 import type { Wanted } from '../status/conditions.ts';
 import { setConditions } from '../status/conditions.ts';
 import type { CompiledWaypoint } from '../translate/waypoint.ts';
+import { parametersField } from '../translate/waypoint.ts';
 
 const group = 'gateway.networking.k8s.io';
 const supportedKinds = ['HTTPRoute', 'GRPCRoute', 'TCPRoute', 'TLSRoute'].map((kind) => ({
@@ -77,6 +78,8 @@ function gatewayConditions(
 ): readonly Wanted[] {
   const why = problems.map(({ field: path, message }) => `${path}: ${message}`).join('; ');
   const accepted = problems.length === 0;
+  const isOfParameters = problems.every((one) => one.field === parametersField);
+  const reason = isOfParameters ? 'InvalidParameters' : 'Invalid';
   return [
     accepted
       ? {
@@ -85,7 +88,7 @@ function gatewayConditions(
           reason: 'Accepted',
           message: `waypoint ${objectKey(meta)} is deployed`,
         }
-      : { type: 'Accepted', status: 'False', reason: 'Invalid', message: why },
+      : { type: 'Accepted', status: 'False', reason, message: why },
     ready
       ? { type: 'Programmed', status: 'True', reason: 'Programmed', message: 'a proxy is ready' }
       : {

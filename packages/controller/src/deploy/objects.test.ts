@@ -67,12 +67,13 @@ describe('what is deployed for a waypoint', () => {
   });
 
   test('is told on the Gateway where a part of it is refused', () => {
-    const parametersRef = { group: '', kind: 'ConfigMap', name: 'overlay' };
+    const parametersRef = { group: '', kind: 'Secret', name: 'overlay' };
     const status = gatewayStatus(waypoint({ parametersRef }), true, 0);
     expect(status?.['conditions']).toContainEqual(
       expect.objectContaining({
         type: 'Accepted',
         status: 'False',
+        reason: 'InvalidParameters',
         message: expect.stringContaining('spec.infrastructure.parametersRef: ') as unknown,
       }),
     );

@@ -59,7 +59,6 @@ export const gatewayResource: ResourceDefinition = {
   spec: gatewaySpec,
   refused: new Map([
     ['addresses', 'a waypoint is reached by its Service; remove it'],
-    ['infrastructure.parametersRef', 'is not there yet; use infrastructure.labels and annotations'],
     ['allowedListeners', 'is not there yet; remove it'],
     ['tls', 'a waypoint has the certificates of the mesh; remove it'],
     ['backendTLS', 'a waypoint has the certificates of the mesh; use a DestinationRule'],

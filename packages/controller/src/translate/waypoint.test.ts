@@ -93,8 +93,8 @@ describe('a Gateway', () => {
       'spec.listeners[0].port',
     ],
     [
-      'parameters, which are not taken',
-      { infrastructure: { parametersRef: { group: '', kind: 'ConfigMap', name: 'x' } } },
+      'parameters of another kind',
+      { infrastructure: { parametersRef: { group: '', kind: 'Secret', name: 'x' } } },
       {},
       'spec.infrastructure.parametersRef',
     ],

@@ -34,6 +34,8 @@ export interface CompiledWaypoint {
   readonly status: unknown;
   /** Names of its listeners. */
   readonly listeners: readonly string[];
+  /** `<namespace>/<name>` of the ConfigMap that says how it is deployed. */
+  readonly parameters?: string;
   readonly infrastructure: {
     readonly labels: Readonly<Record<string, string>>;
     readonly annotations: Readonly<Record<string, string>>;
@@ -91,6 +93,7 @@ export function compileWaypoint(
     meta,
     status: record.status,
     listeners: listeners.map(({ name = '' }) => name),
+    ...parametersOf(meta, spec, report),
     infrastructure: {
       labels: spec.infrastructure?.labels ?? {},
       annotations: spec.infrastructure?.annotations ?? {},
@@ -106,6 +109,21 @@ function readableSpec(raw: unknown): GatewaySpec {
     ...(Value.Check(gatewaySpec.properties.listeners, listeners) ? { listeners } : {}),
   };
 }
+
+function parametersOf(
+  { namespace }: Metadata,
+  { infrastructure }: GatewaySpec,
+  report: Report,
+): Pick<CompiledWaypoint, 'parameters'> {
+  const ref = infrastructure?.parametersRef;
+  if (ref === undefined) return {};
+  if ((ref.group ?? '') === '' && ref.kind === 'ConfigMap' && (ref.name ?? '') !== '')
+    return { parameters: `${namespace}/${ref.name ?? ''}` };
+  report(parametersField, 'must be a ConfigMap of the namespace (group "", kind ConfigMap)');
+  return {};
+}
+
+export const parametersField = 'spec.infrastructure.parametersRef';
 
 function trustedForwarders(
   meta: Metadata,

@@ -1,11 +1,9 @@
+import type { Unread } from '../named-watches.ts';
 import { field } from './fields.ts';
 
 /** What is known of a Secret that somebody names. */
 export type SecretRecord =
-  | { readonly kind: 'read'; readonly values: ReadonlyMap<string, string> }
-  | { readonly kind: 'missing' }
-  /** `why` is for its owner, and never from its content. */
-  | { readonly kind: 'unreadable'; readonly why: string };
+  { readonly kind: 'read'; readonly values: ReadonlyMap<string, string> } | Unread;
 
 /** The keys of certificates, in the forms that Istio takes; nothing else of a Secret is kept. */
 const keys = ['tls.crt', 'tls.key', 'ca.crt', 'ca.crl', 'cert', 'key', 'cacert', 'crl'] as const;

@@ -2,25 +2,31 @@ import type { Collection, ReadableCollection } from '../collections/collection.t
 import type { Log } from '../log.ts';
 import type { KubeClient } from './client.ts';
 import { field, text } from './decode/fields.ts';
-import type { SecretRecord } from './decode/secret.ts';
-import { decodeSecret } from './decode/secret.ts';
 import { kubeStatus } from './error.ts';
 import type { Reflector, ReflectorTimings } from './reflector.ts';
 import { startReflector } from './reflector.ts';
 
-export interface SecretWatchesOptions<R> {
+/** What is known of an object that could not be read. */
+export type Unread =
+  | { readonly kind: 'missing' }
+  /** `why` is for its owner, and never from its content. */
+  | { readonly kind: 'unreadable'; readonly why: string };
+
+export interface NamedWatchesOptions<U, R> {
+  readonly what: { readonly plural: 'secrets' | 'configmaps'; readonly kind: string };
+  readonly decode: (object: unknown) => R;
   readonly client: KubeClient;
   readonly timings?: Partial<ReflectorTimings>;
   readonly log: Log;
-  /** Who names Secrets, and which: `<namespace>/<name>`. */
-  readonly users: ReadableCollection<R>;
-  readonly namesOf: (user: R) => readonly string[];
-  readonly into: Collection<SecretRecord>;
+  /** Who names objects, and which: `<namespace>/<name>`. */
+  readonly users: ReadableCollection<U>;
+  readonly namesOf: (user: U) => readonly string[];
+  readonly into: Collection<R | Unread>;
   readonly onChange: () => void;
 }
 
-export interface SecretWatches {
-  /** Settles once each Secret that is named now has been read, or could not be. */
+export interface NamedWatches {
+  /** Settles once each object that is named now has been read, or could not be. */
   settled(): Promise<void>;
   close(): Promise<void>;
 }
@@ -31,11 +37,11 @@ interface Watched {
   readonly first: Promise<void>;
 }
 
-/** One watch for each Secret; whoever names more gets no more. */
+/** One watch for each object; whoever names more gets no more. */
 const maxWatched = 500;
 
-/** Watches exactly those Secrets that somebody names, each by its name, so that rights to those few are enough. */
-export function startSecretWatches<R>(options: SecretWatchesOptions<R>): SecretWatches {
+/** Watches exactly those Secrets or ConfigMaps that somebody names, each by its name, so that rights to those few are enough. */
+export function startNamedWatches<U, R>(options: NamedWatchesOptions<U, R>): NamedWatches {
   const watched = new Map<string, Watched>();
   const namedBy = new Map<string, readonly string[]>();
   const closing = new Set<Promise<void>>();
@@ -48,7 +54,7 @@ export function startSecretWatches<R>(options: SecretWatchesOptions<R>): SecretW
     closing.add(closed);
     void closed.finally(() => closing.delete(closed));
   };
-  const follow = (user: string, value: R | undefined): void => {
+  const follow = (user: string, value: U | undefined): void => {
     const before = namedBy.get(user) ?? [];
     const names = value === undefined ? [] : [...new Set(options.namesOf(value))];
     if (names.length === 0) namedBy.delete(user);
@@ -78,39 +84,39 @@ export function startSecretWatches<R>(options: SecretWatchesOptions<R>): SecretW
   };
 }
 
-function startWatch<R>(
-  options: SecretWatchesOptions<R>,
+function startWatch<U, R>(
+  options: NamedWatchesOptions<U, R>,
   key: string,
   others: number,
 ): Omit<Watched, 'users'> {
-  const { into, log } = options;
+  const { into, log, what, decode } = options;
   const [namespace = '', name = ''] = key.split('/');
   let settle: () => void = () => undefined;
   const first = new Promise<void>((resolve) => (settle = resolve));
-  const put = (record: SecretRecord): void => {
+  const put = (record: R | Unread): void => {
     into.set(key, record);
     settle();
     options.onChange();
   };
   if (others >= maxWatched) {
     queueMicrotask(() =>
-      put({ kind: 'unreadable', why: `rules name more than ${maxWatched} Secrets` }),
+      put({ kind: 'unreadable', why: `more than ${maxWatched} ${what.plural} are named` }),
     );
     return { reflector: undefined, first };
   }
   const isIt = (object: unknown): boolean => text(field(object, 'metadata', 'name')) === name;
   const reflector = startReflector({
     client: options.client,
-    path: `/api/v1/namespaces/${namespace}/secrets`,
+    path: `/api/v1/namespaces/${namespace}/${what.plural}`,
     fieldSelector: `metadata.name=${name}`,
     ...(options.timings === undefined ? {} : { timings: options.timings }),
     sink: {
       replace: (objects) => {
         const object = objects.find(isIt);
-        put(object === undefined ? { kind: 'missing' } : decodeSecret(object));
+        put(object === undefined ? { kind: 'missing' } : decode(object));
       },
       upsert: (object) => {
-        if (isIt(object)) put(decodeSecret(object));
+        if (isIt(object)) put(decode(object));
       },
       remove: (object) => {
         if (isIt(object)) put({ kind: 'missing' });
@@ -119,7 +125,10 @@ function startWatch<R>(
     onFailure: (error, attempt) => {
       const status = kubeStatus(error);
       if (attempt > 2 || status === 403)
-        log.warn({ secret: key, status, attempt }, 'a Secret that is named cannot be watched');
+        log.warn(
+          { object: `${what.kind} ${key}`, status, attempt },
+          'what is named cannot be watched',
+        );
       // Where the API is away what was read before stays; where it is forbidden nothing does.
       if (status === 403)
         put({ kind: 'unreadable', why: 'the controller has no right to list and watch it' });
