@@ -19,14 +19,14 @@ const readyCheckMs = 250;
 export function keepUntainted(options: UntaintOptions): { close(): void } {
   const { config, core, node, isReady, logger } = options;
   const backoff = createBackoff(readyCheckMs, 30_000);
-  let tainted = false;
+  let tainted: V1Node | undefined;
   let timer: NodeJS.Timeout | undefined;
   const check = async (): Promise<void> => {
-    if (!tainted) return;
+    if (tainted === undefined) return;
     let waitMs = readyCheckMs;
     if (isReady()) {
       try {
-        await removeTaint(core, node);
+        await removeTaint(core, tainted);
         logger.info({ taint: notReadyTaint }, 'the node takes pods: its taint is removed');
         return;
       } catch (error) {
@@ -44,8 +44,9 @@ export function keepUntainted(options: UntaintOptions): { close(): void } {
     timer = setTimeout(() => void check(), waitMs);
   };
   const see = (seen: V1Node): void => {
-    tainted = (seen.spec?.taints ?? []).some(({ key }) => key === notReadyTaint);
-    if (tainted) again(0);
+    const is = (seen.spec?.taints ?? []).some(({ key }) => key === notReadyTaint);
+    tainted = is ? seen : undefined;
+    if (is) again(0);
     else backoff.reset();
   };
   const fieldSelector = `metadata.name=${node}`;
@@ -56,12 +57,12 @@ export function keepUntainted(options: UntaintOptions): { close(): void } {
     list: () => core.listNode({ fieldSelector }),
     onList: (nodes) => nodes.forEach(see),
     onChange: see,
-    onDelete: () => (tainted = false),
+    onDelete: () => (tainted = undefined),
     logger,
   });
   return {
     close() {
-      tainted = false;
+      tainted = undefined;
       clearTimeout(timer);
       follower.close();
     },

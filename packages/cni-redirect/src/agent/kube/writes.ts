@@ -1,5 +1,5 @@
 import { leftAnnotation, redirectionAnnotation } from '@ambit/api';
-import type { CoreV1Api } from '@kubernetes/client-node';
+import type { CoreV1Api, V1Node } from '@kubernetes/client-node';
 import { CoreV1Event, PatchStrategy, setHeaderOptions } from '@kubernetes/client-node';
 import type { PodFacts } from '../enrol.ts';
 import type { PodEvent } from '../observe.ts';
@@ -82,11 +82,16 @@ export async function recordEvent(
   await core.createNamespacedEvent({ namespace, body });
 }
 
-/** Takes the taint from the node, whatever its value and effects; other taints stay. */
-export async function removeTaint(core: CoreV1Api, name: string): Promise<void> {
+/** Takes the taint from a node, whatever its value and effects; other taints stay. Fails if the node has changed since. */
+export async function removeTaint(core: CoreV1Api, { metadata, spec }: V1Node): Promise<void> {
+  const rest = (spec?.taints ?? []).filter(({ key }) => key !== notReadyTaint);
+  const body = [
+    { op: 'test', path: '/metadata/resourceVersion', value: metadata?.resourceVersion },
+    { op: 'replace', path: '/spec/taints', value: rest },
+  ];
   await core.patchNode(
-    { name, body: { spec: { taints: [{ key: notReadyTaint, $patch: 'delete' }] } } },
-    setHeaderOptions('Content-Type', PatchStrategy.StrategicMergePatch),
+    { name: metadata?.name ?? '', body },
+    setHeaderOptions('Content-Type', PatchStrategy.JsonPatch),
   );
 }
 
