@@ -1,8 +1,11 @@
 import yargs from 'yargs';
+import { checkCommand } from './check/command.ts';
 import { CliError } from './errors.ts';
 import { connect } from './kube.ts';
 import type { CliOutput } from './output.ts';
 import { waypointCommand } from './waypoint/command.ts';
+
+const version = '0.1.0';
 
 /** Runs one command; the exit status. Every failure is one sentence that says what to do. */
 export async function runCli(args: readonly string[], output: CliOutput): Promise<number> {
@@ -17,10 +20,11 @@ export async function runCli(args: readonly string[], output: CliOutput): Promis
     })
     .option('context', { type: 'string', describe: 'context of the kubeconfig', global: true })
     .command(waypointCommand({ output, connect }))
+    .command(checkCommand({ output, connect, version }))
     .demandCommand(1, 'Which command? ambitctl --help lists them.')
     .strict()
     .help()
-    .version('0.1.0')
+    .version(version)
     .wrap(100)
     .exitProcess(false)
     .fail((message, error) => {

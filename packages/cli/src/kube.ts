@@ -32,6 +32,10 @@ export interface Kube {
   list(path: string): Promise<readonly KubeObject[]>;
   /** None where the cluster does not know the kind. */
   listIfKnown(path: string): Promise<readonly KubeObject[]>;
+  /** What a path answers, as text, whatever its status. */
+  read(path: string): Promise<{ readonly status: number; readonly text: string }>;
+  /** Creates an object and gives what the cluster made of it, as reviews answer. */
+  create(path: string, object: object): Promise<unknown>;
   apply(path: string, object: object, force?: boolean): Promise<void>;
   merge(path: string, patch: object): Promise<void>;
   remove(path: string): Promise<boolean>;
@@ -41,6 +45,7 @@ const timeoutMs = 15_000;
 
 interface Answer {
   readonly status: number;
+  readonly text: string;
   readonly body: unknown;
 }
 
@@ -80,6 +85,13 @@ export function connect(kubeconfig: string | undefined, context: string | undefi
       const answer = await call('GET', path);
       if (answer.status === 404) return [];
       return (checked(answer) as { items?: readonly KubeObject[] }).items ?? [];
+    },
+    async read(path) {
+      const { status, text } = await call('GET', path);
+      return { status, text };
+    },
+    async create(path, object) {
+      return checked(await call('POST', path, object));
     },
     async apply(path, object, force = false) {
       const query = `?fieldManager=ambitctl${force ? '&force=true' : ''}`;
@@ -124,16 +136,19 @@ function caller(config: KubeConfig, server: string): Call {
         const chunks: Buffer[] = [];
         response.on('data', (chunk: Buffer) => chunks.push(chunk));
         response.on('error', reject);
-        response.on('end', () => resolve({ status: response.statusCode ?? 0, body: json(chunks) }));
+        response.on('end', () => {
+          const text = Buffer.concat(chunks).toString();
+          resolve({ status: response.statusCode ?? 0, text, body: json(text) });
+        });
       });
       asked.end(body === undefined ? undefined : JSON.stringify(body));
     });
   };
 }
 
-function json(chunks: readonly Buffer[]): unknown {
+function json(text: string): unknown {
   try {
-    return JSON.parse(Buffer.concat(chunks).toString()) as unknown;
+    return JSON.parse(text) as unknown;
   } catch {
     return undefined;
   }
