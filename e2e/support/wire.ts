@@ -1,4 +1,8 @@
+import { spawnSync } from 'node:child_process';
+import { readFileSync, readlinkSync } from 'node:fs';
 import { networkInterfaces } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { test } from '@jest/globals';
 import { capturePackets } from '@ambit/core';
 import type { LinkEvidence } from '@ambit/sandbox';
@@ -11,6 +15,7 @@ export const clusterName = process.env['AMBIT_CLUSTER_NAME'];
 export const ownClusterTest: typeof test.skip = clusterName === undefined ? test.skip : test;
 
 const hbonePort = 15_008;
+const root = fileURLToPath(new URL('../..', import.meta.url));
 
 /** What a node's cable shows of a secret that is sent during `work`. */
 export async function onTheWire(
@@ -35,4 +40,25 @@ export async function onTheWire(
 /** A command in the network of a node of e2e/cluster. */
 export function ownNode(node: 'node-1' | 'node-2', command: readonly string[]): string[] {
   return ['nsenter', `--net=/run/netns/${clusterName ?? ''}-${node}`, '--', ...command];
+}
+
+/** The cluster's own scripts, from the machine's network, in which whoever started these suites is. */
+export function clusterScript(...args: readonly string[]): void {
+  const command = [process.execPath, join(root, 'scripts/cluster.mjs'), ...args];
+  const done = spawnSync('nsenter', [`--net=/proc/${starter()}/ns/net`, '--', ...command], {
+    encoding: 'utf8',
+  });
+  if (done.status !== 0) throw new Error(done.stdout + done.stderr);
+}
+
+/** The nearest ancestor in another network than ours. */
+function starter(): number {
+  const own = readlinkSync('/proc/self/ns/net');
+  for (let pid = process.ppid; pid > 1; pid = parentOf(pid))
+    if (readlinkSync(`/proc/${pid}/ns/net`) !== own) return pid;
+  throw new Error('these suites were not started from another network');
+}
+
+function parentOf(pid: number): number {
+  return Number(/^PPid:\s*(\d+)$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]);
 }
