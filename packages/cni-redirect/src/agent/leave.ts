@@ -13,10 +13,10 @@ export interface LeaveOptions {
   readonly logger: Logger;
 }
 
-/** With everything still running there is time for connections to end. */
-const askedDrainMs = 20_000;
-/** At the agent's own end there is less. */
-const stopDrainMs = 8_000;
+/** With everything still running only short connections are waited for; long ones go on until the proxy ends. */
+const askedDrainMs = 3_000;
+/** The proxy of the node ends at the same time, and cuts what is open at the end of its drain. */
+const stopDrainMs = 22_000;
 
 /** Takes the mesh off a node and, if it is wanted back, puts it on again. One after the other, whatever is asked. */
 export class Leave {
@@ -41,7 +41,9 @@ export class Leave {
   async stop(forGood: boolean): Promise<void> {
     this.#closed = true;
     await this.#work;
-    if (forGood && !this.#left) await this.#leave(stopDrainMs);
+    if (!forGood) return;
+    if (this.#left) await this.#options.pods.leave(stopDrainMs, true);
+    else await this.#leave(stopDrainMs, true);
   }
 
   async #bringAbout(): Promise<void> {
@@ -49,7 +51,7 @@ export class Leave {
     const backoff = createBackoff(250, 5_000);
     while (this.#wanted !== this.#left && !this.#closed) {
       try {
-        if (this.#wanted) await this.#leave(askedDrainMs);
+        if (this.#wanted) await this.#leave(askedDrainMs, false);
         else {
           await installation.resume();
           pods.stay();
@@ -68,11 +70,11 @@ export class Leave {
   }
 
   /** First no new pod comes to it, then those that are in it are let go. */
-  async #leave(drainMs: number): Promise<void> {
+  async #leave(drainMs: number, force: boolean): Promise<void> {
     const { installation, pods, logger } = this.#options;
     logger.info('the mesh leaves this node');
     await installation.uninstall();
-    await pods.leave(drainMs);
+    await pods.leave(drainMs, force);
     await runOnNode(renderNodeRemoval());
     this.#left = true;
     logger.info('the mesh has left this node');

@@ -164,17 +164,18 @@ export class Pods {
 
   /**
    * The mesh leaves the node: every pod is let go at once, in the order of a single one, and its rules are deleted when
-   * its connections have ended or that much time has passed.
+   * its connections have ended. With `force` they are deleted after that time in any case, and the connections with them.
    */
-  async leave(drainMs: number): Promise<void> {
+  async leave(drainMs: number, force: boolean): Promise<void> {
     this.#leaving = true;
-    const enrolled = [...this.#tracked.values()].filter((tracked) => tracked.enrolled);
-    const left = enrolled.map((tracked) =>
+    const bound = [...this.#tracked.values()].filter((one) => one.enrolled ?? one.draining);
+    const left = bound.map((tracked) =>
       this.#serially(tracked, async () => {
         clearTimeout(tracked.retry);
-        await this.#release(tracked, tracked.facts);
+        if (tracked.enrolled !== undefined) await this.#release(tracked, tracked.facts);
         clearTimeout(tracked.draining);
-        await this.#deleteRules(tracked, drainMs);
+        const deleted = await this.#deleteRules(tracked, drainMs, force);
+        if (!deleted) this.#deleteRulesOnceDrained(tracked);
       }),
     );
     for (const outcome of await Promise.allSettled(left))
@@ -452,18 +453,18 @@ export class Pods {
     tracked.draining = setTimeout(() => {
       this.#serially(tracked, async () => {
         if (this.#closed || tracked.enrolled !== undefined) return;
-        if (!(await this.#deleteRules(tracked, 0))) this.#deleteRulesOnceDrained(tracked);
+        if (!(await this.#deleteRules(tracked, 0, false))) this.#deleteRulesOnceDrained(tracked);
       }).catch((error: unknown) => {
         this.#options.logger.warn({ reason: causeChain(error) }, 'rules of a pod not deleted');
       });
     }, drainCheckMs);
   }
 
-  async #deleteRules({ facts }: Tracked, withinMs: number): Promise<boolean> {
+  async #deleteRules({ facts }: Tracked, withinMs: number, force: boolean): Promise<boolean> {
     const found = findNetns(this.#options.netnsDir, this.#options.records, facts);
     if (found === undefined) return true;
     try {
-      return await deleteRules(found.netns, withinMs);
+      return await deleteRules(found.netns, withinMs, force);
     } finally {
       found.netns.close();
     }

@@ -6,15 +6,19 @@ import { isDrained } from './sockets.ts';
 const checkMs = 250;
 
 /**
- * Deletes the rules of a pod that has left. False, and nothing is deleted, while connections go through the proxy; with
- * a time they are waited for that long, and the rules go in any case.
+ * Deletes the rules of a pod that has left, once no connection goes through the proxy. After so long false, and nothing is
+ * deleted, or with `force` they are deleted in any case.
  */
-export async function deleteRules(netns: Netns, withinMs: number): Promise<boolean> {
+export async function deleteRules(
+  netns: Netns,
+  withinMs: number,
+  force: boolean,
+): Promise<boolean> {
   const deadline = performance.now() + withinMs;
   while (!isDrained(netns)) {
-    if (withinMs === 0) return false;
-    if (performance.now() > deadline) break;
-    await new Promise((resolve) => setTimeout(resolve, checkMs));
+    if (performance.now() < deadline) await new Promise((resolve) => setTimeout(resolve, checkMs));
+    else if (force) break;
+    else return false;
   }
   await runInPod(netns, renderRemoval('delete'));
   return true;

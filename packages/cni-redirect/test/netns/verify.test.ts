@@ -150,6 +150,8 @@ describe('an agent that stops', () => {
     expect(await ask(w.pod, w.peer.ip4, 80)).toBe('peer');
     expect(await open.echo('still here')).toBe('still here');
     open.close();
+    // The node's proxy ends at the same time, and with it what it still holds.
+    w.ztunnels[0]!.close();
     await stopped;
     expect(rulesOf(w.pod)).toBe('');
     expect(plugins()).not.toContain('ambit-cni');

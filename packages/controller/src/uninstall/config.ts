@@ -13,6 +13,7 @@ export interface UninstallConfig {
   readonly timeoutMs: number;
   /** Leaves the self-made root where it is, so that a mesh that is installed again has the same. */
   readonly keepAuthority: boolean;
+  readonly revision: string;
   readonly logLevel: LogLevel;
   readonly logFormat: LogFormat;
 }
@@ -24,6 +25,7 @@ export function parseConfig(source: EnvSource): UninstallConfig {
     rootNamespace: env.string('POD_NAMESPACE', 'istio-system'),
     kubeconfig: env.optional('KUBECONFIG'),
     timeoutMs: env.durationMs('TIMEOUT', 120_000),
+    revision: env.string('REVISION', 'default'),
     keepAuthority: env.boolean('KEEP_AUTHORITY', false),
     logLevel: env.oneOf('LOG_LEVEL', logLevels, 'info'),
     logFormat: env.oneOf('LOG_FORMAT', ['text', 'json'], 'text'),

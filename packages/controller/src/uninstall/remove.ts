@@ -6,6 +6,7 @@ import type { KubeClient } from '../kube/client.ts';
 import { field, list, text } from '../kube/decode/fields.ts';
 import { kubeStatus } from '../kube/error.ts';
 import type { Log } from '../log.ts';
+import { leaseName } from '../writers.ts';
 import { patchLabel } from './label.ts';
 
 export interface RemoveOptions {
@@ -13,6 +14,8 @@ export interface RemoveOptions {
   readonly rootNamespace: string;
   readonly timeoutMs: number;
   readonly keepAuthority: boolean;
+  /** That of the controller, by which its Lease is named. */
+  readonly revision: string;
   readonly log: Log;
 }
 
@@ -37,6 +40,12 @@ export async function removeTraces(options: RemoveOptions): Promise<void> {
       plural: 'configmaps',
       labelSelector: 'istio.io/config=true',
       name: rootCertConfigMap,
+    },
+    {
+      api: '/apis/coordination.k8s.io/v1',
+      within: own,
+      plural: 'leases',
+      name: leaseName(options.revision),
     },
     ...(options.keepAuthority
       ? []
