@@ -26,6 +26,7 @@ export * from './snapshot/mesh-store.ts';
 export * from './snapshot/state-file.ts';
 export * from './snapshot/state-keeper.ts';
 export * from './identity/certificate-store.ts';
+export { isOfRoots } from './identity/renewal.ts';
 export * from './control/client.ts';
 export * from './tls/index.ts';
 export * from './native/index.ts';

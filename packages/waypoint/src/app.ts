@@ -7,6 +7,7 @@ import {
   MeshError,
   createCertificateRequest,
   createCertificateStore,
+  isOfRoots,
   createHbonePool,
   createHboneServer,
   createMeshState,
@@ -92,6 +93,7 @@ export async function startWaypoint(config: WaypointConfig, deps: WaypointDeps):
     held: () => state.held(),
     onUpdate: (update) => {
       updater.apply(update);
+      if (update.upserts.some(({ type }) => type === 'mesh')) followRoots();
       if (update.complete) stateReceived();
     },
     onConnection: (what) => {
@@ -112,6 +114,11 @@ export async function startWaypoint(config: WaypointConfig, deps: WaypointDeps):
       connect({ host: nextHop.ip, port: nextHop.port, allowHalfOpen: true, noDelay: true }),
     certificate: () => certificates.acquire(identity.uri, config.waitMs),
   });
+  /** Whom to trust is in each certificate: all of them are made anew when that changes, or who signs. */
+  function followRoots(): void {
+    const roots = state.mesh()?.roots ?? [];
+    certificates.renew((certificate) => !isOfRoots(certificate, roots));
+  }
   async function requestCertificate(wanted: SpiffeIdentity): Promise<WorkloadCertificate> {
     const { csrPem, privateKeyPem } = await createCertificateRequest(wanted);
     const signed = await control.requestCertificate(wanted, csrPem);

@@ -13,6 +13,7 @@ import {
   MeshError,
   createCertificateRequest,
   createCertificateStore,
+  isOfRoots,
   createHbonePool,
   createHboneServer,
   createMeshState,
@@ -103,6 +104,7 @@ export async function startZtunnel(config: ZtunnelConfig, deps: ZtunnelDeps): Pr
     held: () => state.held(),
     onUpdate: (update) => {
       updater.apply(update);
+      if (update.upserts.some(({ type }) => type === 'mesh')) followRoots();
       if (update.complete) stateReceived();
     },
     onConnection: (what) => {
@@ -134,6 +136,11 @@ export async function startZtunnel(config: ZtunnelConfig, deps: ZtunnelDeps): Pr
       );
     },
   });
+  /** Whom to trust is in each certificate: all of them are made anew when that changes, or who signs. */
+  function followRoots(): void {
+    const roots = state.mesh()?.roots ?? [];
+    certificates.renew((certificate) => !isOfRoots(certificate, roots));
+  }
   async function requestCertificate(identity: SpiffeIdentity): Promise<WorkloadCertificate> {
     const { csrPem, privateKeyPem } = await createCertificateRequest(identity);
     const signed = await control.requestCertificate(identity, csrPem);

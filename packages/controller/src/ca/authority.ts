@@ -107,7 +107,8 @@ export async function loadAuthority(
   }
   const key = await importKey(files.caKey, certificate);
   if (!key.ok) return key;
-  if (!(await reachesRoot(certificate, chain, roots))) {
+  const anchor = await anchorOf(certificate, chain, roots);
+  if (anchor === undefined) {
     return reject(
       'ca/no-path',
       'no chain leads from ca-cert.pem over cert-chain.pem to root-cert.pem',
@@ -118,7 +119,8 @@ export async function loadAuthority(
     key: key.value.key,
     signingAlgorithm: key.value.signingAlgorithm,
     chainPem: [certificate, ...chain].filter((one) => !isRoot(one, roots)).map(pem),
-    rootsPem: roots.map(pem),
+    // The signer's first: by that proxies see that another signs, and have their certificates made anew.
+    rootsPem: [anchor, ...roots.filter((one) => one !== anchor)].map(pem),
   });
 }
 
@@ -227,21 +229,23 @@ function isRoot(one: x509.X509Certificate, roots: readonly x509.X509Certificate[
   return roots.some((root) => root.equal(one)) || one.subject === one.issuer;
 }
 
-async function reachesRoot(
+/** The root to which the chain leads. */
+async function anchorOf(
   start: x509.X509Certificate,
   chain: readonly x509.X509Certificate[],
   roots: readonly x509.X509Certificate[],
-): Promise<boolean> {
+): Promise<x509.X509Certificate | undefined> {
   let current = start;
   for (let step = 0; step <= chain.length; step += 1) {
     const holder = current;
-    if (roots.some((root) => root.equal(holder))) return true;
-    for (const root of roots) if (await isSignedBy(holder, root)) return true;
+    const own = roots.find((root) => root.equal(holder));
+    if (own !== undefined) return own;
+    for (const root of roots) if (await isSignedBy(holder, root)) return root;
     const issuer = await firstIssuer(holder, chain);
-    if (issuer === undefined) return false;
+    if (issuer === undefined) return undefined;
     current = issuer;
   }
-  return false;
+  return undefined;
 }
 
 async function firstIssuer(

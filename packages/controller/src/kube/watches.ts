@@ -261,7 +261,8 @@ function startWatch<R>(
         cache.replace([]);
         onSync();
       }
-      if (attempt > 2) log.warn(fields, 'watch failed; it is tried again');
+      if (optional && kubeStatus(error) === 404) log.debug(fields, 'the kind is still not there');
+      else if (attempt > 2) log.warn(fields, 'watch failed; it is tried again');
       else log.debug(fields, 'watch interrupted');
     },
   });

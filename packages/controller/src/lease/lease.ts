@@ -212,7 +212,7 @@ class RunningLease implements Lease {
     }
     this.#term = term;
     const { log, name } = this.#options;
-    log.info({ lease: name, token: record.transitions }, 'this controller writes from now on');
+    log.info({ lease: name, term: record.transitions }, 'this controller writes from now on');
     for (const listener of this.#listeners) listener();
   }
 
@@ -222,7 +222,7 @@ class RunningLease implements Lease {
     this.#term = undefined;
     term.end();
     const { log, name } = this.#options;
-    log.warn({ lease: name, token: term.token, why }, 'this controller writes no more');
+    log.warn({ lease: name, term: term.token, why }, 'this controller writes no more');
   }
 
   async #release(): Promise<void> {

@@ -335,4 +335,34 @@ describe('renewal', () => {
     await clock.pass(5_000);
     expect((await waiting).notAfter.getTime()).toBeGreaterThan(clock.now());
   });
+
+  test('what is stale is made anew soon, and nothing else is', async () => {
+    const store = makeStore({ random: () => 0.5 });
+    for (const identity of [alice, bob]) store.hold(identity);
+    await settle();
+    const [ofAlice, ofBob] = [alice, bob].map(({ uri }) => store.current(uri));
+    store.renew((certificate) => certificate === ofAlice);
+    await clock.pass(2_000);
+    await settle();
+    expect(store.current(alice.uri)).not.toBe(ofAlice);
+    expect(store.current(bob.uri)).toBe(ofBob);
+  });
+
+  test('what was under way when it became stale is asked for once more', async () => {
+    const store = makeStore();
+    authority.mode = 'by-hand';
+    store.hold(alice);
+    await settle();
+    store.renew(() => true);
+    authority.open.shift()?.give();
+    await settle();
+    const first = store.current(alice.uri);
+    await clock.pass(2_000);
+    expect(authority.asked).toHaveLength(2);
+    authority.open.shift()?.give();
+    await settle();
+    expect(store.current(alice.uri)).not.toBe(first);
+    await clock.pass(60_000);
+    expect(authority.asked).toHaveLength(2);
+  });
 });

@@ -4,6 +4,7 @@ import type { Backoff } from '../lifecycle/backoff.ts';
 import { createBackoff } from '../lifecycle/backoff.ts';
 import type { Logger } from '../observe/logger.ts';
 import type { WorkloadCertificate } from '../tls/index.ts';
+import { renewalSpreadMs } from './renewal.ts';
 
 /** The time, passed in so that tests need not wait for it. */
 export interface Clock {
@@ -50,6 +51,8 @@ export interface CertificateStore {
   current(identity: SpiffeId): WorkloadCertificate | undefined;
   /** Waits for it; rejects when none came in time or nobody holds the identity. */
   acquire(identity: SpiffeId, deadlineMs: number): Promise<WorkloadCertificate>;
+  /** Fetches those anew that are stale, and what is being fetched now once more; spread over a while. */
+  renew(isStale: (certificate: WorkloadCertificate) => boolean): void;
   view(): CertificateView[];
   close(): void;
 }
@@ -68,6 +71,8 @@ interface Entry {
   certificate: WorkloadCertificate | undefined;
   refreshAtMs: number;
   fetching: boolean;
+  /** Whether what is being fetched, which was asked for before, is to be another. */
+  isStale: ((certificate: WorkloadCertificate) => boolean) | undefined;
   notBeforeMs: number;
   lastError: string | undefined;
 }
@@ -110,6 +115,7 @@ class Store implements CertificateStore {
       certificate: undefined,
       refreshAtMs: 0,
       fetching: false,
+      isStale: undefined,
       notBeforeMs: 0,
       lastError: undefined,
     });
@@ -162,6 +168,20 @@ class Store implements CertificateStore {
       });
       entry.waiters.add(waiter);
     });
+  }
+
+  renew(isStale: (certificate: WorkloadCertificate) => boolean): void {
+    const spreadMs = renewalSpreadMs(this.#entries.size);
+    for (const entry of this.#entries.values()) {
+      if (entry.fetching) entry.isStale = isStale;
+      else if (entry.certificate !== undefined && isStale(entry.certificate))
+        entry.refreshAtMs = Math.min(entry.refreshAtMs, this.#soon(spreadMs));
+    }
+    this.#pump();
+  }
+
+  #soon(spreadMs: number): number {
+    return this.#clock.now() + spreadMs * this.#random();
   }
 
   view(): CertificateView[] {
@@ -241,6 +261,9 @@ class Store implements CertificateStore {
     const refreshAt = certificate.refreshAt.getTime();
     const jitter = (refreshAt - certificate.notBefore.getTime()) * 0.1 * this.#random();
     entry.refreshAtMs = refreshAt - jitter;
+    if (entry.isStale?.(certificate) === true)
+      entry.refreshAtMs = this.#soon(renewalSpreadMs(this.#entries.size));
+    entry.isStale = undefined;
     for (const waiter of [...entry.waiters]) waiter.give(certificate);
     if (!first) this.#options.onChange?.(certificate);
   }
