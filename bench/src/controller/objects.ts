@@ -1,3 +1,4 @@
+import { setTimeout as pause } from 'node:timers/promises';
 import type { KubeClient } from '@ambit/controller';
 import { crds, kubeStatus } from '@ambit/controller';
 
@@ -10,7 +11,9 @@ export interface Scale {
 }
 
 const systemNamespace = 'istio-system';
-const atOnce = 48;
+const atOnce = 24;
+const timeoutMs = 60_000;
+const maxTries = 5;
 
 /** Creates everything that a cluster of this size has, with addresses and states as its kubelets would write them. */
 export async function fill(client: KubeClient, scale: Scale): Promise<void> {
@@ -165,21 +168,39 @@ function setStatus(client: KubeClient, path: string, podIP: string): Promise<unk
     podIPs: [{ ip: podIP }],
     conditions: [{ type: 'Ready', status: 'True', lastTransitionTime: '2026-01-01T00:00:00Z' }],
   };
-  return client.request({
-    method: 'PATCH',
-    path: `${path}/status`,
-    contentType: 'application/merge-patch+json',
-    body: { status },
-  });
+  return patiently(() =>
+    client.request({
+      method: 'PATCH',
+      path: `${path}/status`,
+      contentType: 'application/merge-patch+json',
+      body: { status },
+      timeoutMs,
+    }),
+  );
 }
 
 /** What is there already stays, so that a broken-off run can go on. */
-async function create(client: KubeClient, path: string, body: object): Promise<unknown> {
-  try {
-    return await client.request({ method: 'POST', path, body });
-  } catch (error) {
-    if (kubeStatus(error) !== 409) throw error;
-    return undefined;
+function create(client: KubeClient, path: string, body: object): Promise<unknown> {
+  return patiently(async () => {
+    try {
+      return await client.request({ method: 'POST', path, body, timeoutMs });
+    } catch (error) {
+      if (kubeStatus(error) !== 409) throw error;
+      return undefined;
+    }
+  });
+}
+
+/** An API server that is being filled may be too busy for a moment. */
+async function patiently<T>(work: () => Promise<T>): Promise<T> {
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return await work();
+    } catch (error) {
+      const status = kubeStatus(error);
+      if (attempt === maxTries || (status !== 0 && status !== 429 && status < 500)) throw error;
+      await pause(1000 * attempt);
+    }
   }
 }
 

@@ -31,6 +31,7 @@ export async function startController(
       KUBECONFIG: kubeconfig,
       POD_NAME: 'bench',
       CONTROL_ADDRESS: '127.0.0.1',
+      SERVING_NAMES: '127.0.0.1',
       CONTROL_PORT: '0',
       METRICS_PORT: '0',
       WEBHOOK_PORT: '0',
