@@ -121,7 +121,7 @@ test('TestRootRotation: trust both, sign with the new one, drop the old one: no 
         await sleep(2_000);
       }
     },
-    240,
+    { limitSeconds: 240 },
   );
   expect({ failed, errors }).toEqual({ failed: 0, errors: [] });
   expect(ok).toBeGreaterThan(100);
