@@ -161,7 +161,7 @@ export const networks: readonly (readonly [string, () => Network])[] = [
           },
         },
         '10.77.2',
-        'table ip flannel-nat { chain post { type nat hook postrouting priority srcnat; policy accept; ip saddr 10.77.2.0/24 ip daddr != 10.77.2.0/24 masquerade } }',
+        'table ip flannel-nat { chain post { type nat hook postrouting priority srcnat; policy accept; ip saddr 10.77.2.0/24 ip daddr != 10.77.2.0/24 masquerade; }; }',
       ),
   ],
   [
