@@ -25,6 +25,7 @@ await orExplain(async () => {
   const { phase, times, total } = makePhases();
   const quiet = makePhases(() => {}).phase;
   const summary = { line: '0 passed, 1 failed', ok: false };
+  const traces = [];
   const interrupted = once(process, ['SIGINT', 'SIGTERM']);
   try {
     if (!given.has('--no-setup')) await phase('setup', () => cluster.setup(quiet));
@@ -42,9 +43,9 @@ await orExplain(async () => {
       const { line, status } = await Promise.race([suites(controlPlane, paths, name), interrupted]);
       Object.assign(summary, { line, ok: status === 0 });
     });
-    if (!given.has('--keep')) await phase('uninstalled', uninstall);
+    if (!given.has('--keep')) traces.push(...(await phase('uninstalled', uninstall)));
   } finally {
-    if (!given.has('--keep')) await leave(cluster, phase, summary);
+    if (!given.has('--keep')) await leave(cluster, phase, summary, traces);
   }
   console.log(`\n${'seconds'.padStart(8)}  phase`);
   for (const { text, seconds } of times) console.log(`${seconds.padStart(8)}  ${text}`);
@@ -52,11 +53,12 @@ await orExplain(async () => {
   process.exitCode = summary.ok ? 0 : 1;
 });
 
-/** Takes the cluster down; what it leaves on the machine counts as a failure. */
-async function leave(cluster, phase, summary) {
-  const traces = await phase('cluster down', () =>
+/** Takes the cluster down; what the mesh left in it, or it on the machine, counts as a failure. */
+async function leave(cluster, phase, summary, traces) {
+  const ofMachine = await phase('cluster down', () =>
     cluster.down(async (_text, work) => work(), { wipe: true, only: [] }),
   );
+  traces.push(...ofMachine);
   for (const trace of traces) console.log(`left behind: ${trace}`);
   const counted = /^(\d+) passed, (\d+) failed(.*)$/.exec(summary.line) ?? [];
   const [, passed = '0', failed = '0', rest = ''] = counted;

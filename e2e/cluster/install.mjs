@@ -37,22 +37,23 @@ export function install() {
   );
 }
 
+/** @returns what the mesh left in the cluster; its definitions are kept, since users' objects hang on them */
 export function uninstall() {
   helm('uninstall', 'ambit', '-n', namespace, '--wait', '--timeout', '5m');
   kubectl('delete', 'namespace', namespace, '--ignore-not-found', '--timeout=2m');
+  return leftInCluster();
 }
 
-/** What the mesh would have left: objects whose name or group is ours. */
-export function leftInCluster() {
+function leftInCluster() {
   const listed = attempt(fetchTool('kubectl'), [
     '--kubeconfig',
     paths.kubeconfig,
     'get',
-    'clusterroles,clusterrolebindings,validatingwebhookconfigurations,priorityclasses',
+    'clusterroles,clusterrolebindings,validatingwebhookconfigurations,priorityclasses,gatewayclasses',
     '-o',
     'name',
   ]);
   return (listed.stdout ?? '')
     .split('\n')
-    .filter((line) => /ambit|ztunnel|cni-redirect/.test(line));
+    .filter((line) => /ambit|ztunnel|cni-redirect|istio/.test(line));
 }

@@ -1,13 +1,16 @@
 // What the machine looks like outside of the cluster, so that a cluster that is taken down can show that it left nothing.
 import { existsSync, readFileSync, readdirSync, rmdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { nodes, paths } from './layout.mjs';
+import { name, nodes, paths } from './layout.mjs';
 import { attempt } from './process.mjs';
 
 const file = join(paths.run, 'machine.json');
 /** Settings that count something or change by themselves. */
 const restless =
   /^(fs\/(dentry-state|file-nr|inode-)|fs\/(quota|aio-nr)|kernel\/(random|ns_last_pid|pty\/nr|sched_domain|perf_event)|net\/netfilter\/nf_conntrack_count|vm\/stat_refresh)/;
+
+/** Network namespaces of clusters of other names, and the mounts that hold them. */
+const others = new RegExp(`(^|/run/netns/)(?!${name}-)[a-z0-9-]+-(control-plane|node-\\d)( |$)`);
 
 /** Of before the first start; kept until the cluster is taken down. */
 export function rememberMachine() {
@@ -34,7 +37,8 @@ export function leftBehind() {
   const now = look();
   return Object.keys(now).flatMap((kind) => {
     const had = new Set(before[kind]);
-    return now[kind].filter((one) => !had.has(one)).map((one) => `${kind}: ${one}`);
+    const more = now[kind].filter((one) => !had.has(one) && !others.test(one));
+    return more.map((one) => `${kind}: ${one}`);
   });
 }
 
@@ -93,5 +97,5 @@ function processes() {
         return '';
       }
     })
-    .filter((line) => line.includes(`${paths.run}/`) || line.startsWith(`${paths.bin}/`));
+    .filter((line) => line.includes(`${paths.run}/`) && !line.includes('cluster.mjs'));
 }

@@ -138,6 +138,6 @@ test('TestZtunnelRestart: a rolling restart of the node proxy under 20 requests 
     { perSecond: 20 },
   );
   figure('ztunnel, at 20 rps', totals);
-  // As much as the field's own test asks for; none lost is the aim of the node proxy's next release.
-  expect(totals.ok / (totals.ok + totals.failed)).toBeGreaterThanOrEqual(0.9);
+  // The field's own test asks for nine of ten.
+  expect(totals.ok / (totals.ok + totals.failed)).toBeGreaterThanOrEqual(0.99);
 }, 200_000);

@@ -6,6 +6,7 @@ import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import type { MeshCluster } from '../support/cluster.ts';
 import { startMesh, until } from '../support/cluster.ts';
 import { sleep, underLoad } from '../support/load.ts';
+import { ownMachineTest } from '../support/wire.ts';
 
 /** A waypoint that is scaled, rolled, killed and taken away while requests pass it, in a whole cluster. */
 let mesh: MeshCluster;
@@ -106,21 +107,25 @@ test('a rolling restart loses no request', async () => {
   expect(totals).toMatchObject({ failed: 0, errors: [] });
 }, 120_000);
 
-test('a replica that is killed cuts what was under way on it, and the next requests go to another at once', async () => {
-  await scale(2, 'now');
-  await settles(2);
-  const totals = await underLoad(mesh, reviews, async () => {
-    const [victim] = await replicas();
-    const processes = waypointProcesses(victim?.name ?? '');
-    expect(processes.length).toBeGreaterThan(0);
-    for (const pid of processes) process.kill(pid, 'SIGKILL');
-    await sleep(5_000);
-  });
-  // At most one for each of the ten lines: those that were under way.
-  expect(totals.failed).toBeLessThanOrEqual(10);
-  for (const error of totals.errors) expect(error).toMatch(/ECONNRESET|socket hang up/);
-  expect(totals.longestMs).toBeLessThan(1_000);
-}, 120_000);
+ownMachineTest(
+  'a replica that is killed cuts what was under way on it, and the next requests go to another at once',
+  async () => {
+    await scale(2, 'now');
+    await settles(2);
+    const totals = await underLoad(mesh, reviews, async () => {
+      const [victim] = await replicas();
+      const processes = waypointProcesses(victim?.name ?? '');
+      expect(processes.length).toBeGreaterThan(0);
+      for (const pid of processes) process.kill(pid, 'SIGKILL');
+      await sleep(5_000);
+    });
+    // At most one for each of the ten lines: those that were under way.
+    expect(totals.failed).toBeLessThanOrEqual(10);
+    for (const error of totals.errors) expect(error).toMatch(/ECONNRESET|socket hang up/);
+    expect(totals.longestMs).toBeLessThan(1_000);
+  },
+  120_000,
+);
 
 test('the replicas that `kubectl scale` asked for stay when the Gateway changes', async () => {
   await kubectl('scale', 'deployment/waypoint', '-n', 'shop', '--replicas=2');

@@ -14,6 +14,11 @@ export const clusterName = process.env['AMBIT_CLUSTER_NAME'];
 /** For what has to look at the network between the nodes, or to change it: skipped in a cluster that is not ours. */
 export const ownClusterTest: typeof test.skip = clusterName === undefined ? test.skip : test;
 
+const elsewhere = process.env['KUBECONFIG'] !== undefined && clusterName === undefined;
+
+/** For what kills a program of the cluster as a process of this machine: skipped where the nodes are other machines. */
+export const ownMachineTest: typeof test.skip = elsewhere ? test.skip : test;
+
 const hbonePort = 15_008;
 const root = fileURLToPath(new URL('../..', import.meta.url));
 
