@@ -1,0 +1,145 @@
+import { createKubeClient } from '@ambit/controller';
+import type { KubeClient } from '@ambit/controller';
+import { createLogger } from '@ambit/core';
+import { afterEach, beforeEach, expect, test } from '@jest/globals';
+import { KubeConfig } from '@kubernetes/client-node';
+import type { UninstallConfig } from '../../packages/controller/src/uninstall/config.ts';
+import { releasePods } from '../../packages/controller/src/uninstall/release.ts';
+import { removeTraces } from '../../packages/controller/src/uninstall/remove.ts';
+import type { TestApi } from '../../packages/sandbox/test/support/api-server.ts';
+import { startTestApi } from '../../packages/sandbox/test/support/api-server.ts';
+
+/** What helm runs before it uninstalls the mesh and after, against an API server. */
+let running: TestApi;
+let client: KubeClient;
+const root = 'istio-system';
+const log = createLogger({ scope: 'uninstall', level: 'error', format: 'text' });
+
+beforeEach(async () => {
+  running = await startTestApi();
+  const { server, ca, api } = running;
+  const config = new KubeConfig();
+  config.loadFromClusterAndUser(
+    { name: 'c', server, skipTLSVerify: false, caData: Buffer.from(ca).toString('base64') },
+    { name: 'u', token: api.tokens.adminToken },
+  );
+  client = createKubeClient(config);
+  for (const name of [root, 'shop']) await create('/api/v1/namespaces', 'Namespace', { name });
+}, 30_000);
+
+afterEach(async () => {
+  client.close();
+  await running.api.close();
+});
+
+function create(
+  path: string,
+  kind: string,
+  metadata: Readonly<Record<string, unknown>>,
+  rest: object = {},
+): Promise<unknown> {
+  const apiVersion = path.startsWith('/apis/')
+    ? path.split('/').slice(2, 4).join('/')
+    : 'v1';
+  return client.request({ method: 'POST', path, body: { apiVersion, kind, metadata, ...rest } });
+}
+
+async function names(path: string): Promise<string[]> {
+  const { items } = (await client.request({ path })) as {
+    items: { metadata: { name: string } }[];
+  };
+  return items.map(({ metadata }) => metadata.name).sort();
+}
+
+async function agent(name: string, nodeName: string): Promise<string> {
+  const pods = `/api/v1/namespaces/${root}/pods`;
+  const spec = { nodeName, containers: [{ name: 'agent', image: 'a' }] };
+  await create(pods, 'Pod', { name, labels: { app: 'cni-redirect' } }, { spec });
+  await patch(`${pods}/${name}/status`, { status: { phase: 'Running' } });
+  return `${pods}/${name}`;
+}
+
+function patch(path: string, body: object): Promise<unknown> {
+  return client.request({
+    method: 'PATCH',
+    path,
+    body,
+    contentType: 'application/merge-patch+json',
+  });
+}
+
+const options = (change: Partial<UninstallConfig> = {}) => ({
+  client,
+  log,
+  rootNamespace: root,
+  revision: 'default',
+  keepAuthority: false,
+  timeoutMs: 5_000,
+  ...change,
+});
+
+async function stateLabel(): Promise<unknown> {
+  const namespace = (await client.request({ path: `/api/v1/namespaces/${root}` })) as {
+    metadata: { labels: Record<string, string> };
+  };
+  return namespace.metadata.labels['ambit.dev/mesh'];
+}
+
+test('before the programs go, every agent that runs has to say that it has left', async () => {
+  const first = await agent('cni-redirect-a', 'node-1');
+  const second = await agent('cni-redirect-b', 'node-2');
+  let over = false;
+  const released = releasePods(options()).then(() => (over = true));
+  const left = { metadata: { annotations: { 'ambit.dev/left': 'true' } } };
+  await patch(first, left);
+  await new Promise((resolve) => setTimeout(resolve, 1_500));
+  expect(over).toBe(false);
+  expect(await stateLabel()).toBe('leaving');
+  await patch(second, left);
+  await released;
+});
+
+test('an agent that does not answer is named, with what to do', async () => {
+  await agent('cni-redirect-a', 'node-1');
+  await expect(releasePods(options({ timeoutMs: 100 }))).rejects.toThrow(
+    /have not released their pods: cni-redirect-a on node-1; see their logs.*--no-hooks/s,
+  );
+});
+
+/** What the controller makes, and what looks like it and is its users'. */
+async function furnish(): Promise<void> {
+  const managed = { 'gateway.istio.io/managed': 'ambit.dev-mesh-controller' };
+  const shop = '/api/v1/namespaces/shop';
+  const own = `/api/v1/namespaces/${root}`;
+  await create(`${shop}/services`, 'Service', { name: 'waypoint', labels: managed }, port());
+  await create(`${shop}/services`, 'Service', { name: 'frontend' }, port());
+  await create(`${shop}/serviceaccounts`, 'ServiceAccount', { name: 'waypoint', labels: managed });
+  const roots = { name: 'istio-ca-root-cert', labels: { 'istio.io/config': 'true' } };
+  await create(`${shop}/configmaps`, 'ConfigMap', roots);
+  await create(`${shop}/configmaps`, 'ConfigMap', { ...roots, name: 'mine' });
+  for (const name of ['istio-ca-secret', 'cacerts']) await create(`${own}/secrets`, 'Secret', { name });
+  const leases = `/apis/coordination.k8s.io/v1/namespaces/${root}/leases`;
+  for (const name of ['ambit-controller', 'other']) await create(leases, 'Lease', { name });
+  await patch(`/api/v1/namespaces/${root}`, { metadata: { labels: { 'ambit.dev/mesh': 'leaving' } } });
+}
+
+function port(): object {
+  return { spec: { ports: [{ port: 80 }] } };
+}
+
+test('after the programs went, what the controller made goes, and nothing else', async () => {
+  await furnish();
+  await removeTraces(options());
+  expect(await names('/api/v1/namespaces/shop/services')).toEqual(['frontend']);
+  expect(await names('/api/v1/namespaces/shop/serviceaccounts')).not.toContain('waypoint');
+  expect(await names('/api/v1/namespaces/shop/configmaps')).toEqual(['mine']);
+  expect(await names(`/api/v1/namespaces/${root}/secrets`)).toEqual(['cacerts']);
+  expect(await names(`/apis/coordination.k8s.io/v1/namespaces/${root}/leases`)).toEqual(['other']);
+  expect(await stateLabel()).toBeUndefined();
+});
+
+test('the authority is kept for who asks for it', async () => {
+  await furnish();
+  await removeTraces(options({ keepAuthority: true }));
+  expect(await names(`/api/v1/namespaces/${root}/secrets`)).toEqual(['cacerts', 'istio-ca-secret']);
+});
