@@ -5,8 +5,8 @@ import type { KubeClient } from '@ambit/controller';
 import { createKubeClient } from '@ambit/controller';
 import { createKubeTour } from '@ambit/sandbox';
 import { KubeConfig } from '@kubernetes/client-node';
-import type { Hands, MeshCluster } from './cluster.ts';
-import { meshOn, until } from './cluster.ts';
+import type { Hands, MeshCluster } from './mesh-cluster.ts';
+import { meshOn, until } from './mesh-cluster.ts';
 import { objectsOf } from './objects.ts';
 
 interface KubeObject {

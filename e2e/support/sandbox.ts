@@ -5,8 +5,8 @@ import { fileURLToPath } from 'node:url';
 import { createKubeClient } from '@ambit/controller';
 import { startSandbox } from '@ambit/sandbox';
 import { KubeConfig } from '@kubernetes/client-node';
-import type { MeshCluster } from './cluster.ts';
-import { meshOn } from './cluster.ts';
+import type { MeshCluster } from './mesh-cluster.ts';
+import { meshOn } from './mesh-cluster.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 
