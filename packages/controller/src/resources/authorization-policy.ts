@@ -2,6 +2,7 @@ import type { Static } from 'typebox';
 import { Type } from 'typebox';
 
 import type { ResourceDefinition } from './crd.ts';
+import { oneTarget } from './crd.ts';
 import { workloadSelector } from './selector.ts';
 
 const names = (description: string) => Type.Optional(Type.Array(Type.String(), { description }));
@@ -113,6 +114,7 @@ export const authorizationPolicyResource: ResourceDefinition = {
   categories: ['istio-io', 'security-istio-io'],
   versions: ['v1', 'v1beta1'],
   spec: authorizationPolicySpec,
+  rules: [oneTarget],
   columns: [
     {
       name: 'Action',

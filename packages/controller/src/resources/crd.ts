@@ -8,6 +8,18 @@ export interface PrinterColumn {
   readonly description: string;
 }
 
+/** A rule in CEL; the message names the fields and the fix. */
+export interface ValidationRule {
+  readonly rule: string;
+  readonly message: string;
+}
+
+/** Of policies that name workloads or what they pass through. */
+export const oneTarget: ValidationRule = {
+  rule: '(has(self.selector) ? 1 : 0) + (has(self.targetRef) ? 1 : 0) + (has(self.targetRefs) ? 1 : 0) <= 1',
+  message: 'only one of selector, targetRef and targetRefs may be set; remove the others',
+};
+
 /** One kind of resource: everything about it, its CustomResourceDefinition too, follows from this. */
 export interface ResourceDefinition {
   readonly group: string;
@@ -20,6 +32,8 @@ export interface ResourceDefinition {
   readonly versions: readonly string[];
   readonly spec: TSchema;
   readonly columns: readonly PrinterColumn[];
+  /** What no value of `spec` may break, for the API server to check: CEL, `self` is the spec. */
+  readonly rules?: readonly ValidationRule[];
   readonly scope?: 'Cluster';
   /** Fields that are known and not done, with why and what to do: paths below `spec`, `[]` for any item. */
   readonly refused?: ReadonlyMap<string, string>;
@@ -68,6 +82,7 @@ export interface JsonSchema {
   readonly maxItems?: number;
   readonly maxLength?: number;
   readonly 'x-kubernetes-preserve-unknown-fields'?: boolean;
+  readonly 'x-kubernetes-validations'?: readonly ValidationRule[];
 }
 
 const ageColumn: PrinterColumn = {
@@ -81,7 +96,10 @@ export function crdOf(resource: ResourceDefinition): CustomResourceDefinition {
   const schema: JsonSchema = {
     type: 'object',
     properties: {
-      spec: structural(resource.spec),
+      spec: {
+        ...structural(resource.spec),
+        ...(resource.rules === undefined ? {} : { 'x-kubernetes-validations': resource.rules }),
+      },
       status: { type: 'object', 'x-kubernetes-preserve-unknown-fields': true },
     },
   };

@@ -42,6 +42,12 @@ export const peerAuthenticationResource: ResourceDefinition = {
   categories: ['istio-io', 'security-istio-io'],
   versions: ['v1', 'v1beta1'],
   spec: peerAuthenticationSpec,
+  rules: [
+    {
+      rule: '!has(self.portLevelMtls) || (has(self.selector) && has(self.selector.matchLabels) && self.selector.matchLabels.size() > 0)',
+      message: 'portLevelMtls needs a selector with matchLabels; without one it has no effect',
+    },
+  ],
   columns: [
     {
       name: 'Mode',

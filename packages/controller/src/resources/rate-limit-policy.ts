@@ -48,5 +48,11 @@ export const rateLimitPolicyResource: ResourceDefinition = {
   categories: ['ambit'],
   versions: ['v1alpha1'],
   spec: rateLimitPolicySpec,
+  rules: [
+    {
+      rule: "!has(self.limits) || self.limits.all(one, !has(one.key) || !has(one.key.type) || one.key.type != 'Header' || has(one.key.header))",
+      message: 'limits[].key of type Header needs the name of the header in limits[].key.header',
+    },
+  ],
   columns: [],
 };

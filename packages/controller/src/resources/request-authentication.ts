@@ -2,6 +2,7 @@ import type { Static } from 'typebox';
 import { Type } from 'typebox';
 
 import type { ResourceDefinition } from './crd.ts';
+import { oneTarget } from './crd.ts';
 import { workloadSelector } from './selector.ts';
 import { duration, flag, many, part, text, texts } from './shape.ts';
 
@@ -45,6 +46,7 @@ export const requestAuthenticationResource: ResourceDefinition = {
   categories: ['istio-io', 'security-istio-io'],
   versions: ['v1', 'v1beta1'],
   spec: requestAuthenticationSpec,
+  rules: [oneTarget],
   columns: [],
   refused: new Map([['jwtRules[].jwks_uri', 'is an old spelling; use jwksUri']]),
 };

@@ -43,6 +43,13 @@ export const workloadEntryResource: ResourceDefinition = {
   categories: ['istio-io', 'networking-istio-io'],
   versions: ['v1', 'v1beta1', 'v1alpha3'],
   spec: workloadEntrySpec,
+  rules: [
+    {
+      rule: 'has(self.address) || has(self.network)',
+      message:
+        'address is required, except for a workload that is reached through the gateway of its network',
+    },
+  ],
   columns: [
     {
       name: 'Address',
@@ -81,6 +88,12 @@ export const serviceEntryResource: ResourceDefinition = {
   categories: ['istio-io', 'networking-istio-io'],
   versions: ['v1', 'v1beta1', 'v1alpha3'],
   spec: serviceEntrySpec,
+  rules: [
+    {
+      rule: '!(has(self.workloadSelector) && has(self.endpoints))',
+      message: 'only one of workloadSelector and endpoints may be set; remove the other',
+    },
+  ],
   columns: [
     { name: 'Hosts', type: 'string', jsonPath: '.spec.hosts', description: 'Its names.' },
     {

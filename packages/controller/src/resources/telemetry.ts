@@ -2,6 +2,7 @@ import type { Static } from 'typebox';
 import { Type } from 'typebox';
 
 import type { ResourceDefinition } from './crd.ts';
+import { oneTarget } from './crd.ts';
 import { workloadSelector } from './selector.ts';
 import { amount, flag, many, part, text } from './shape.ts';
 
@@ -104,6 +105,7 @@ export const telemetryResource: ResourceDefinition = {
   categories: ['istio-io', 'telemetry-istio-io'],
   versions: ['v1', 'v1alpha1'],
   spec: telemetrySpec,
+  rules: [oneTarget],
   columns: [],
   refused: new Map([
     ['selector', 'selects no waypoint; name a Service or Gateway in targetRefs, or a namespace'],
