@@ -5,7 +5,7 @@ import { FakeKube } from '@ambit/testkit';
 import type { CacheChange } from '../src/kube/cache.ts';
 import { ObjectCache } from '../src/kube/cache.ts';
 import type { KubeClient } from '../src/kube/client.ts';
-import type { Reflector } from '../src/kube/reflector.ts';
+import type { Reflector, ReflectorTimings } from '../src/kube/reflector.ts';
 import { startReflector } from '../src/kube/reflector.ts';
 import { clientOf, fastTimings, until } from './support.ts';
 
@@ -29,7 +29,11 @@ describe('a reflector', () => {
   const held = new Map<string, string>();
   const failures: string[] = [];
 
-  const start = (pageSize = 3, [path = pods, ...otherPaths]: readonly string[] = [pods]): void => {
+  const start = (
+    pageSize = 3,
+    [path = pods, ...otherPaths]: readonly string[] = [pods],
+    timings: Partial<ReflectorTimings> = {},
+  ): void => {
     changes.length = 0;
     held.clear();
     failures.length = 0;
@@ -50,7 +54,7 @@ describe('a reflector', () => {
       path,
       otherPaths,
       sink: cache,
-      timings: fastTimings,
+      timings: { ...fastTimings, ...timings },
       pageSize,
       onFailure: (error) => failures.push((error as Error).message),
     });
@@ -151,6 +155,25 @@ describe('a reflector', () => {
     await new Promise((resolve) => setTimeout(resolve, 500));
     expect(fake.requests.filter((one) => one.watch).length).toBeLessThan(40);
     expect(held.size).toBe(10);
+  });
+
+  test('an API server that throttles is asked again when it says so, for lists and watches', async () => {
+    const times: number[] = [];
+    const throttled = new Set(['list', 'watch']);
+    fake.intercept = ({ url }) => {
+      times.push(performance.now());
+      const asked = url.searchParams.get('watch') === 'true' ? 'watch' : 'list';
+      return throttled.delete(asked)
+        ? { status: 429, body: { kind: 'Status', code: 429 }, headers: { 'retry-after': '1' } }
+        : undefined;
+    };
+    start(500, [pods], { backoffMaxMs: 5_000 });
+    await settled('the list');
+    await until(() => fake.openWatches === 1, 'the watch');
+    // A list that is refused, one that is not, a watch that is refused, one that is not: one second after each refusal.
+    expect(times).toHaveLength(4);
+    expect((times[1] ?? 0) - (times[0] ?? 0)).toBeGreaterThanOrEqual(990);
+    expect((times[3] ?? 0) - (times[2] ?? 0)).toBeGreaterThanOrEqual(990);
   });
 
   test('a watch that ends as soon as it begins is asked ever more seldom', async () => {

@@ -18,6 +18,7 @@ export interface FakeObject {
 export interface FakeAnswer {
   readonly status: number;
   readonly body: unknown;
+  readonly headers?: Readonly<Record<string, string>>;
 }
 
 interface Request {
@@ -357,9 +358,10 @@ function failure(code: number, reason: string): FakeAnswer {
   return { status: code, body: { kind: 'Status', code, reason, message: reason } };
 }
 
-function reply(response: ServerResponse, { status, body }: FakeAnswer): void {
+function reply(response: ServerResponse, { status, body, headers }: FakeAnswer): void {
   const text = JSON.stringify(body);
   response.writeHead(status, {
+    ...headers,
     'content-type': 'application/json',
     'content-length': Buffer.byteLength(text),
   });

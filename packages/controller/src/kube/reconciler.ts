@@ -33,14 +33,14 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
   const isClosed = (): boolean => closed;
   const mayRun = (): boolean => !closed && options.gate?.isOpen() !== false;
 
-  const retryLater = (key: string): void => {
+  const retryLater = (key: string, error: unknown): void => {
     const count = (failures.get(key) ?? 0) + 1;
     failures.set(key, count);
     const first = options.retryMs ?? defaultRetryMs;
-    const delayMs = Math.min(
-      first * 2 ** Math.min(count - 1, 16),
-      options.maxRetryMs ?? defaultMaxRetryMs,
-    );
+    const most = options.maxRetryMs ?? defaultMaxRetryMs;
+    // An API server that is asked too much says when it may be asked again.
+    const asked = (error as { retryAfterMs?: number } | undefined)?.retryAfterMs ?? 0;
+    const delayMs = Math.min(Math.max(asked, first * 2 ** Math.min(count - 1, 16)), most);
     clearTimeout(timers.get(key));
     timers.set(
       key,
@@ -61,7 +61,7 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
       } catch (error) {
         if (isClosed()) return;
         options.onError(key, error);
-        retryLater(key);
+        retryLater(key, error);
       }
     }
   };

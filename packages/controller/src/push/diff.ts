@@ -68,6 +68,8 @@ export function namedDifference(
 /** One frame's worth of a push, still without its number. */
 export type Chunk = Pick<SnapshotUpdate, 'upserts' | 'removals' | 'complete'>;
 
+/** A frame is not made longer than this, unless one resource alone is: many proxies may be sent everything at once. */
+const pacedBytes = 512 * 1024;
 /** Bytes left for a frame's own fields. */
 const envelopeBytes = 1024;
 
@@ -88,7 +90,7 @@ export function chunked({ upserts, removals }: Difference, maxBytes: number): Ch
   let chunk = { upserts: new Array<Upsert>(), removals: new Array<Removal>(), complete: false };
   let bytes = 0;
   const room = (needed: number): void => {
-    if (bytes + needed <= limit) {
+    if (bytes === 0 || bytes + needed <= Math.min(limit, pacedBytes)) {
       bytes += needed;
       return;
     }

@@ -1,7 +1,7 @@
 import type { Ack, Hello, Nack, ResourceType, SnapshotUpdate, Upsert } from '@ambit/api';
 import { resourceTypes, subscriptions } from '@ambit/api';
 
-import type { Current, Difference } from './diff.ts';
+import type { Chunk, Current, Difference } from './diff.ts';
 import { chunked, fullDifference, namedDifference } from './diff.ts';
 
 /** What a session needs of its connection. */
@@ -14,6 +14,8 @@ export interface SessionPort {
 
 interface Push {
   readonly lastNonce: number;
+  /** Sent one by one, each when the one before was answered: a proxy's share of memory is one frame. */
+  readonly waiting: Chunk[];
 }
 
 /**
@@ -108,9 +110,13 @@ export class Session {
         this.#port.onRejected(rejected);
       }
     }
-    if (this.#state.push !== undefined && frame.nonce >= this.#state.push.lastNonce) {
+    const { push } = this.#state;
+    if (push === undefined) return true;
+    if (frame.nonce >= push.lastNonce) {
       this.#state = { ...this.#state, push: undefined };
       this.#follow();
+    } else if (frame.nonce === this.#nonce) {
+      this.#sendNext(push.waiting);
     }
     return true;
   }
@@ -136,11 +142,16 @@ export class Session {
       this.#nacked.delete(`${type}/${name}`);
     }
     if (this.#state.kind === 'following') {
-      this.#state = { ...this.#state, push: { lastNonce: this.#nonce + chunks.length } };
+      const push = { lastNonce: this.#nonce + chunks.length, waiting: [...chunks] };
+      this.#state = { ...this.#state, push };
+      this.#sendNext(push.waiting);
     }
-    for (const chunk of chunks) {
-      this.#nonce += 1;
-      this.#port.send({ kind: 'update', nonce: this.#nonce, ...chunk });
-    }
+  }
+
+  #sendNext(waiting: Chunk[]): void {
+    const chunk = waiting.shift();
+    if (chunk === undefined) return;
+    this.#nonce += 1;
+    this.#port.send({ kind: 'update', nonce: this.#nonce, ...chunk });
   }
 }
