@@ -87,7 +87,7 @@ async function measure(): Promise<void> {
       const median = quantile(times, 0.5);
       const toAll = `one pod change to ${proxies} proxies`;
       add(`${toAll}, median`, milliseconds(median), '< 100 ms', median < goal.changeMs);
-      add(`${toAll}, 99th of 100`, milliseconds(quantile(times, 0.99)), '–', true);
+      add(`${toAll}, 99th percentile`, milliseconds(quantile(times, 0.99)), '–', true);
       await pause(restMs);
       const { now, peak } = memory();
       add('RSS at the end', mebibytes(now), '≤ 300 MiB', now <= goal.memory);
