@@ -1,6 +1,6 @@
 import type { AddressInfo } from 'node:net';
 
-import type { ReportedProblem, Upsert } from '@ambit/api';
+import type { Upsert } from '@ambit/api';
 import { redactedCredential, resourceTypes } from '@ambit/api';
 import { createMetrics } from '@ambit/core';
 
@@ -40,6 +40,7 @@ import type { Hub } from './push/hub.ts';
 import { createHub } from './push/hub.ts';
 import type { Listener } from './push/listener.ts';
 import { startListener } from './push/listener.ts';
+import { startReportRelay } from './push/report-relay.ts';
 import { SnapshotState } from './push/state.ts';
 import type { Rivals } from './rivals.ts';
 import { watchRivals } from './rivals.ts';
@@ -146,7 +147,8 @@ function startCore(config: ControllerConfig, deps: ControllerDeps): Core {
   const { log } = deps;
   const nowMs = deps.nowMs ?? Date.now;
   const client = deps.client ?? createKubeClient(loadKubeConfig(config.kubeconfig));
-  const common = { client, log, rootNamespace: config.rootNamespace, ...timingsOf(deps) };
+  const onChange = (): void => hub.changed();
+  const common = { ...config, client, log, onChange, ...timingsOf(deps) };
   const registry = createMetrics({ processFigures: true });
   const metrics = createControllerMetrics(registry);
   const collections = createMeshCollections(config);
@@ -170,10 +172,10 @@ function startCore(config: ControllerConfig, deps: ControllerDeps): Core {
     log,
     onPush: () => metrics.push(),
     onRejected: (type) => metrics.rejected(type),
-    onReport: reportsInto(sources, () => hub.changed()),
+    onReport: (connection, problems) => relay.heard(connection, problems),
   });
-  const onChange = (): void => hub.changed();
-  const watches = startWatches({ ...common, sources, onChange });
+  const watches = startWatches({ ...common, sources });
+  const relay = startReportRelay({ ...common, sources });
   const rivals = watchRivals(sources, config.rootNamespace, log);
   const writing = startWriting({
     config,
@@ -192,7 +194,6 @@ function startCore(config: ControllerConfig, deps: ControllerDeps): Core {
   });
   const keeper = startAuthorityKeeper({
     ...common,
-    trustDomain: config.trustDomain,
     nowMs,
     onChange: (authority) => {
       sources.settings.set('default', settingsOf(config, authority));
@@ -209,8 +210,8 @@ function startCore(config: ControllerConfig, deps: ControllerDeps): Core {
     state,
     keeper,
     watches,
-    secrets: watchSecrets(collections, { ...common, onChange }),
-    parameters: watchParameters(collections, { ...common, onChange }),
+    secrets: watchSecrets(collections, common),
+    parameters: watchParameters(collections, common),
     hub,
     publisher,
     rivals,
@@ -220,7 +221,7 @@ function startCore(config: ControllerConfig, deps: ControllerDeps): Core {
     registry,
     metrics,
     onAuthority,
-    closers: [],
+    closers: [() => relay.close()],
   };
 }
 
@@ -249,18 +250,6 @@ function admission(
     if (watches.synced) return authenticated(token, identified);
     const reason = `not synced: ${watches.awaited().join(', ')}`;
     return { ok: false, error: { code: 'unavailable', reason } };
-  };
-}
-
-function reportsInto(
-  { reports }: Sources,
-  onChange: () => void,
-): (connection: string, problems: readonly ReportedProblem[]) => void {
-  return (connection, problems) => {
-    const [proxy = ''] = connection.split('#');
-    if (problems.length === 0) reports.delete(connection);
-    else reports.set(connection, { proxy, problems });
-    onChange();
   };
 }
 

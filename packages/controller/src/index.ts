@@ -7,3 +7,6 @@ export type { ControllerConfig } from './config.ts';
 export { parseConfig } from './config.ts';
 export type { CustomResourceDefinition } from './resources/crd.ts';
 export { crds } from './resources/index.ts';
+export { createSources } from './collections/sources.ts';
+export type { ReportRelay } from './push/report-relay.ts';
+export { startReportRelay } from './push/report-relay.ts';

@@ -39,6 +39,7 @@ export interface ReflectorOptions {
   /** The same collection in other versions, each asked for where the API does not know the one before. */
   readonly otherPaths?: readonly string[];
   readonly fieldSelector?: string;
+  readonly labelSelector?: string;
   readonly sink: ReflectorSink;
   readonly timings?: Partial<ReflectorTimings>;
   readonly pageSize?: number;
@@ -255,8 +256,11 @@ class RunningReflector implements Reflector {
   }
 
   #query(): Map<string, string> {
-    const selector = this.#options.fieldSelector;
-    return new Map(selector === undefined ? [] : [['fieldSelector', selector]]);
+    const { fieldSelector, labelSelector } = this.#options;
+    const query = new Map<string, string>();
+    if (fieldSelector !== undefined) query.set('fieldSelector', fieldSelector);
+    if (labelSelector !== undefined) query.set('labelSelector', labelSelector);
+    return query;
   }
 
   #isClosed(): boolean {
