@@ -1,3 +1,4 @@
+import { realpathSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -57,6 +58,8 @@ export async function startTestCluster(): Promise<TestCluster> {
     store,
     tokens: api.tokens,
     runDir,
+    // The pinned Node and the samples, also of a clone below /tmp, which pods have for themselves.
+    shared: [realpathSync(process.cwd())],
     nodes: [
       { name: 'node-1', zone: 'zone-a', region: 'here' },
       { name: 'node-2', zone: 'zone-b', region: 'here' },
