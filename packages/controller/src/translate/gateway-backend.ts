@@ -113,7 +113,9 @@ export function serviceTarget(
   return { kind: 'service', service: serviceKey(service.namespace, service.hostname), port };
 }
 
+/** What is meant for a Service may be sent to that very Service: a client's route needs no grant for it. */
 function isGranted(name: string, namespace: string, compilation: Compilation): boolean {
+  if (compilation.onlyParent === `${namespace}/${name}`) return true;
   return compilation.world.granted(
     { group: gatewayApiGroup, kind: compilation.kind, namespace: compilation.namespace },
     { group: '', kind: 'Service', namespace, name },

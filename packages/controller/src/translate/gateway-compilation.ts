@@ -53,6 +53,8 @@ export class Compilation {
   readonly kind: GatewayRouteKind;
   readonly namespace: string;
   readonly world: RouteWorld;
+  /** `<namespace>/<name>` of the Service that all of the route's parents are; undefined where there are others. */
+  onlyParent: string | undefined;
   readonly #object: string;
   readonly #notes: Problem[] = [];
   readonly #refusals: Fault[] = [];

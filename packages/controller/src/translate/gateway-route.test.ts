@@ -624,6 +624,19 @@ describe('backends', () => {
     expect(parents[0]?.resolvedRefs.message).toContain('spec.rules[0].backendRefs[0].');
   });
 
+  test("a client's route needs no grant for the Service that it is for, and for that one only", () => {
+    const parent = { group: '', kind: 'Service', name: 'far', namespace: 'other' };
+    const rules = [{ backendRefs: [far] }];
+    const [own] = compile({ parentRefs: [parent, { ...parent, port: 80 }], rules }).http;
+    expect(missing(own!.route.action)).toBeUndefined();
+    const web = { group: '', kind: 'Service', name: 'web' };
+    const [mixed] = compile({ parentRefs: [parent, web], rules }).http;
+    expect(missing(mixed!.route.action)).toContain('create a ReferenceGrant');
+    const near = { ...parent, name: 'near' };
+    const [other] = compile({ parentRefs: [near], rules }).http;
+    expect(missing(other!.route.action)).toContain('create a ReferenceGrant');
+  });
+
   test('a grant is asked for with both ends', () => {
     const asked: unknown[] = [];
     const granted: RouteWorld['granted'] = (...ends) => asked.push(ends) > 0;

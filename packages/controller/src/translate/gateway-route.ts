@@ -124,6 +124,7 @@ export function compileGatewayRoute(
     compilation.note('spec.useDefaultGateways', 'attaches to Gateways, which take no routes yet');
   }
   noteRepeatedNames(spec.rules ?? [], compilation);
+  compilation.onlyParent = onlyService(refs, meta.namespace);
   const routes = compileRules(record, compilation, broken);
   const parents = refs.map((ref) => parentOutcome(ref, compilation));
   return { name, parents, ...routes, problems: compilation.problems };
@@ -176,6 +177,13 @@ function compileRules(
     case 'TLSRoute':
       return { ...noRoutes, tls: compileTlsRules(record.spec, compilation, isClosed) };
   }
+}
+
+function onlyService(refs: readonly ParentRefSpec[], namespace: string): string | undefined {
+  const names = refs.map((ref) =>
+    ref.kind === 'Service' ? `${ref.namespace ?? namespace}/${ref.name}` : undefined,
+  );
+  return names.every((name) => name === names[0]) ? names[0] : undefined;
 }
 
 function isMeshParent(ref: ParentRefSpec, path: string, compilation: Compilation): boolean {
