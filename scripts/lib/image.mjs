@@ -69,7 +69,7 @@ export function archiveOf({ repository, tag, config, layers }) {
     ...descriptor('application/vnd.oci.image.manifest.v1+json', manifest),
     platform: { architecture, os: 'linux' },
     annotations: {
-      'io.containerd.image.name': `docker.io/${repository}:${tag}`,
+      'io.containerd.image.name': `${withRegistry(repository)}:${tag}`,
       'org.opencontainers.image.ref.name': tag,
     },
   };
@@ -94,6 +94,11 @@ export function archiveOf({ repository, tag, config, layers }) {
     ...layers.map(({ data, digest }) => [`blobs/sha256/${digest}`, { data }]),
   ]);
   return { archive: tar(entries), digest: `sha256:${sha256(manifest)}` };
+}
+
+/** As container runtimes read a name: its first part is a registry if it looks like a host. */
+function withRegistry(repository) {
+  return /^[^/]*[.:][^/]*\//.test(repository) ? repository : `docker.io/${repository}`;
 }
 
 function descriptor(mediaType, data) {

@@ -1,0 +1,99 @@
+// npm run conformance [-- OPTION … TEST]: the Gateway API's own conformance suite, profiles MESH-HTTP and MESH-GRPC, in a real
+// Kubernetes of two nodes on this machine with the mesh installed by helm; with KUBECONFIG set, in that cluster, where
+// the mesh is installed. TEST is the name of one test, as MeshTrafficSplit; without one a report is written to
+// docs/conformance/.
+//   --keep        leave the cluster up at the end
+//   --no-setup    what the cluster needs is there
+//   --no-images   images and mesh are in the cluster already (after --keep)
+// Ends with `N passed, N failed`, counted from the results of the Go tests.
+import { mkdirSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { ensureLinux, ensurePackages, orExplain, root, Unmet } from './lib/ensure.mjs';
+import { makePhases } from './lib/phases.mjs';
+
+const own = ['--keep', '--no-setup', '--no-images'];
+const words = process.argv.slice(2);
+const given = new Set(words);
+const [only] = words.filter((word) => !word.startsWith('--'));
+
+await orExplain(async () => {
+  const unknown = words.find((word) => word.startsWith('--') && !own.includes(word));
+  if (unknown !== undefined)
+    throw new Unmet(`${unknown} is not an option; there are ${own.join(', ')}.`);
+  ensureLinux();
+  ensurePackages((text) => console.log(`· ${text}`));
+  const suite = await import('../e2e/conformance/suite.mjs');
+  const { phase, total } = makePhases();
+  const stop = new AbortController();
+  for (const name of ['SIGINT', 'SIGTERM']) process.once(name, () => stop.abort());
+  const cluster = process.env.KUBECONFIG === undefined ? await ownCluster(phase) : foreign();
+  let results = { passed: [], failed: ['the suite itself'], log: '' };
+  try {
+    await phase('the suite and its echo server, built', suite.build);
+    await cluster.up(suite);
+    await phase('namespaces and waypoints', () => suite.prepare(cluster.kubeconfig));
+    const report = join(root, `docs/conformance/gateway-api-${suite.version}.yaml`);
+    mkdirSync(join(root, 'docs/conformance'), { recursive: true });
+    results = await phase('conformance', () =>
+      suite.runSuite(cluster.kubeconfig, {
+        only,
+        report: only === undefined ? report : undefined,
+        say: console.log,
+        signal: stop.signal,
+      }),
+    );
+    console.log(`everything that the suite said: ${results.log}`);
+  } finally {
+    suite.tidy(cluster.kubeconfig);
+    await cluster.down();
+  }
+  console.log(`\n${total().padStart(8)}  seconds in all`);
+  for (const name of results.failed) console.log(`failed: ${name}`);
+  console.log(`${results.passed.length} passed, ${results.failed.length} failed`);
+  process.exitCode = results.failed.length === 0 && results.passed.length > 0 ? 0 : 1;
+});
+
+/** A cluster of somebody else: the mesh is there, and its nodes can fetch the suite's image. */
+function foreign() {
+  return { kubeconfig: process.env.KUBECONFIG, up: () => {}, down: () => {} };
+}
+
+async function ownCluster(phase) {
+  const cluster = await import('../e2e/cluster/commands.mjs');
+  const { paths } = await import('../e2e/cluster/layout.mjs');
+  const { install } = await import('../e2e/cluster/install.mjs');
+  const quiet = makePhases(() => {}).phase;
+  return {
+    kubeconfig: paths.kubeconfig,
+    async up(suite) {
+      if (!given.has('--no-setup')) await phase('setup', () => cluster.setup(quiet));
+      await phase('cluster up', () => cluster.up(quiet));
+      if (!given.has('--no-images')) {
+        await phase('images', () => images());
+        const folder = join(root, 'dist/images');
+        const files = readdirSync(folder).filter((name) => name.endsWith('.tar'));
+        await phase('images loaded', () =>
+          cluster.load(
+            quiet,
+            files.map((name) => join(folder, name)),
+          ),
+        );
+        await phase('Gateway API and the mesh, by helm', install);
+      }
+      await phase('echo image', () => cluster.load(quiet, [suite.echoImage()]));
+    },
+    async down() {
+      if (given.has('--keep')) return;
+      const traces = await phase('cluster down', () =>
+        cluster.down(async (_text, work) => work(), { wipe: true, only: [] }),
+      );
+      for (const trace of traces) console.log(`left behind: ${trace}`);
+    },
+  };
+}
+
+async function images() {
+  const { pinnedNode } = await import('./lib/toolchain.mjs');
+  const { run } = await import('../e2e/cluster/process.mjs');
+  run(pinnedNode(), ['scripts/images.mjs'], { cwd: root, timeout: 10 * 60_000 });
+}
