@@ -111,9 +111,11 @@ test('is refused by a read-only directory, which the reason names with its setti
     const noBin = await install(options({ binDir: readOnly }));
     noBin.close();
     expect(noBin.missing).toMatch(/\(CNI_BIN_DIR\) cannot be written: .*read-only/);
-    execFileSync('mount', ['-o', 'remount,rw', readOnly]);
+    execFileSync('umount', [readOnly]);
+    execFileSync('mount', ['-t', 'tmpfs', 'tmpfs', readOnly]);
     writeFileSync(join(readOnly, '10-net.conflist'), conflist);
-    execFileSync('mount', ['-o', 'remount,ro', readOnly]);
+    // Of the mount and not of the file system, which an ordinary user's world may not change.
+    execFileSync('mount', ['-o', 'remount,bind,ro', readOnly]);
     const noConf = await install(options({ confDir: readOnly }));
     noConf.close();
     expect(noConf.missing).toMatch(/\(CNI_CONF_DIR\) cannot be written: .*read-only/);
