@@ -1,23 +1,12 @@
 // Writes the CustomResourceDefinitions of charts/base from the schemas that compile the resources; --check only compares.
-import { build } from 'esbuild';
 import { mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath, pathToFileURL } from 'node:url';
 import { stringify } from 'yaml';
+import { root } from './lib/ensure.mjs';
+import { importSource } from './lib/source.mjs';
 
-const root = fileURLToPath(new URL('..', import.meta.url));
 const folder = join(root, 'charts/base/files/crds');
-const bundle = join(root, '.cache/crds.mjs');
-await build({
-  entryPoints: [join(root, 'packages/controller/src/resources/index.ts')],
-  outfile: bundle,
-  bundle: true,
-  format: 'esm',
-  platform: 'node',
-  conditions: ['mesh-source'],
-  logLevel: 'warning',
-});
-const { crds } = await import(pathToFileURL(bundle).href);
+const { crds } = await importSource('packages/controller/src/resources/index.ts');
 const head =
   '# Generated from packages/controller/src/resources by scripts/crds.mjs; change the schema there.\n';
 // Those of the Gateway API are the official ones, which users install.
