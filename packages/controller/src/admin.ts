@@ -2,6 +2,8 @@ import type { ServerResponse } from 'node:http';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 
+import { listening } from '@ambit/core';
+
 /** What the controller's own port shows: read-only, and no key. */
 export interface AdminOptions {
   readonly host: string | undefined;
@@ -33,16 +35,9 @@ export async function startAdmin(options: AdminOptions): Promise<Admin> {
       () => write(response, 500, 'failed\n'),
     );
   });
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', reject);
-    const address = options.host === undefined ? {} : { host: options.host };
-    server.listen({ port: options.port, ...address }, () => {
-      server.off('error', reject);
-      resolve();
-    });
-  });
+  const address = await listening(server, options);
   return {
-    address: server.address() as AddressInfo,
+    address,
     close: async () => {
       server.closeAllConnections();
       await new Promise<void>((resolve) => server.close(() => resolve()));

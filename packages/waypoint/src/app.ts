@@ -8,6 +8,7 @@ import {
   createCertificateRequest,
   createCertificateStore,
   isOfRoots,
+  listening,
   createHbonePool,
   createHboneServer,
   createMeshState,
@@ -289,18 +290,13 @@ function ownIdentity({ trustDomain, namespace, serviceAccount }: WaypointConfig)
   throw new MeshError(identity.error.code, identity.error.message);
 }
 
-function listen(
+async function listen(
   port: number,
   accept: (socket: Parameters<Parameters<typeof createServer>[1] & {}>[0]) => void,
 ): Promise<Server> {
   const server = createServer({ allowHalfOpen: true, noDelay: true, keepAlive: true }, accept);
-  return new Promise((resolve, reject) => {
-    server.once('error', reject);
-    server.listen(port, () => {
-      server.off('error', reject);
-      resolve(server);
-    });
-  });
+  await listening(server, { port });
+  return server;
 }
 
 const endingMs = 500;

@@ -5,6 +5,7 @@ import type { Duplex } from 'node:stream';
 
 import type { ControllerFrame, Result } from '@ambit/api';
 import { controlPath, maxFrameBytes } from '@ambit/api';
+import { listening } from '@ambit/core';
 import { WebSocket, WebSocketServer } from 'ws';
 
 import type { NodeProxy } from '../ca/node-authorizer.ts';
@@ -88,17 +89,10 @@ export async function startListener(options: ListenerOptions): Promise<Listener>
       })
       .finally(() => (arriving -= 1));
   });
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', reject);
-    const address = options.host === undefined ? {} : { host: options.host };
-    server.listen({ port: options.port, ...address }, () => {
-      server.off('error', reject);
-      resolve();
-    });
-  });
+  const address = await listening(server, options);
   server.on('error', (error) => options.log.error({ err: error }, 'control port failed'));
   return {
-    address: server.address() as AddressInfo,
+    address,
     useCertificate: (certificate) => server.setSecureContext(contextOf(certificate)),
     close: async () => {
       for (const one of sockets.clients) one.terminate();

@@ -4,6 +4,7 @@ import type { AddressInfo } from 'node:net';
 
 import type { Result } from '@ambit/api';
 import { err } from '@ambit/api';
+import { listening } from '@ambit/core';
 
 import type { Log } from '../log.ts';
 import type { ServingCertificate } from '../push/listener.ts';
@@ -60,17 +61,10 @@ export async function startWebhook(options: WebhookOptions): Promise<Webhook> {
       else response.destroy();
     });
   });
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', reject);
-    const address = options.host === undefined ? {} : { host: options.host };
-    server.listen({ port: options.port, ...address }, () => {
-      server.off('error', reject);
-      resolve();
-    });
-  });
+  const address = await listening(server, options);
   server.on('error', (error) => log.error({ err: error }, 'webhook port failed'));
   return {
-    address: server.address() as AddressInfo,
+    address,
     useCertificate: (certificate) => server.setSecureContext(contextOf(certificate)),
     close: async () => {
       server.closeAllConnections();

@@ -1,6 +1,7 @@
 import type { IncomingMessage, RequestListener, Server, ServerResponse } from 'node:http';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { listening } from '../net/listen.ts';
 import type { Logger } from '../observe/logger.ts';
 import { logLevels } from '../observe/logger.ts';
 import type { Metrics } from '../observe/metrics.ts';
@@ -137,7 +138,11 @@ function answer(
   response.end(body);
 }
 
-function serve(routes: RequestListener, host: string | undefined, port: number): Promise<Server> {
+async function serve(
+  routes: RequestListener,
+  host: string | undefined,
+  port: number,
+): Promise<Server> {
   const server = createServer(
     { requestTimeout: requestTimeoutMs, headersTimeout: requestTimeoutMs },
     (request: IncomingMessage, response) => {
@@ -146,13 +151,8 @@ function serve(routes: RequestListener, host: string | undefined, port: number):
     },
   );
   server.maxConnections = maxConnections;
-  return new Promise((resolve, reject) => {
-    server.once('error', reject);
-    server.listen({ port, ...(host === undefined ? {} : { host }) }, () => {
-      server.off('error', reject);
-      resolve(server);
-    });
-  });
+  await listening(server, { host, port });
+  return server;
 }
 
 function closed(server: Server): Promise<void> {
