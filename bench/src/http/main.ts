@@ -11,10 +11,11 @@ import { envoyArguments, envoyBinary, envoyConfig } from './envoy.ts';
 import type { TwoPorts } from './listen.ts';
 import type { Open } from './load.ts';
 import { load, overTcp } from './load.ts';
-import { forked, freePort } from './programs.ts';
+import { freePort } from '@ambit/testkit';
+import { forked } from './programs.ts';
 import { startMeshWays } from './mesh.ts';
 import type { RunningWaypoint } from './waypoint.ts';
-import { startWaypointProcess } from './waypoint.ts';
+import { startBenchWaypoint } from './waypoint.ts';
 import { httpRows, isHttp2 } from './work.ts';
 
 const root = process.argv[2] ?? process.cwd();
@@ -85,7 +86,7 @@ const named = ([routes, policies]: readonly [number, number]): string =>
   `waypoint, ${routes} routes, ${policies} policies`;
 const waypoints: RunningWaypoint[] = [];
 for (const [routes, policies] of sizes) {
-  waypoints.push(await startWaypointProcess(backend.ports, routes, policies));
+  waypoints.push(await startBenchWaypoint(backend.ports, routes, policies));
 }
 const candidates = [
   candidate('direct', [], overPorts(backend.ports)),

@@ -1,4 +1,3 @@
-import { spawn } from 'node:child_process';
 import { connect } from 'node:net';
 import type { Upsert } from '@ambit/api';
 import { decodeGateway, decodeRouteTable, decodeWith, noChanges } from '@ambit/api';
@@ -12,11 +11,12 @@ import {
   aWorkload,
   makeTestCa,
   startFakeController,
+  startWaypointProcess,
   upserts,
 } from '@ambit/testkit';
 import type { TwoPorts } from './listen.ts';
 import type { Open } from './load.ts';
-import { freePort, programFile } from './programs.ts';
+import { programFile } from './programs.ts';
 
 const vip = '10.96.0.1';
 const service = 'test/shop.test.svc.cluster.local';
@@ -33,7 +33,7 @@ export interface RunningWaypoint {
   close(): Promise<void>;
 }
 
-export async function startWaypointProcess(
+export async function startBenchWaypoint(
   backend: TwoPorts,
   routes: number,
   policies: number,
@@ -49,27 +49,10 @@ export async function startWaypointProcess(
     },
     ...resourcesFor(backend, routes, policies),
   ]);
-  const ports = await Promise.all([freePort(), freePort(), freePort(), freePort()]);
-  const [port, admin, metrics, readiness] = ports;
-  const child = spawn(process.execPath, [programFile('waypoint')], {
-    stdio: ['ignore', 'ignore', 'inherit'],
-    env: {
-      ...process.env,
-      GATEWAY_NAME: 'waypoint',
-      POD_NAMESPACE: 'test',
-      SERVICE_ACCOUNT: 'waypoint',
-      POD_NAME: 'waypoint-1',
-      NODE_NAME: 'node-1',
-      CONTROLLER_ADDRESS: `127.0.0.1:${controller.port}`,
-      TOKEN_FILE: controller.tokenFile,
-      ROOTS_FILE: controller.rootsFile,
-      HBONE_PORT: String(port),
-      ADMIN_PORT: String(admin),
-      METRICS_PORT: String(metrics),
-      READINESS_PORT: String(readiness),
-    },
+  const { child, port } = await startWaypointProcess(controller, {
+    args: [programFile('waypoint')],
+    env: process.env,
   });
-  await untilReady(readiness);
   const clientIdentity = identityOf('spiffe://cluster.local/ns/test/sa/client');
   const certificate = await ca.certificate(clientIdentity.uri);
   const pool = createHbonePool({
@@ -112,14 +95,6 @@ function identityOf(uri: string): SpiffeIdentity {
   const parsed = parseSpiffeIdentity(uri);
   if (!parsed.ok) throw new TypeError(parsed.error.message);
   return parsed.value;
-}
-
-async function untilReady(port: number): Promise<void> {
-  for (;;) {
-    const answer = await fetch(`http://127.0.0.1:${port}/healthz/ready`).catch(() => undefined);
-    if (answer?.status === 200) return;
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
 }
 
 function resourcesFor(backend: TwoPorts, routes: number, policies: number): Upsert[] {

@@ -5,5 +5,7 @@ export { makeTestCa } from './test-ca.ts';
 export { aMesh, aPolicy, aService, aWorkload, upserts } from './build.ts';
 export type { FakeController, FakeControllerOptions } from './fake-controller.ts';
 export { startFakeController } from './fake-controller.ts';
+export type { WaypointProcess, WaypointProcessOptions } from './waypoint-process.ts';
+export { freePort, startWaypointProcess } from './waypoint-process.ts';
 export type { FakeAgent } from './fake-agent.ts';
 export { startFakeAgent } from './fake-agent.ts';

@@ -11,7 +11,7 @@ import {
   openSession,
   openTunnel,
   shopService,
-  startBackend,
+  startStreamingBackend,
   startWorld,
 } from './world.ts';
 
@@ -27,24 +27,7 @@ const block = Buffer.alloc(256 * 1024);
 const gibibyteBlocks = 4 * 1024;
 
 beforeEach(async () => {
-  backend = await startBackend('shop', (request, response) => {
-    request.resume();
-    response.on('error', () => undefined);
-    if (request.url !== '/gibibyte') {
-      response.end('fine');
-      return;
-    }
-    let left = gibibyteBlocks;
-    const more = (): void => {
-      while (left-- > 0) {
-        if (response.write(block)) continue;
-        response.once('drain', more);
-        return;
-      }
-      response.end();
-    };
-    more();
-  });
+  backend = await startStreamingBackend('shop', '/gibibyte', { block, count: gibibyteBlocks });
   world = await startWorld({ services: [shopService()], workloads: [endpointOf(backend)] });
   own = await startOwnProcess(world);
 }, 60_000);

@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { frame, preface } from './frames.ts';
 import type { Backend, WaypointWorld } from './world.ts';
-import { endpointOf, shopService, startBackend, startWorld } from './world.ts';
+import { endpointOf, shopService, startStreamingBackend, startWorld } from './world.ts';
 
 /** Peers on 15008 that stop before they have said who they are or what they want (security.md T15). */
 let world: WaypointWorld;
@@ -15,25 +15,7 @@ const block = Buffer.alloc(64 * 1024);
 const bigBlocks = 16 * 16;
 
 beforeAll(async () => {
-  backend = await startBackend('shop', (request, response) => {
-    request.resume();
-    response.on('error', () => undefined);
-    if (request.url !== '/big') {
-      response.end('fine');
-      return;
-    }
-    let left = bigBlocks;
-    const more = (): void => {
-      while (left > 0) {
-        left -= 1;
-        if (response.write(block)) continue;
-        response.once('drain', more);
-        return;
-      }
-      response.end();
-    };
-    more();
-  });
+  backend = await startStreamingBackend('shop', '/big', { block, count: bigBlocks });
   world = await startWorld({ services: [shopService()], workloads: [endpointOf(backend)] });
 }, 30_000);
 

@@ -114,6 +114,33 @@ export function shopService(fields: Record<string, unknown> = {}): Record<string
 
 let nextHost = 10;
 
+/** Answers `path` with so many blocks as its reader takes them, and everything else in a word. */
+export function startStreamingBackend(
+  name: string,
+  path: string,
+  { block, count }: { readonly block: Buffer; readonly count: number },
+): Promise<Backend> {
+  return startBackend(name, (request, response) => {
+    request.resume();
+    response.on('error', () => undefined);
+    if (request.url !== path) {
+      response.end('fine');
+      return;
+    }
+    let left = count;
+    const more = (): void => {
+      while (left > 0) {
+        left -= 1;
+        if (response.write(block)) continue;
+        response.once('drain', more);
+        return;
+      }
+      response.end();
+    };
+    more();
+  });
+}
+
 export async function startBackend(name: string, answer?: RequestListener): Promise<Backend> {
   nextHost += 1;
   const ip = `127.0.0.${nextHost}`;
