@@ -1,6 +1,5 @@
-import { openNetns } from '@ambit/core';
 import type { TestPod } from './world.ts';
-import { ip, makePod, sh } from './world.ts';
+import { makePod, podIn, sh } from './world.ts';
 
 /**
  * A cluster's network of the shape that a common plugin makes, and the filter that its NetworkPolicy engine would put on
@@ -26,19 +25,7 @@ function attach(name: string, address: string, script: string, link: string): Te
     ip -n ${name} link set lo up; ip link set ${link} up; ip -n ${name} link set eth0 up
     ${script}
   `);
-  const path = `/run/netns/${name}`;
-  const netns = openNetns(path);
-  return {
-    name,
-    path,
-    ip4: ip(address),
-    ip6: ip('::'),
-    netns,
-    close() {
-      netns.close();
-      sh(`ip netns del ${name}; ip link del ${link} 2>/dev/null || true`);
-    },
-  };
+  return podIn(name, link, { ip4: address, ip6: '::' });
 }
 
 const linkOf = (name: string): string => `v-${name}`.slice(0, 15);

@@ -54,6 +54,15 @@ export function makePod(name: string, host: number): TestPod {
     ip -n ${name} -6 route add fd00:77::1 dev eth0
     ip -n ${name} -6 route add default via fd00:77::1 dev eth0 src ${ip6}
   `);
+  return podIn(name, link, { ip4, ip6 });
+}
+
+/** The pod of a namespace that is there, with its link; closing it removes both. */
+export function podIn(
+  name: string,
+  link: string,
+  { ip4, ip6 }: { readonly ip4: string; readonly ip6: string },
+): TestPod {
   const path = `/run/netns/${name}`;
   const netns = openNetns(path);
   return {
