@@ -6,7 +6,7 @@
 //   --no-setup    what the cluster needs is there
 //   --no-images   images and mesh are in the cluster already (after --keep)
 // Ends with `N passed, N failed`, counted from the results of the Go tests.
-import { mkdirSync, readdirSync } from 'node:fs';
+import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { ensureLinux, ensurePackages, orExplain, root, Unmet } from './lib/ensure.mjs';
 import { makePhases } from './lib/phases.mjs';
@@ -59,41 +59,17 @@ function foreign() {
 }
 
 async function ownCluster(phase) {
-  const cluster = await import('../e2e/cluster/commands.mjs');
+  const { loadImages, standUp, takeDown } = await import('../e2e/cluster/stand-up.mjs');
   const { paths } = await import('../e2e/cluster/layout.mjs');
-  const { install } = await import('../e2e/cluster/install.mjs');
-  const quiet = makePhases(() => {}).phase;
   return {
     kubeconfig: paths.kubeconfig,
     async up(suite) {
-      if (!given.has('--no-setup')) await phase('setup', () => cluster.setup(quiet));
-      await phase('cluster up', () => cluster.up(quiet));
-      if (!given.has('--no-images')) {
-        await phase('images', () => images());
-        const folder = join(root, 'dist/images');
-        const files = readdirSync(folder).filter((name) => name.endsWith('.tar'));
-        await phase('images loaded', () =>
-          cluster.load(
-            quiet,
-            files.map((name) => join(folder, name)),
-          ),
-        );
-        await phase('Gateway API and the mesh, by helm', install);
-      }
-      await phase('echo image', () => cluster.load(quiet, [suite.echoImage()]));
+      await standUp(phase, given);
+      await phase('echo image', () => loadImages([suite.echoImage()]));
     },
     async down() {
       if (given.has('--keep')) return;
-      const traces = await phase('cluster down', () =>
-        cluster.down(async (_text, work) => work(), { wipe: true, only: [] }),
-      );
-      for (const trace of traces) console.log(`left behind: ${trace}`);
+      for (const trace of await takeDown(phase)) console.log(`left behind: ${trace}`);
     },
   };
-}
-
-async function images() {
-  const { pinnedNode } = await import('./lib/toolchain.mjs');
-  const { run } = await import('../e2e/cluster/process.mjs');
-  run(pinnedNode(), ['scripts/images.mjs'], { cwd: root, timeout: 10 * 60_000 });
 }

@@ -5,9 +5,8 @@
 //   --no-images   images and mesh are in the cluster already (after --keep)
 // Ends with the seconds of each phase and `N passed, N failed`.
 import { spawn } from 'node:child_process';
-import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { ensureLinux, ensurePackages, orExplain, root, Unmet } from './lib/ensure.mjs';
+import { ensureLinux, ensurePackages, orExplain, root } from './lib/ensure.mjs';
 import { makePhases } from './lib/phases.mjs';
 import { pinnedNode } from './lib/toolchain.mjs';
 
@@ -19,33 +18,22 @@ const forJest = words.filter((word) => !own.includes(word));
 await orExplain(async () => {
   ensureLinux();
   ensurePackages((text) => console.log(`· ${text}`));
-  const cluster = await import('../e2e/cluster/commands.mjs');
+  const { standUp, takeDown } = await import('../e2e/cluster/stand-up.mjs');
   const { controlPlane, name, paths } = await import('../e2e/cluster/layout.mjs');
-  const { install, uninstall } = await import('../e2e/cluster/install.mjs');
+  const { uninstall } = await import('../e2e/cluster/install.mjs');
   const { phase, times, total } = makePhases();
-  const quiet = makePhases(() => {}).phase;
   const summary = { line: '0 passed, 1 failed', ok: false };
   const traces = [];
   const interrupted = once(process, ['SIGINT', 'SIGTERM']);
   try {
-    if (!given.has('--no-setup')) await phase('setup', () => cluster.setup(quiet));
-    await phase('cluster up', () => cluster.up(quiet));
-    if (!given.has('--no-images')) {
-      await phase('images', () => node('scripts/images.mjs'));
-      const folder = join(root, 'dist/images');
-      const files = readdirSync(folder)
-        .filter((name) => name.endsWith('.tar'))
-        .map((name) => join(folder, name));
-      await phase('images loaded', () => cluster.load(quiet, files));
-      await phase('Gateway API and the mesh, by helm', install);
-    }
+    await standUp(phase, given);
     await phase('suites', async () => {
       const { line, status } = await Promise.race([suites(controlPlane, paths, name), interrupted]);
       Object.assign(summary, { line, ok: status === 0 });
     });
     if (!given.has('--keep')) traces.push(...(await phase('uninstalled', uninstall)));
   } finally {
-    if (!given.has('--keep')) await leave(cluster, phase, summary, traces);
+    if (!given.has('--keep')) await leave(() => takeDown(phase), summary, traces);
   }
   console.log(`\n${'seconds'.padStart(8)}  phase`);
   for (const { text, seconds } of times) console.log(`${seconds.padStart(8)}  ${text}`);
@@ -54,11 +42,8 @@ await orExplain(async () => {
 });
 
 /** Takes the cluster down; what the mesh left in it, or it on the machine, counts as a failure. */
-async function leave(cluster, phase, summary, traces) {
-  const ofMachine = await phase('cluster down', () =>
-    cluster.down(async (_text, work) => work(), { wipe: true, only: [] }),
-  );
-  traces.push(...ofMachine);
+async function leave(down, summary, traces) {
+  traces.push(...(await down()));
   for (const trace of traces) console.log(`left behind: ${trace}`);
   const counted = /^(\d+) passed, (\d+) failed(.*)$/.exec(summary.line) ?? [];
   const [, passed = '0', failed = '0', rest = ''] = counted;
@@ -74,11 +59,6 @@ function suites(controlPlane, paths, name) {
     [`--net=/run/netns/${controlPlane.netns}`, pinnedNode(), 'scripts/e2e.mjs', ...forJest],
     { KUBECONFIG: join(paths.pki, 'inside.kubeconfig'), AMBIT_CLUSTER_NAME: name },
   );
-}
-
-async function node(script) {
-  const { status } = await command(pinnedNode(), [script], {});
-  if (status !== 0) throw new Unmet(`${script} failed; its messages are above.`);
 }
 
 /** Runs a command whose output is shown, and of which the last counting line is kept. */
