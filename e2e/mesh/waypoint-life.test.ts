@@ -37,6 +37,11 @@ async function kubectl(...args: string[]): Promise<void> {
   await promisify(execFile)(path, ['--kubeconfig', mesh.kubeconfig, ...args]);
 }
 
+async function patchGateway(spec: object): Promise<void> {
+  const patch = JSON.stringify({ spec });
+  await kubectl('patch', 'gateway/waypoint', '-n', 'shop', '--type=merge', '-p', patch);
+}
+
 async function scale(replicas: number, restartedAt = ''): Promise<void> {
   await mesh.cluster.apply({
     apiVersion: 'apps/v1',
@@ -132,15 +137,7 @@ test('the replicas that `kubectl scale` asked for stay when the Gateway changes'
   await settles(2);
   const before = (await replicas()).map(({ name }) => name);
   const changed = { infrastructure: { annotations: { 'example.com/version': '2' } } };
-  await kubectl(
-    'patch',
-    'gateway/waypoint',
-    '-n',
-    'shop',
-    '--type=merge',
-    '-p',
-    JSON.stringify({ spec: changed }),
-  );
+  await patchGateway(changed);
   await settles(2, before);
   await kubectl('annotate', 'gateway/waypoint', '-n', 'shop', 'example.com/touched=yes');
   await sleep(2_000);
@@ -163,15 +160,7 @@ test('parameters of the Gateway roll out, and bad ones are told and change nothi
   );
   const parametersRef = { group: '', kind: 'ConfigMap', name };
   const spec = { infrastructure: { parametersRef } };
-  await kubectl(
-    'patch',
-    'gateway/waypoint',
-    '-n',
-    'shop',
-    '--type=merge',
-    '-p',
-    JSON.stringify({ spec }),
-  );
+  await patchGateway(spec);
   await settles(2, before);
   await mesh.cluster.apply(options('spec: { template: { spec: { hostNetwork: true } } }'));
   const path = '/apis/gateway.networking.k8s.io/v1/namespaces/shop/gateways/waypoint';
