@@ -16,8 +16,8 @@ import {
 } from './world.ts';
 
 /**
- * Figures of security.md T14 and T16, of the program itself in a process of its own. The times of others are printed and
- * not judged: who floods and who measures share a process, and perhaps a machine with others.
+ * Figures of security.md T14 and T16, and what a pipeline costs, of the program itself in a process of its own. The times
+ * of others are printed and not judged: who floods and who measures share a process, and perhaps a machine with others.
  */
 let world: WaypointWorld;
 let backend: Backend;
@@ -73,6 +73,33 @@ test('T16: a gibibyte for each of a hundred readers that have stopped: at most 8
   for (const { session } of sessions) session.destroy();
   good.session.destroy();
 }, 120_000);
+
+test('a pipeline without end holds only so much, and is answered in order', async () => {
+  const good = await openSession(world.ca, own.port, 'good');
+  await times(good, after(1_000));
+  const before = own.rssMiB();
+  const session = await openSession(world.ca, own.port, 'attacker');
+  const stream = await openTunnel(session, 80);
+  stream.on('error', () => undefined);
+  const over = after(5_000);
+  const chunks: Buffer[] = [];
+  stream.on('data', (chunk: Buffer) => {
+    if (chunks.length < 2_000) chunks.push(chunk);
+  });
+  const many = Buffer.from('GET / HTTP/1.1\r\nHost: shop.test\r\n\r\n'.repeat(1_000));
+  const victim = times(good, over);
+  for (let round = 0; round < 400 && !over(); round += 1) {
+    if (stream.write(many)) await sleep(0);
+    else await Promise.race([new Promise((resolve) => stream.once('drain', resolve)), sleep(50)]);
+  }
+  await victim;
+  const held = own.rssMiB() - before;
+  const answer = Buffer.concat(chunks).toString('latin1');
+  expect(answer.split('HTTP/1.1 200 ').length).toBeGreaterThan(1_000);
+  expect(held).toBeLessThan(96);
+  session.session.destroy();
+  good.session.destroy();
+}, 30_000);
 
 function after(ms: number): () => boolean {
   const end = performance.now() + ms;
