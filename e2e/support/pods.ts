@@ -135,8 +135,12 @@ export interface Call {
   readonly received: (count: number) => Promise<string>;
 }
 
-export function call(pod: Pod, host: IpAddress, port: number): Call {
-  const fd = connectSocket({ netnsFd: pod.netns.fd, family: familyOf(host) });
+/** @param fromPort of the pod; chosen by the kernel where it is not given */
+export function call(pod: Pod, host: IpAddress, port: number, fromPort?: number): Call {
+  const family = familyOf(host);
+  const own = family === 'IPv6' ? pod.ip6 : pod.ip4;
+  const bind = fromPort === undefined ? {} : { bind: { ip: own, port: fromPort } };
+  const fd = connectSocket({ netnsFd: pod.netns.fd, family, ...bind });
   const socket = connectFd(fd, socketAddress(host, port));
   let text = '';
   let code: string | undefined;

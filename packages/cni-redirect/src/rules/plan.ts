@@ -86,7 +86,9 @@ export type Verdict =
   | { readonly do: 'mark-connection' }
   /** Sends an answer to the proxy instead of to the address the proxy borrowed. */
   | { readonly do: 'route-to-proxy' }
-  | { readonly do: 'conntrack-zone'; readonly zone: number };
+  | { readonly do: 'conntrack-zone'; readonly zone: number }
+  /** Packets of the one who opened the connection alone are looked up in the zone; answers in the common one. */
+  | { readonly do: 'opener-zone'; readonly zone: number };
 
 const accept: Verdict = { do: 'accept' };
 const drop: Verdict = { do: 'drop' };
@@ -99,11 +101,27 @@ const probeSources = [probeSourceIpv4 as IpAddress, probeSourceIpv6 as IpAddress
 const dns = 53;
 /** Upstream questions of the DNS proxy have a conntrack zone of their own, apart from the captured ones. */
 const dnsZone = 1;
+/**
+ * The proxy connects to the application with a client's address and a port that may be one of the client's own
+ * connections to the same pod. In the common zone the kernel would take the two for one connection and neither would
+ * go on; in one of their own it sees that they are two, and gives the later one another port where answers would meet.
+ */
+const deliveryZone = 2;
 
 /** Decides the rules of a pod in one phase of its life. */
 export function planPodRules(capture: PodCapture, phase: RulePhase): RuleModel {
   const chains: Chain[] = [
-    ...(capture.captureDns ? dnsChains() : []),
+    ...(capture.captureDns ? [dnsAnswers] : []),
+    {
+      kind: 'raw-output',
+      rules: [
+        ...(capture.captureDns ? [dnsQuestions] : []),
+        {
+          match: [{ on: 'loopback', is: true, side: 'out' }, byProxy],
+          verdict: { do: 'opener-zone', zone: deliveryZone },
+        },
+      ],
+    },
     {
       // A mark counts on loopback only: nobody outside can have the proxy's mark.
       kind: 'mangle-prerouting',
@@ -129,19 +147,15 @@ export function planPodRules(capture: PodCapture, phase: RulePhase): RuleModel {
   return { chains };
 }
 
-function dnsChains(): Chain[] {
-  const zone: Verdict = { do: 'conntrack-zone', zone: dnsZone };
-  return [
-    {
-      kind: 'raw-prerouting',
-      rules: [{ match: [fromOutside, port('udp', 'source', [dns])], verdict: zone }],
-    },
-    {
-      kind: 'raw-output',
-      rules: [{ match: [byProxy, port('udp', 'destination', [dns])], verdict: zone }],
-    },
-  ];
-}
+const toDnsZone: Verdict = { do: 'conntrack-zone', zone: dnsZone };
+const dnsAnswers: Chain = {
+  kind: 'raw-prerouting',
+  rules: [{ match: [fromOutside, port('udp', 'source', [dns])], verdict: toDnsZone }],
+};
+const dnsQuestions: Rule = {
+  match: [byProxy, port('udp', 'destination', [dns])],
+  verdict: toDnsZone,
+};
 
 function inboundRedirect(capture: PodCapture): Rule[] {
   if (!capture.captureInbound) return [];

@@ -89,6 +89,8 @@ function renderVerdict(verdict: Verdict): string {
       return `meta mark set meta mark & ${keepOtherBits} | ${hex(proxyConnectionMark)}`;
     case 'conntrack-zone':
       return `ct zone set ${verdict.zone}`;
+    case 'opener-zone':
+      return `ct original zone set ${verdict.zone}`;
     default:
       return assertNever(verdict);
   }

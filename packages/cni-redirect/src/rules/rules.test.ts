@@ -12,6 +12,10 @@ describe('rules of a captured pod', () => {
     expect(nft).toBe(`add table inet ambit
 delete table inet ambit
 table inet ambit {
+  chain raw-output {
+    type filter hook output priority raw; policy accept;
+    oifname "lo" meta mark & 0xfff == 0x539 ct original zone set 2
+  }
   chain mangle-prerouting {
     type filter hook prerouting priority mangle; policy accept;
     iifname "lo" meta mark & 0xfff == 0x539 ct mark set ct mark & 0xfffff000 | 0x111
@@ -81,9 +85,10 @@ test('a closed pod redirects nothing and lets no port be reached', () => {
   expect(nft).toContain('iifname != "lo" tcp flags & (syn | ack) == syn counter drop');
 });
 
-test('draining keeps translation and marks, and nothing else', () => {
+test('draining keeps zone, translation and marks, and nothing else', () => {
   const { nft } = renderRemoval('drain');
   expect(chainsIn(nft)).toEqual([
+    'raw-output',
     'mangle-prerouting',
     'mangle-output',
     'nat-prerouting',

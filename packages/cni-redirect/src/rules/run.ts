@@ -55,7 +55,7 @@ export async function checkTools(): Promise<void> {
     if (status === 0) continue;
     throw new MeshError(
       'rules/not-supported',
-      `the kernel does not take the rules of a pod: ${firstLine(stderr)}; it needs nf_tables with NAT, redirect and conntrack (modules nft_chain_nat, nft_redir, nft_ct) for IPv4 and IPv6`,
+      `the kernel does not take the rules of a pod: ${firstLine(stderr)}; it needs nf_tables with NAT, redirect and conntrack (modules nft_chain_nat, nft_redir, nft_ct, and CONFIG_NF_CONNTRACK_ZONES) for IPv4 and IPv6`,
     );
   }
   const routing = await run(spawnHere, 'ip', ['-4', 'rule', 'show'], '');
