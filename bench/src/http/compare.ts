@@ -26,6 +26,8 @@ export interface Machine {
   rssMib(pid: number): number;
 }
 
+const warmUpSeconds = 5;
+
 /** Interleaves the candidates, so that a busy moment of the machine hits all of them; medians over the rounds. */
 export async function compare(
   row: HttpRow,
@@ -39,8 +41,11 @@ export async function compare(
   for (let round = -1; round < rounds; round += 1) {
     for (const candidate of candidates) {
       const before = cpuOf(candidate);
-      // The round before the first one warms up and is not counted.
-      const result = await candidate.run(row, round < 0 ? Math.min(1, seconds) : seconds);
+      // The round before the first one warms up and is not counted: until then code is still being compiled.
+      const result = await candidate.run(
+        row,
+        round < 0 ? Math.max(warmUpSeconds, seconds) : seconds,
+      );
       const cpuMs = ((cpuOf(candidate) - before) * 1_000_000) / result.requests;
       if (round < 0) continue;
       samples.set(candidate.name, [...(samples.get(candidate.name) ?? []), { ...result, cpuMs }]);

@@ -1,4 +1,3 @@
-import { randomUUID } from 'node:crypto';
 import type {
   AuthorizationPolicy,
   CorsPolicy,
@@ -21,6 +20,7 @@ import type { Known } from '../policy/judge.ts';
 import { accessDenied, deniedNow } from '../policy/admission.ts';
 import { connectionFacts, factsOf, judge, remoteIpOf } from '../policy/judge.ts';
 import type { TokenOutcome } from '../policy/tokens.ts';
+import { randomUuid } from '../observe/random.ts';
 import { climbs, locationOf, rewritePath } from '../route/changes.ts';
 import { chooseTarget } from '../route/choose.ts';
 import { judgeCors } from '../route/cors.ts';
@@ -38,7 +38,7 @@ export function serveRequest(
     request.authority = downstream.service?.hostname ?? downstream.authority;
   }
   introduce(context, downstream, request);
-  if (!request.headers.has('x-request-id')) request.headers.append('x-request-id', randomUUID());
+  if (!request.headers.has('x-request-id')) request.headers.append('x-request-id', randomUuid());
   const record = new RequestRecord(context, downstream, request);
   const refuse: Refuse = (status, flags, details, body, { fields, changes, grpcStatus } = {}) => {
     record.fail(status, flags, details);

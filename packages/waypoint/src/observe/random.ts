@@ -1,18 +1,28 @@
-import { randomFillSync } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 
-const pool = Buffer.alloc(8 * 1024);
-let used = pool.length;
+const pooledBytes = 4 * 1024;
+let pool = '';
+let used = 0;
 
 /**
- * Random bytes from a pool that is filled now and then: a call to the kernel for each request costs more than the rest.
- * They are a view of it, to be read at once.
+ * So many random hexadecimal digits, from a text that is made now and then: a call to the kernel for each request costs
+ * more than the rest.
  */
-export function pooledRandomBytes(count: number): Buffer {
+export function randomDigits(count: number): string {
   if (used + count > pool.length) {
-    randomFillSync(pool);
+    pool = randomBytes(Math.max(pooledBytes, count)).toString('hex');
     used = 0;
   }
-  const bytes = pool.subarray(used, used + count);
   used += count;
-  return bytes;
+  return pool.slice(used - count, used);
+}
+
+const variants = ['8', '9', 'a', 'b'];
+
+/** A UUID of version 4 (RFC 9562). */
+export function randomUuid(): string {
+  const digits = randomDigits(32);
+  const variant = variants[digits.charCodeAt(16) & 3] ?? '8';
+  const [low, mid, high] = [digits.slice(0, 8), digits.slice(8, 12), digits.slice(13, 16)];
+  return `${low}-${mid}-4${high}-${variant}${digits.slice(17, 20)}-${digits.slice(20)}`;
 }

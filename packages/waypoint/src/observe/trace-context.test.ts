@@ -18,7 +18,7 @@ const own = 'abababababababab';
 const options: TraceOptions = {
   samplingPercent: 0,
   random: () => 0.5,
-  randomBytes: (n) => Buffer.alloc(n, 0xab),
+  randomDigits: (count) => 'ab'.repeat(count / 2),
 };
 
 function headersOf(headers: Readonly<Record<string, string>>) {
@@ -241,7 +241,7 @@ describe('a trace', () => {
   test('has no id of zeros', () => {
     const context = continueTrace(() => undefined, {
       ...options,
-      randomBytes: (n) => Buffer.alloc(n),
+      randomDigits: (count) => '0'.repeat(count),
     });
     expect(context).toMatchObject({
       traceId: `${'0'.repeat(31)}1`,
@@ -251,7 +251,7 @@ describe('a trace', () => {
 
   test('has further spans below its own', () => {
     const context = continued({ traceparent: `00-${traceId}-${spanId}-01` });
-    expect(childContext(context, (n) => Buffer.alloc(n, 1))).toEqual({
+    expect(childContext(context, (count) => '01'.repeat(count / 2))).toEqual({
       traceId,
       parentSpanId: own,
       spanId: '01'.repeat(8),

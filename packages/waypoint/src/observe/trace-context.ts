@@ -28,7 +28,8 @@ export interface TraceOptions {
   readonly samplingPercent: number;
   /** From 0 up to, and without, 1. */
   readonly random: () => number;
-  readonly randomBytes: (n: number) => Buffer;
+  /** So many hexadecimal ones. */
+  readonly randomDigits: (count: number) => string;
 }
 
 type ReadHeader = (name: string) => string | undefined;
@@ -68,9 +69,9 @@ export function continueTrace(header: ReadHeader, options: TraceOptions): TraceC
   const b3 = b3Form(header);
   return {
     ...(caller.ids === undefined
-      ? { traceId: newId(16, options.randomBytes) }
+      ? { traceId: newId(32, options.randomDigits) }
       : { traceId: caller.ids.traceId, parentSpanId: caller.ids.spanId }),
-    spanId: newId(8, options.randomBytes),
+    spanId: newId(16, options.randomDigits),
     sampled: caller.sampled ?? options.random() * 100 < options.samplingPercent,
     ...(caller.state !== undefined && { state: caller.state }),
     ...(b3 !== undefined && { b3 }),
@@ -80,7 +81,7 @@ export function continueTrace(header: ReadHeader, options: TraceOptions): TraceC
 
 /** The context of a request whose caller told of no trace. */
 export function beginTrace(options: TraceOptions): TraceContext {
-  const ids = options.randomBytes(24).toString('hex');
+  const ids = options.randomDigits(48);
   return {
     traceId: notZero(ids.slice(0, 32)),
     spanId: notZero(ids.slice(32)),
@@ -98,9 +99,9 @@ function readCaller(header: ReadHeader): CallerContext & { readonly state?: stri
 /** The context of a further span below this one, such as that of one try. */
 export function childContext(
   context: TraceContext,
-  randomBytes: TraceOptions['randomBytes'],
+  randomDigits: TraceOptions['randomDigits'],
 ): TraceContext {
-  return { ...context, parentSpanId: context.spanId, spanId: newId(8, randomBytes) };
+  return { ...context, parentSpanId: context.spanId, spanId: newId(16, randomDigits) };
 }
 
 /** The headers that tell the next hop of its parent: this context's span. */
@@ -231,8 +232,8 @@ function b3Form(header: ReadHeader): B3Form | undefined {
   return multi ? 'multi' : undefined;
 }
 
-function newId(bytes: number, randomBytes: TraceOptions['randomBytes']): string {
-  return notZero(randomBytes(bytes).toString('hex'));
+function newId(digits: number, randomDigits: TraceOptions['randomDigits']): string {
+  return notZero(randomDigits(digits));
 }
 
 /** All zeros means none. */

@@ -4,7 +4,7 @@ import { compileFormat } from '@ambit/core';
 import type { HeaderList } from '../http/headers.ts';
 import type { SpanExporter } from './exporters.ts';
 import { createSpanExporter } from './exporters.ts';
-import { pooledRandomBytes } from './random.ts';
+import { randomDigits } from './random.ts';
 import type { ResolvedTelemetry, TracingProvider } from './resolve.ts';
 import type { SpanReporter } from './spans.ts';
 import { requestSpan } from './spans.ts';
@@ -30,7 +30,7 @@ export class RequestTrace {
   /** It is sent on now: with a span of its own where spans are told. */
   forwarding(): void {
     if (!this.reported) return;
-    this.forwarded = childContext(this.context, pooledRandomBytes);
+    this.forwarded = childContext(this.context, randomDigits);
     this.forwardedAtMs = Date.now();
   }
 }
@@ -55,7 +55,7 @@ export interface TracerParts {
 
 export function createTracer(settings: ResolvedTelemetry['tracing'], parts: TracerParts): Tracer {
   const { provider, samplingPercent, istioTags } = settings;
-  const options = { samplingPercent, random: parts.random, randomBytes: pooledRandomBytes };
+  const options = { samplingPercent, random: parts.random, randomDigits };
   const key = JSON.stringify(provider);
   const tags = settings.customTags.map((tag) => [tag.name, readerOf(tag, parts)] as const);
   return {
