@@ -5,28 +5,35 @@
 //   --keep        leave the cluster up at the end
 //   --no-setup    what the cluster needs is there
 //   --no-images   images and mesh are in the cluster already (after --keep)
+//   --url URL, --contact NAME[,NAME]
+//                 what the report says of the project (`unpublished`); the suite takes no empty ones
 // Ends with `N passed, N failed`, counted from the results of the Go tests.
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { ensureLinux, ensurePackages, orExplain, root, Unmet } from './lib/ensure.mjs';
+import { readOptions } from './lib/options.mjs';
 import { makePhases } from './lib/phases.mjs';
 
-const own = ['--keep', '--no-setup', '--no-images'];
-const words = process.argv.slice(2);
-const given = new Set(words);
-const [only] = words.filter((word) => !word.startsWith('--'));
+const own = {
+  flags: ['--keep', '--no-setup', '--no-images'],
+  valued: ['--url', '--contact'],
+};
+/** The suite refuses an empty field; an address that does not exist would be worse than none. */
+const unpublished = 'unpublished';
 
 await orExplain(async () => {
-  const unknown = words.find((word) => word.startsWith('--') && !own.includes(word));
-  if (unknown !== undefined)
-    throw new Unmet(`${unknown} is not an option; there are ${own.join(', ')}.`);
+  const options = readOptions(import.meta.url, own);
+  if (options === undefined) return;
+  const { flags: given, values } = options;
+  const [only, second] = options.words;
+  if (second !== undefined) throw new Unmet(`one test at a time: ${only} or ${second}.`);
   ensureLinux();
   ensurePackages((text) => console.log(`· ${text}`));
   const suite = await import('../e2e/conformance/suite.mjs');
   const { phase, total } = makePhases();
   const stop = new AbortController();
   for (const name of ['SIGINT', 'SIGTERM']) process.once(name, () => stop.abort());
-  const cluster = process.env.KUBECONFIG === undefined ? await ownCluster(phase) : foreign();
+  const cluster = process.env.KUBECONFIG === undefined ? await ownCluster(phase, given) : foreign();
   let results = { passed: [], failed: ['the suite itself'], log: '' };
   try {
     await phase('the suite and its echo server, built', suite.build);
@@ -38,6 +45,10 @@ await orExplain(async () => {
       suite.runSuite(cluster.kubeconfig, {
         only,
         report: only === undefined ? report : undefined,
+        about: {
+          url: values.get('--url') ?? unpublished,
+          contact: values.get('--contact') ?? unpublished,
+        },
         say: console.log,
         signal: stop.signal,
       }),
@@ -45,7 +56,7 @@ await orExplain(async () => {
     console.log(`everything that the suite said: ${results.log}`);
   } finally {
     suite.tidy(cluster.kubeconfig);
-    await cluster.down();
+    for (const trace of await cluster.down()) results.failed.push(`left behind: ${trace}`);
   }
   console.log(`\n${total().padStart(8)}  seconds in all`);
   for (const name of results.failed) console.log(`failed: ${name}`);
@@ -55,10 +66,10 @@ await orExplain(async () => {
 
 /** A cluster of somebody else: the mesh is there, and its nodes can fetch the suite's image. */
 function foreign() {
-  return { kubeconfig: process.env.KUBECONFIG, up: () => {}, down: () => {} };
+  return { kubeconfig: process.env.KUBECONFIG, up: () => {}, down: () => [] };
 }
 
-async function ownCluster(phase) {
+async function ownCluster(phase, given) {
   const { loadImages, standUp, takeDown } = await import('../e2e/cluster/stand-up.mjs');
   const { paths } = await import('../e2e/cluster/layout.mjs');
   return {
@@ -68,8 +79,7 @@ async function ownCluster(phase) {
       await phase('echo image', () => loadImages([suite.echoImage()]));
     },
     async down() {
-      if (given.has('--keep')) return;
-      for (const trace of await takeDown(phase)) console.log(`left behind: ${trace}`);
+      return given.has('--keep') ? [] : takeDown(phase);
     },
   };
 }

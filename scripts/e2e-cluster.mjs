@@ -1,5 +1,6 @@
-// npm run e2e:cluster [-- OPTION … PATH-PART … | -t NAME]: the acceptance suites in a real Kubernetes of two nodes on this
+// npm run e2e:cluster [-- OPTION … PATH-PART …]: the acceptance suites in a real Kubernetes of two nodes on this
 // machine, with the mesh installed by helm from images that are built here.
+//   -t NAME       only tests whose name contains NAME
 //   --keep        leave the cluster up at the end
 //   --no-setup    what the cluster needs is there
 //   --no-images   images and mesh are in the cluster already (after --keep)
@@ -7,19 +8,20 @@
 import { spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { ensureLinux, ensurePackages, orExplain, root } from './lib/ensure.mjs';
+import { readOptions } from './lib/options.mjs';
 import { makePhases } from './lib/phases.mjs';
 import { pinnedNode } from './lib/toolchain.mjs';
 
-const own = ['--keep', '--no-setup', '--no-images'];
-const words = process.argv.slice(2);
-const given = new Set(words.filter((word) => own.includes(word)));
-const forJest = words.filter((word) => !own.includes(word));
+const own = { flags: ['--keep', '--no-setup', '--no-images'], valued: ['-t'] };
 
 await orExplain(async () => {
+  const options = readOptions(import.meta.url, own);
+  if (options === undefined) return;
+  const { flags: given, values, words } = options;
+  const named = values.has('-t') ? ['-t', values.get('-t')] : [];
   ensureLinux();
   ensurePackages((text) => console.log(`· ${text}`));
   const { standUp, takeDown } = await import('../e2e/cluster/stand-up.mjs');
-  const { controlPlane, name, paths } = await import('../e2e/cluster/layout.mjs');
   const { uninstall } = await import('../e2e/cluster/install.mjs');
   const { phase, times, total } = makePhases();
   const summary = { line: '0 passed, 1 failed', ok: false };
@@ -28,7 +30,7 @@ await orExplain(async () => {
   try {
     await standUp(phase, given);
     await phase('suites', async () => {
-      const { line, status } = await Promise.race([suites(controlPlane, paths, name), interrupted]);
+      const { line, status } = await Promise.race([suites([...named, ...words]), interrupted]);
       Object.assign(summary, { line, ok: status === 0 });
     });
     if (!given.has('--keep')) traces.push(...(await phase('uninstalled', uninstall)));
@@ -53,10 +55,11 @@ async function leave(down, summary, traces) {
 }
 
 /** The suites run in the control plane's network, from which pods are reached by their addresses. */
-function suites(controlPlane, paths, name) {
+async function suites(words) {
+  const { controlPlane, name, paths } = await import('../e2e/cluster/layout.mjs');
   return command(
     'nsenter',
-    [`--net=/run/netns/${controlPlane.netns}`, pinnedNode(), 'scripts/e2e.mjs', ...forJest],
+    [`--net=/run/netns/${controlPlane.netns}`, pinnedNode(), 'scripts/e2e.mjs', ...words],
     { KUBECONFIG: join(paths.pki, 'inside.kubeconfig'), AMBIT_CLUSTER_NAME: name },
   );
 }

@@ -1,12 +1,15 @@
 // Builds the container images without Docker: the last stage of each images/<program>/Dockerfile, with the pinned Node
 // and this machine's libraries as the base. Writes dist/images/<program>.tar; the same input gives the same digest.
-//   node scripts/images.mjs [--tag TAG] [PROGRAM …]
+//   node scripts/images.mjs [PROGRAM …]     all of images/ when none is named
+//   --tag TAG                               instead of the version in package.json
 import { mkdirSync, readFileSync, readdirSync, renameSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { bundle } from './bundle.mjs';
 import { readDockerfile } from './lib/dockerfile.mjs';
 import { addProgram, addTree, archiveOf, imagePath, layerOf, whichProgram } from './lib/image.mjs';
+import { orExplain, Unmet } from './lib/ensure.mjs';
+import { readOptions } from './lib/options.mjs';
 import { pinnedNode } from './lib/toolchain.mjs';
 import { buildPlugin } from './plugin.mjs';
 
@@ -128,11 +131,16 @@ function copyLayer({ sources, target }) {
   return { ...layerOf(entries), comment: `${sources.join(' ')} -> ${target}` };
 }
 
-async function main(args) {
+async function main() {
+  const options = readOptions(import.meta.url, { valued: ['--tag'] });
+  if (options === undefined) return;
   const version = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')).version;
-  const at = args.indexOf('--tag');
-  const tag = at < 0 ? version : args.splice(at, 2)[1];
-  const wanted = args.length > 0 ? args : imageNames();
+  const tag = options.values.get('--tag') ?? version;
+  const known = imageNames();
+  const wanted = options.words.length > 0 ? options.words : known;
+  const strange = wanted.find((name) => !known.includes(name));
+  if (strange !== undefined)
+    throw new Unmet(`${strange} is not an image; there are ${known.join(', ')}.`);
   await bundle();
   if (wanted.includes('cni-redirect')) buildPlugin();
   const out = join(root, 'dist/images');
@@ -147,4 +155,4 @@ async function main(args) {
   }
 }
 
-if (process.argv[1] === fileURLToPath(import.meta.url)) await main(process.argv.slice(2));
+if (process.argv[1] === fileURLToPath(import.meta.url)) await orExplain(main);

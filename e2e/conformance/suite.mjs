@@ -7,29 +7,18 @@ import { fileURLToPath } from 'node:url';
 import { root, Unmet } from '../../scripts/lib/ensure.mjs';
 import { archiveOf, fileEntry, layerOf } from '../../scripts/lib/image.mjs';
 import { fetchTool } from '../../scripts/lib/layer.mjs';
+import { importSource } from '../../scripts/lib/source.mjs';
 import { path } from '../cluster/layout.mjs';
 import { attempt, run } from '../cluster/process.mjs';
 
 export const version = 'v1.6.3';
 export const profiles = ['MESH-HTTP', 'MESH-GRPC'];
 
-/** What is optional and has a test for meshes: all of it. */
-const features = [
-  'MeshClusterIPMatching',
-  'MeshConsumerRoute',
-  'MeshHTTPRouteBackendRequestHeaderModification',
-  'MeshHTTPRouteNamedRouteRule',
-  'MeshHTTPRouteQueryParamMatching',
-  'MeshHTTPRouteRedirectPath',
-  'MeshHTTPRouteRedirectPort',
-  'MeshHTTPRouteRewritePath',
-  'MeshHTTPRouteSchemeRedirect',
-  'HTTPRoute303RedirectStatusCode',
-  'HTTPRoute307RedirectStatusCode',
-  'HTTPRoute308RedirectStatusCode',
-  'HTTPRouteParentRefPort',
-  'HTTPRouteResponseHeaderModification',
-];
+/** What is optional and has a test for meshes: all of it, of which the GatewayClass tells its part. */
+const { meshFeatures, routeFeatures } = await importSource(
+  'packages/controller/src/status/supported-features.ts',
+);
+const features = [...meshFeatures, ...routeFeatures];
 
 const namespaces = ['gateway-conformance-mesh', 'gateway-conformance-mesh-consumer'];
 const labels = { 'istio.io/dataplane-mode': 'ambient', 'istio.io/use-waypoint': 'waypoint' };
@@ -37,7 +26,7 @@ const source = fileURLToPath(new URL('.', import.meta.url));
 const out = join(root, '.cache/conformance');
 const binary = join(out, 'conformance.test');
 const echo = join(out, 'echo');
-const buildMs = 20 * 60_000;
+const buildMs = 40 * 60_000;
 const runMs = 40 * 60_000;
 
 /** Builds the suite and its echo server with lowest priority; Go keeps what it has built. */
@@ -119,10 +108,11 @@ export function tidy(kubeconfig) {
  * Runs the suite, or one test of it.
  * @param options.only name of the one test
  * @param options.report file for the suite's own report
+ * @param options.about what the report says of the implementation: `url` and `contact`
  * @param options.say is told of each test as it ends
  * @returns the names of the tests that passed and that failed; of what the profiles do not hold nothing is said
  */
-export async function runSuite(kubeconfig, { only, report, say, signal }) {
+export async function runSuite(kubeconfig, { only, report, about, say, signal }) {
   const flags = [
     `-conformance-profiles=${profiles.join(',')}`,
     `-supported-features=${features.join(',')}`,
@@ -131,7 +121,7 @@ export async function runSuite(kubeconfig, { only, report, say, signal }) {
       .join(',')}`,
     '-gateway-class=istio-waypoint',
     ...(only === undefined ? [] : [`-run-test=${only}`]),
-    ...(report === undefined ? [] : [`-report-output=${report}`, ...implementation()]),
+    ...(report === undefined ? [] : [`-report-output=${report}`, ...implementation(about)]),
   ];
   const log = createWriteStream(join(out, 'output.log'));
   const child = spawn(
@@ -175,13 +165,13 @@ function take(event, { results, last, log, say }) {
   if (event.Action === 'fail') for (const one of last.get(name) ?? []) say(`      ${one}`);
 }
 
-function implementation() {
-  const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
+function implementation({ url, contact }) {
+  const { name, version: ours } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
   return [
-    '-organization=ambit',
-    '-project=ambit',
-    '-url=https://ambit.dev',
-    `-version=v${manifest.version}`,
-    '-contact=maintainers@ambit.dev',
+    `-organization=${name}`,
+    `-project=${name}`,
+    `-url=${url}`,
+    `-version=v${ours}`,
+    `-contact=${contact}`,
   ];
 }
