@@ -2,6 +2,7 @@ import { waypointClass } from '@ambit/api';
 
 import type { Sources } from '../collections/sources.ts';
 import type { KubeClient } from '../kube/client.ts';
+import { field, list, text } from '../kube/decode/fields.ts';
 import type { Gate } from '../kube/reconciler.ts';
 import { createReconciler } from '../kube/reconciler.ts';
 import type { Log } from '../log.ts';
@@ -9,6 +10,7 @@ import type { Wanted } from './conditions.ts';
 import { setConditions } from './conditions.ts';
 import { controllerName } from './controller-name.ts';
 import { patchStatus } from './patch.ts';
+import { routeFeatures } from './supported-features.ts';
 
 export interface GatewayClassStatusOptions {
   readonly client: KubeClient;
@@ -31,17 +33,34 @@ export function startGatewayClassStatus(options: GatewayClassStatusOptions): {
       if (record === undefined || !record.spec.ok) return;
       if (record.spec.value.controllerName !== controllerName) return;
       const { meta } = record;
-      const wanted = classCondition(meta.name);
-      const conditions = setConditions(record.status, [wanted], meta.generation, nowMs());
-      if (conditions === undefined) return;
+      const { generation } = meta;
+      const status = classStatus(meta.name, record.status, { generation, nowMs: nowMs() });
+      if (status === undefined) return;
       const path = `/apis/gateway.networking.k8s.io/v1/gatewayclasses/${meta.name}`;
-      await patchStatus(client, { path, meta, status: { conditions } });
+      await patchStatus(client, { path, meta, status });
     },
     onError: (key, error) =>
       log.warn({ err: error, object: `GatewayClass ${key}` }, 'status not written'),
   });
   sources.gatewayClasses.onChange((key) => reconciler.enqueue(key));
   return reconciler;
+}
+
+/** Pure: what is to be written of a class's status; undefined when all of it stands there. */
+export function classStatus(
+  name: string,
+  status: unknown,
+  { generation, nowMs }: { readonly generation: number; readonly nowMs: number },
+): Readonly<Record<string, unknown>> | undefined {
+  const conditions = setConditions(status, [classCondition(name)], generation, nowMs);
+  const wanted: readonly string[] = name === waypointClass ? routeFeatures : [];
+  const there = list(field(status, 'supportedFeatures')).map((one) => text(field(one, 'name')));
+  const same = there.join() === wanted.join();
+  if (conditions === undefined && same) return undefined;
+  return {
+    ...(conditions === undefined ? {} : { conditions }),
+    ...(same ? {} : { supportedFeatures: wanted.map((one) => ({ name: one })) }),
+  };
 }
 
 function classCondition(name: string): Wanted {
