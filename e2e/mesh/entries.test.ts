@@ -242,6 +242,8 @@ test('a waypoint for workloads is on the way to a pod', async () => {
   });
   const status = await mesh.ctl('waypoint', 'status', '-n', 'shop', '--name', 'direct');
   expect(status.text).toMatch(/Pod +shop\/reviews/);
+  const namespace = '/api/v1/namespaces/shop';
+  expect(await condition(namespace, 'istio.io/WaypointBound', 'True')).toContain('shop/direct');
   expect((await mesh.ctl('waypoint', 'list', '-A')).text).toMatch(
     /shop +direct +default +workload +True/,
   );
@@ -250,7 +252,28 @@ test('a waypoint for workloads is on the way to a pod', async () => {
     const [answer] = await mesh.ask(`http://${ip}:8080/`);
     return (answer?.status === 200 && !through(ips)(answer)) || undefined;
   });
+  expect(await condition(namespace, 'istio.io/WaypointBound', 'False')).toContain('NotRequested');
   expect((await mesh.ctl('waypoint', 'delete', 'direct', '-n', 'shop')).status).toBe(0);
+});
+
+test('TestWaypointStatus: a pod that is labelled itself says so, and its kubelet still has its say', async () => {
+  const { name, ip } = await mesh.pod('shop', { app: 'reviews', version: 'v1' });
+  const path = `/api/v1/namespaces/shop/pods/${name}`;
+  const ask = async () => (await mesh.ask(`http://${ip}:8080/`))[0]?.status;
+  const label = (value: string | null) =>
+    mesh.patch(path, { metadata: { labels: { 'istio.io/use-waypoint': value } } });
+  await label('nobody');
+  expect(await condition(path, 'istio.io/WaypointBound', 'False')).toContain(
+    'WaypointMissing: there is no Gateway shop/nobody of class istio-waypoint',
+  );
+  await until(async () => ((await ask()) === 0 ? true : undefined));
+  await label(null);
+  await until(async () => {
+    const said = await condition(path, 'istio.io/WaypointBound', 'False');
+    return said.startsWith('NotRequested') || undefined;
+  });
+  await until(async () => ((await ask()) === 200 ? true : undefined));
+  await condition(path, 'Ready', 'True');
 });
 
 test('TestWaypointChanges: a new template rolls out and no request is lost', async () => {

@@ -33,6 +33,9 @@ export class Graph {
   }
 }
 
+/** Takes a collection under a name that figures tell, and gives what is made of it. */
+export type Noted = <P, V>(name: string, derived: Derived<P, V>) => Collection<V>;
+
 /** A map from a primary collection and whatever else `derive` reads, kept up to date key by key. */
 export class Derived<P, V> implements Dependant {
   readonly output: Collection<V>;

@@ -20,7 +20,7 @@ import { regexProblem } from '../translate/regex.ts';
 import { compileService } from '../translate/service.ts';
 import type { ClusterFacts } from '../translate/workload.ts';
 import type { Collection } from './collection.ts';
-import type { Derived, Graph, Reader } from './derived.ts';
+import type { Graph, Noted, Reader } from './derived.ts';
 import type { EntryCollections } from './service-entries.ts';
 import type { Sources } from './sources.ts';
 import { only } from './version.ts';
@@ -34,8 +34,6 @@ export interface GatewayRoute {
 }
 
 export type GatewayRoutes = Readonly<Record<GatewayRouteKind, Collection<GatewayRoute>>>;
-
-type Noted = <P, V>(name: string, derived: Derived<P, V>) => Collection<V>;
 
 interface Parts {
   readonly graph: Graph;

@@ -25,7 +25,7 @@ import type { CompiledWaypoint } from '../translate/waypoint.ts';
 import type { ClusterFacts } from '../translate/workload.ts';
 import { compileWorkload, isWorkload, networkLabel } from '../translate/workload.ts';
 import type { Collection } from './collection.ts';
-import type { Derived, Reader } from './derived.ts';
+import type { Derived, Noted, Reader } from './derived.ts';
 import { Graph } from './derived.ts';
 import { entryWorkloadStages } from './entry-workloads.ts';
 import type { JudgedCollections } from './judged.ts';
@@ -136,8 +136,6 @@ export function createMeshCollections(cluster: ClusterFacts): MeshCollections {
     recomputations: () => new Map(stages.map(([name, derived]) => [name, derived.recomputations])),
   };
 }
-
-type Noted = <P, V>(name: string, derived: Derived<P, V>) => Collection<V>;
 
 /** Of nodes and namespaces only what others use, so that a node's heartbeat stops here. */
 function baseStages(graph: Graph, sources: Sources, cluster: ClusterFacts, noted: Noted) {

@@ -26,11 +26,9 @@ import { compileServiceEntry } from '../translate/service-entry.ts';
 import type { Binding } from '../translate/waypoint.ts';
 import type { ClusterFacts } from '../translate/workload.ts';
 import type { Collection } from './collection.ts';
-import type { Derived, Graph, Reader } from './derived.ts';
+import type { Graph, Noted, Reader } from './derived.ts';
 import type { Sources } from './sources.ts';
 import { only, sameVersion, versionOf } from './version.ts';
-
-type Noted = <P, V>(name: string, derived: Derived<P, V>) => Collection<V>;
 
 interface Parts {
   readonly graph: Graph;

@@ -44,8 +44,10 @@ import { bindingOf, compileWaypoint } from '../translate/waypoint.ts';
 import type { ClusterFacts } from '../translate/workload.ts';
 import type { Collection } from './collection.ts';
 import { credentialStages } from './credentials.ts';
-import type { Derived, Graph, Reader } from './derived.ts';
+import type { Graph, Noted, Reader } from './derived.ts';
 import { placeOf, rivalStage } from './destination-rules.ts';
+import type { LabelledCollections } from './labelled.ts';
+import { labelledStages } from './labelled.ts';
 import type { GatewayRoutes } from './gateway-routes.ts';
 import { attachedTo, gatewayRouteStages, routeName } from './gateway-routes.ts';
 import type { EntryCollections } from './service-entries.ts';
@@ -57,7 +59,7 @@ import { telemetryStages } from './telemetry.ts';
 import { only } from './version.ts';
 
 /** How the collections of waypoints hang together with the others. */
-export interface WaypointCollections {
+export interface WaypointCollections extends LabelledCollections {
   readonly waypoints: Collection<CompiledWaypoint>;
   /** By `namespace/name` of a Service. */
   readonly bindings: Collection<Binding>;
@@ -82,8 +84,6 @@ export interface WaypointCollections {
   ): Pick<Workload, 'waypoint' | 'waypointIdentities' | 'waypointRequiredBy'>;
   forService(read: Reader, record: ServiceRecord): Pick<Service, 'waypoint' | 'withoutWaypoint'>;
 }
-
-type Noted = <P, V>(name: string, derived: Derived<P, V>) => Collection<V>;
 
 interface Parts {
   readonly graph: Graph;
@@ -114,6 +114,7 @@ export function waypointStages(parts: Parts): WaypointCollections {
   return {
     ...base,
     bindings,
+    ...labelledStages(parts, (read, namespace) => worldOf(read, base, parts.cluster, namespace)),
     requirements,
     entryRequirements: entryRequirementStage(parts, base, entries),
     entries,

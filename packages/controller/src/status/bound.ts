@@ -1,8 +1,8 @@
 import { field, list, text } from '../kube/decode/fields.ts';
+import { waypointBoundType as boundType } from '../kube/decode/pod.ts';
 import type { Binding } from '../translate/waypoint.ts';
 import type { Wanted } from './conditions.ts';
 
-const boundType = 'istio.io/WaypointBound';
 const unbound: Wanted = {
   type: boundType,
   status: 'False',

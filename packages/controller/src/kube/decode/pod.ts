@@ -5,6 +5,9 @@ import type { Decode } from '../cache.ts';
 import type { Metadata } from './fields.ts';
 import { field, list, text } from './fields.ts';
 
+/** A condition's type, as in Istio. */
+export const waypointBoundType = 'istio.io/WaypointBound';
+
 export type PodPhase = 'Pending' | 'Running' | 'Succeeded' | 'Failed' | 'Unknown';
 
 export interface PodRecord {
@@ -17,6 +20,8 @@ export interface PodRecord {
   readonly addresses: readonly IpAddress[];
   /** Its condition says that it takes traffic. */
   readonly ready: boolean;
+  /** Its status says to which waypoint it is bound, or that it is to none. */
+  readonly tellsWaypoint: boolean;
   /** The controlling owner. */
   readonly owner: { readonly kind: string; readonly name: string } | undefined;
 }
@@ -34,6 +39,7 @@ export const decodePod: Decode<PodRecord> = (object, meta) => {
   const status = field(object, 'status');
   const phase = text(field(status, 'phase'));
   const serviceAccount = text(field(spec, 'serviceAccountName'));
+  const conditions = list(field(status, 'conditions'));
   return ok({
     meta,
     serviceAccount: serviceAccount === '' ? 'default' : serviceAccount,
@@ -41,9 +47,10 @@ export const decodePod: Decode<PodRecord> = (object, meta) => {
     hostNetwork: field(spec, 'hostNetwork') === true,
     phase: phases.has(phase) ? (phase as PodPhase) : 'Unknown',
     addresses: podAddresses(status),
-    ready: list(field(status, 'conditions')).some(
+    ready: conditions.some(
       (one) => text(field(one, 'type')) === 'Ready' && text(field(one, 'status')) === 'True',
     ),
+    tellsWaypoint: conditions.some((one) => text(field(one, 'type')) === waypointBoundType),
     owner: controllingOwner(object),
   });
 };

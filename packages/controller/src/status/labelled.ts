@@ -1,0 +1,91 @@
+import type { ReadableCollection } from '../collections/collection.ts';
+import { field, list, text } from '../kube/decode/fields.ts';
+import { kubeStatus } from '../kube/error.ts';
+import { createReconciler } from '../kube/reconciler.ts';
+import type { Binding } from '../translate/waypoint.ts';
+import { boundConditions } from './bound.ts';
+import type { EntryStatusOptions } from './entries.ts';
+
+/**
+ * Tells on Pods and Namespaces that are labelled themselves to which waypoint they are bound. Their status belongs to
+ * others: one condition is merged into it by its type, and nothing else is touched.
+ */
+export function startLabelledStatus(options: EntryStatusOptions): { close(): Promise<void> } {
+  const { podBindings, namespaceBindings } = options.collections.l7;
+  const pods = follow(options, 'Pod', podBindings, (key) => {
+    const [namespace = '', name = ''] = key.split('/');
+    return `/api/v1/namespaces/${namespace}/pods/${name}`;
+  });
+  const namespaces = follow(
+    options,
+    'Namespace',
+    namespaceBindings,
+    (key) => `/api/v1/namespaces/${key}`,
+  );
+  return {
+    close: async () => {
+      await Promise.all([pods.close(), namespaces.close()]);
+    },
+  };
+}
+
+function follow(
+  { client, gate, collections, nowMs, log }: EntryStatusOptions,
+  kind: 'Pod' | 'Namespace',
+  bindings: ReadableCollection<Binding>,
+  pathOf: (key: string) => string,
+): { close(): Promise<void> } {
+  const reconciler = createReconciler({
+    gate,
+    run: async (key) => {
+      collections.flush();
+      const binding = bindings.get(key) ?? { kind: 'none' };
+      try {
+        const written = await tell(pathOf(key), binding);
+        if (written && binding.kind === 'broken')
+          log.warn({ object: `${kind} ${key}` }, binding.message);
+      } catch (error) {
+        // It is gone.
+        if (kubeStatus(error) !== 404) throw error;
+      }
+    },
+    onError: (key, error) =>
+      log.warn({ err: error, object: `${kind} ${key}` }, 'status not written'),
+  });
+
+  /** The object is read first: of pods and namespaces conditions are not kept, there are too many. */
+  async function tell(path: string, binding: Binding): Promise<boolean> {
+    const { status } = (await client.request({ path })) as { readonly status?: unknown };
+    const condition = conditionToWrite(binding, status, nowMs());
+    if (condition === undefined) return false;
+    await client.request({
+      method: 'PATCH',
+      path: `${path}/status`,
+      contentType: 'application/strategic-merge-patch+json',
+      body: { status: { conditions: [condition] } },
+    });
+    return true;
+  }
+
+  bindings.onChange((key) => reconciler.enqueue(key));
+  return reconciler;
+}
+
+/** Pure: the condition that does not stand there yet. Neither kind knows an observed generation everywhere. */
+export function conditionToWrite(
+  binding: Binding,
+  status: unknown,
+  nowMs: number,
+): Readonly<Record<string, string>> | undefined {
+  const [wanted] = boundConditions(binding, status);
+  if (wanted === undefined) return undefined;
+  const old = list(field(status, 'conditions')).find(
+    (one) => text(field(one, 'type')) === wanted.type,
+  );
+  const same = (key: 'status' | 'reason' | 'message'): boolean =>
+    text(field(old, key)) === wanted[key];
+  if (same('status') && same('reason') && same('message')) return undefined;
+  const since = same('status') ? text(field(old, 'lastTransitionTime')) : '';
+  const now = new Date(nowMs).toISOString().replace(/\.\d+Z$/, 'Z');
+  return { ...wanted, lastTransitionTime: since === '' ? now : since };
+}
