@@ -99,7 +99,7 @@ export class Derived<P, V> implements Dependant {
         return collection.find(index, wanted);
       },
     });
-    this.#dependencies.set(key, forgets);
+    if (forgets.length > 0) this.#dependencies.set(key, forgets);
     return result;
   }
 }

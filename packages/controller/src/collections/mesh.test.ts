@@ -126,11 +126,14 @@ describe('what a change costs', () => {
 
   test('one pod: one workload', () => {
     all.pod({ name: 'p-7', ip: '10.0.0.8', labels: { app: 'odd' }, captured: true });
-    expect(all.flush()).toEqual({ cost: { workloads: 1 }, pushed: [key('p-7')] });
+    expect(all.flush()).toEqual({
+      cost: { 'pod-bindings': 1, workloads: 1 },
+      pushed: [key('p-7')],
+    });
   });
   test('a pod that says the same again: nothing is pushed', () => {
     all.pod({ name: 'p-7', ip: '10.0.0.8', labels: { app: 'odd' } });
-    expect(all.flush()).toEqual({ cost: { workloads: 1 }, pushed: [] });
+    expect(all.flush()).toEqual({ cost: { 'pod-bindings': 1, workloads: 1 }, pushed: [] });
   });
   test('one endpoint of a slice of a hundred: one workload', () => {
     all.slice(
@@ -249,7 +252,7 @@ test('ten thousand pods and a thousand services compile in seconds', () => {
   all.pod({ name: 'p-77', ip: '10.1.0.77', node: 'n-3', captured: true });
   const one = all.flush();
   const oneMs = performance.now() - changedAt;
-  expect(one.cost).toEqual({ workloads: 1 });
+  expect(one.cost).toEqual({ 'pod-bindings': 1, workloads: 1 });
   process.stdout.write(
     `compiled 10,000 pods and 1,000 services in ${wholeMs.toFixed(0)} ms, one change in ${oneMs.toFixed(2)} ms\n`,
   );
