@@ -28,7 +28,7 @@ export async function startController(
 ): Promise<RunningController> {
   const startedAt = performance.now();
   // As its image runs it.
-  const flags = ['--enable-source-maps', '--max-semi-space-size=4'];
+  const flags = ['--max-semi-space-size=4', '--heap-growing-percent=50'];
   const child = spawn(process.execPath, [...flags, join(root, 'dist/programs/controller.mjs')], {
     env: {
       PATH: process.env['PATH'],

@@ -2,7 +2,7 @@ import type { TrustDomain } from '@ambit/api';
 
 import type { KubeClient } from '../kube/client.ts';
 import type { Reflector, ReflectorTimings } from '../kube/reflector.ts';
-import { startReflector } from '../kube/reflector.ts';
+import { startReflector, wholeList } from '../kube/reflector.ts';
 import { field, text } from '../kube/decode/fields.ts';
 import type { Log } from '../log.ts';
 import type { Authority } from './authority.ts';
@@ -60,7 +60,7 @@ class RunningKeeper implements AuthorityKeeper {
       fieldSelector: `metadata.name=${pluggedInSecret}`,
       ...(options.timings === undefined ? {} : { timings: options.timings }),
       sink: {
-        replace: (objects) => this.#follow(objects.find(isOurs)),
+        list: wholeList((objects) => this.#follow(objects.find(isOurs))),
         upsert: (object) => {
           if (isOurs(object)) this.#follow(object);
         },

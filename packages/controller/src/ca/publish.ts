@@ -8,7 +8,7 @@ import { kubeStatus } from '../kube/error.ts';
 import type { Gate } from '../kube/reconciler.ts';
 import { createReconciler } from '../kube/reconciler.ts';
 import type { ReflectorTimings } from '../kube/reflector.ts';
-import { startReflector } from '../kube/reflector.ts';
+import { startReflector, wholeList } from '../kube/reflector.ts';
 import type { Log } from '../log.ts';
 
 export interface PublisherOptions {
@@ -67,11 +67,11 @@ export function startRootPublisher(options: PublisherOptions): Publisher {
     fieldSelector: `metadata.name=${rootCertConfigMap}`,
     ...(options.timings === undefined ? {} : { timings: options.timings }),
     sink: {
-      replace: (objects) => {
+      list: wholeList((objects) => {
         published = new Map();
         for (const object of objects) follow(object, false);
         all();
-      },
+      }),
       upsert: (object) => follow(object, false),
       remove: (object) => follow(object, true),
     },

@@ -14,21 +14,20 @@ export type IndexKeys<V> = Readonly<Record<string, (value: V, key: string) => re
 
 /** What may depend on something: told that a value or an index entry it read is no longer the same. */
 export interface Dependant {
-  invalidate(key: string): void;
+  invalidate(): void;
 }
-
-type Edges = Map<string, Map<Dependant, Set<string>>>;
 
 /**
  * A collection that remembers who read what. A read through `track` makes an edge from the key, or the index
- * entry, to the reader's key; a change follows the edges and nothing else.
+ * entry, to the reader; a change follows the edges and nothing else.
  */
 export class Collection<V> implements ReadableCollection<V> {
   readonly name: string;
   readonly #indexKeys: IndexKeys<V>;
   readonly #values = new Map<string, V>();
   readonly #indexes = new Map<string, Map<string, Set<string>>>();
-  readonly #edges: Edges = new Map();
+  /** Most have one reader; a set for each of those would be most of the controller's memory. */
+  readonly #edges = new Map<string, Dependant | Set<Dependant>>();
   readonly #listeners: ((key: string, value: V | undefined) => void)[] = [];
 
   constructor(name: string, indexKeys: IndexKeys<V> = {}) {
@@ -79,19 +78,23 @@ export class Collection<V> implements ReadableCollection<V> {
     this.#changed(key, before, undefined);
   }
 
-  /** Notes that `reader` read one edge of this collection for `readerKey`. */
-  track(edge: string, reader: Dependant, readerKey: string): () => void {
-    const readers = this.#edges.get(edge) ?? new Map<Dependant, Set<string>>();
-    this.#edges.set(edge, readers);
-    const keys = readers.get(reader) ?? new Set<string>();
-    readers.set(reader, keys);
-    keys.add(readerKey);
-    return () => {
-      keys.delete(readerKey);
-      if (keys.size > 0 || readers.get(reader) !== keys) return;
-      readers.delete(reader);
-      if (readers.size === 0 && this.#edges.get(edge) === readers) this.#edges.delete(edge);
-    };
+  /** Notes that `reader` read one edge of this collection. False when that was known. */
+  track(edge: string, reader: Dependant): boolean {
+    const readers = this.#edges.get(edge);
+    if (readers === reader) return false;
+    if (readers === undefined) this.#edges.set(edge, reader);
+    else if (!(readers instanceof Set)) this.#edges.set(edge, new Set([readers, reader]));
+    else if (readers.has(reader)) return false;
+    else readers.add(reader);
+    return true;
+  }
+
+  untrack(edge: string, reader: Dependant): void {
+    const readers = this.#edges.get(edge);
+    if (readers === reader) this.#edges.delete(edge);
+    if (!(readers instanceof Set)) return;
+    readers.delete(reader);
+    if (readers.size === 0) this.#edges.delete(edge);
   }
 
   #index(name: string): Map<string, Set<string>> {
@@ -118,9 +121,9 @@ export class Collection<V> implements ReadableCollection<V> {
       }
     }
     for (const edge of edges) {
-      for (const [reader, keys] of this.#edges.get(edge) ?? []) {
-        for (const readerKey of keys) reader.invalidate(readerKey);
-      }
+      const readers = this.#edges.get(edge);
+      if (readers instanceof Set) for (const reader of readers) reader.invalidate();
+      else readers?.invalidate();
     }
     for (const listener of this.#listeners) listener(key, after);
   }

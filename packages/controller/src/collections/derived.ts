@@ -36,12 +36,44 @@ export class Graph {
 /** Takes a collection under a name that figures tell, and gives what is made of it. */
 export type Noted = <P, V>(name: string, derived: Derived<P, V>) => Collection<V>;
 
+/** What the values of one primary key were derived from. */
+class Readings implements Dependant {
+  readonly #dirty: Set<string>;
+  readonly #key: string;
+  /** Collection, edge, collection, edge and so on: a mesh has hundreds of thousands of them. */
+  #reads: (Collection<unknown> | string)[] = [];
+
+  constructor(dirty: Set<string>, key: string) {
+    this.#dirty = dirty;
+    this.#key = key;
+  }
+
+  get isEmpty(): boolean {
+    return this.#reads.length === 0;
+  }
+
+  note(collection: Collection<unknown>, edge: string): void {
+    if (collection.track(edge, this)) this.#reads.push(collection, edge);
+  }
+
+  invalidate(): void {
+    this.#dirty.add(this.#key);
+  }
+
+  forget(): void {
+    for (let at = 0; at < this.#reads.length; at += 2) {
+      (this.#reads[at] as Collection<unknown>).untrack(this.#reads[at + 1] as string, this);
+    }
+    this.#reads = [];
+  }
+}
+
 /** A map from a primary collection and whatever else `derive` reads, kept up to date key by key. */
-export class Derived<P, V> implements Dependant {
+export class Derived<P, V> {
   readonly output: Collection<V>;
   readonly #options: DerivedOptions<P, V>;
   readonly #dirty = new Set<string>();
-  readonly #dependencies = new Map<string, (() => void)[]>();
+  readonly #readings = new Map<string, Readings>();
   readonly #outputKeys = new Map<string, readonly string[]>();
   #recomputations = 0;
 
@@ -57,10 +89,6 @@ export class Derived<P, V> implements Dependant {
     return this.#recomputations;
   }
 
-  invalidate(key: string): void {
-    this.#dirty.add(key);
-  }
-
   flush(): void {
     if (this.#dirty.size === 0) return;
     const dirty = [...this.#dirty];
@@ -69,8 +97,8 @@ export class Derived<P, V> implements Dependant {
   }
 
   #recompute(key: string): void {
-    for (const forget of this.#dependencies.get(key) ?? []) forget();
-    this.#dependencies.delete(key);
+    this.#readings.get(key)?.forget();
+    this.#readings.delete(key);
     const value = this.#options.primary.get(key);
     const next = value === undefined ? new Map<string, V>() : this.#derive(value, key);
     for (const old of this.#outputKeys.get(key) ?? []) {
@@ -87,19 +115,19 @@ export class Derived<P, V> implements Dependant {
   }
 
   #derive(value: P, key: string): ReadonlyMap<string, V> {
-    const forgets: (() => void)[] = [];
+    const readings = new Readings(this.#dirty, key);
     this.#recomputations += 1;
     const result = this.#options.derive(value, key, {
       get: (collection, wanted) => {
-        forgets.push(collection.track(keyEdge(wanted), this, key));
+        readings.note(collection as Collection<unknown>, keyEdge(wanted));
         return collection.get(wanted);
       },
       find: (collection, index, wanted) => {
-        forgets.push(collection.track(indexEdge(index, wanted), this, key));
+        readings.note(collection as Collection<unknown>, indexEdge(index, wanted));
         return collection.find(index, wanted);
       },
     });
-    if (forgets.length > 0) this.#dependencies.set(key, forgets);
+    if (!readings.isEmpty) this.#readings.set(key, readings);
     return result;
   }
 }

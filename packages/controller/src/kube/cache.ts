@@ -2,6 +2,7 @@ import type { Result } from '@ambit/api';
 
 import type { Metadata, Problem } from './decode/fields.ts';
 import { decodeMetadata, objectKey } from './decode/fields.ts';
+import type { ListTaker } from './reflector.ts';
 
 /** What a decoder makes of one object: a checked record, or why there is none. */
 export type Decode<R> = (object: unknown, meta: Metadata) => Result<R, Problem>;
@@ -27,6 +28,13 @@ interface Held<R> {
   readonly resourceVersion: string;
   /** The last good record; undefined while there never was one. */
   readonly record: R | undefined;
+}
+
+interface Read<R> {
+  readonly uid: string;
+  readonly resourceVersion: string;
+  /** Undefined where this version is held already. */
+  readonly decoded: Result<R, Problem> | undefined;
 }
 
 /** How many deleted objects are remembered, so that a late event cannot bring one back. */
@@ -55,17 +63,24 @@ export class ObjectCache<R> {
     return this.#held.size;
   }
 
-  /** Takes a complete list: what it lacks is gone, whatever versions were seen before. */
-  replace(objects: readonly unknown[]): void {
+  /** Takes a list: what it lacks is gone, whatever versions were seen before. Each object is decoded as it comes. */
+  list(): ListTaker {
+    const listed = new Map<string, Read<R>>();
+    return {
+      page: (objects) => {
+        for (const object of objects) {
+          const meta = decodeMetadata(object);
+          if (meta !== undefined) listed.set(objectKey(meta), this.#read(object, meta));
+        }
+      },
+      done: () => this.#replace(listed),
+    };
+  }
+
+  #replace(listed: ReadonlyMap<string, Read<R>>): void {
     this.#tombstones.clear();
     const changes: CacheChange<R>[] = [];
-    const listed = new Set<string>();
-    for (const object of objects) {
-      const meta = decodeMetadata(object);
-      if (meta === undefined) continue;
-      listed.add(objectKey(meta));
-      this.#take(object, meta, changes);
-    }
+    for (const [key, read] of listed) this.#put(key, read, changes);
     for (const key of [...this.#held.keys()]) {
       if (!listed.has(key)) this.#drop(key, changes);
     }
@@ -80,7 +95,7 @@ export class ObjectCache<R> {
     const seen = this.#held.get(key)?.resourceVersion ?? this.#tombstones.get(key);
     if (seen !== undefined && isOlder(meta.resourceVersion, seen)) return;
     const changes: CacheChange<R>[] = [];
-    this.#take(object, meta, changes);
+    this.#put(key, this.#read(object, meta), changes);
     this.#tell(changes);
   }
 
@@ -103,18 +118,28 @@ export class ObjectCache<R> {
     this.#tell(changes);
   }
 
-  #take(object: unknown, meta: Metadata, changes: CacheChange<R>[]): void {
-    const key = objectKey(meta);
+  /** What is new in an object. */
+  #read(object: unknown, meta: Metadata): Read<R> {
+    const { uid, resourceVersion } = meta;
+    const held = this.#held.get(objectKey(meta));
+    const same = held?.uid === uid && held.resourceVersion === resourceVersion;
+    const known = same && resourceVersion !== '';
+    return {
+      uid,
+      resourceVersion,
+      decoded: known ? undefined : this.#options.decode(object, meta),
+    };
+  }
+
+  #put(key: string, { uid, resourceVersion, decoded }: Read<R>, changes: CacheChange<R>[]): void {
+    if (decoded === undefined) return;
     const held = this.#held.get(key);
-    const same = held?.uid === meta.uid && held.resourceVersion === meta.resourceVersion;
-    if (same && meta.resourceVersion !== '') return;
-    const decoded = this.#options.decode(object, meta);
     this.#options.onProblem(key, decoded.ok ? undefined : decoded.error);
     // Another object under the same name inherits nothing; the same one keeps its last good record.
-    const lastGood = held?.uid === meta.uid ? held.record : undefined;
+    const lastGood = held?.uid === uid ? held.record : undefined;
     const record = decoded.ok ? decoded.value : lastGood;
     this.#tombstones.delete(key);
-    this.#held.set(key, { uid: meta.uid, resourceVersion: meta.resourceVersion, record });
+    this.#held.set(key, { uid, resourceVersion, record });
     if (record !== held?.record) changes.push({ key, before: held?.record, after: record });
   }
 

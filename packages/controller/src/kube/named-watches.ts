@@ -4,7 +4,7 @@ import type { KubeClient } from './client.ts';
 import { field, text } from './decode/fields.ts';
 import { kubeStatus } from './error.ts';
 import type { Reflector, ReflectorTimings } from './reflector.ts';
-import { startReflector } from './reflector.ts';
+import { startReflector, wholeList } from './reflector.ts';
 
 /** What is known of an object that could not be read. */
 export type Unread =
@@ -111,10 +111,10 @@ function startWatch<U, R>(
     fieldSelector: `metadata.name=${name}`,
     ...(options.timings === undefined ? {} : { timings: options.timings }),
     sink: {
-      replace: (objects) => {
+      list: wholeList((objects) => {
         const object = objects.find(isIt);
         put(object === undefined ? { kind: 'missing' } : decode(object));
-      },
+      }),
       upsert: (object) => {
         if (isIt(object)) put(decode(object));
       },

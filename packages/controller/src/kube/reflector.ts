@@ -5,11 +5,32 @@ import { statusOf } from './client.ts';
 import { field, list, text } from './decode/fields.ts';
 import { KubeError, kubeStatus } from './error.ts';
 
+/** Takes one list page by page, so that no more of it is in memory than one page and what the taker keeps. */
+export interface ListTaker {
+  page(objects: readonly unknown[]): void;
+  /** The list is whole: what it lacks is gone. Not called for a list that broke off. */
+  done(): void;
+}
+
 /** Where a reflector puts what it sees; an ObjectCache is one. */
 export interface ReflectorSink {
-  replace(objects: readonly unknown[]): void;
+  /** A list begins; it changes nothing before it is done. */
+  list(): ListTaker;
   upsert(object: unknown): void;
   remove(object: unknown): void;
+}
+
+/** Of a collection of few objects: the whole list at once. */
+export function wholeList(replace: (objects: readonly unknown[]) => void): ReflectorSink['list'] {
+  return () => {
+    const all: unknown[] = [];
+    return {
+      page: (objects) => {
+        for (const object of objects) all.push(object);
+      },
+      done: () => replace(all),
+    };
+  };
 }
 
 export interface ReflectorTimings {
@@ -31,6 +52,9 @@ export const defaultReflectorTimings: ReflectorTimings = {
   backoffMaxMs: 15_000,
   requestTimeoutMs: 60_000,
 };
+
+/** Objects asked for at a time: what a page weighs is in memory several times over while it is read. */
+const defaultPageSize = 250;
 
 export interface ReflectorOptions {
   readonly client: KubeClient;
@@ -119,10 +143,10 @@ class RunningReflector implements Reflector {
   }
 
   async #list(): Promise<void> {
-    const objects: unknown[] = [];
+    let taker = this.#options.sink.list();
     let next = '';
     // A continue token may expire between pages; the second try then asks for everything at once.
-    let pageSize = this.#options.pageSize ?? 500;
+    let pageSize = this.#options.pageSize ?? defaultPageSize;
     for (;;) {
       const query = this.#query();
       if (pageSize > 0) query.set('limit', String(pageSize));
@@ -137,7 +161,7 @@ class RunningReflector implements Reflector {
         });
       } catch (error) {
         if (kubeStatus(error) !== 410 || next === '') throw error;
-        objects.length = 0;
+        taker = this.#options.sink.list();
         next = '';
         pageSize = 0;
         continue;
@@ -146,14 +170,14 @@ class RunningReflector implements Reflector {
       if (!Array.isArray(items) && items !== null) {
         throw new KubeError(`GET ${this.#path}: the answer is no list`, {});
       }
-      for (const item of list(items)) objects.push(item);
+      taker.page(list(items));
       next = text(field(page, 'metadata', 'continue'));
       this.#resourceVersion = text(field(page, 'metadata', 'resourceVersion'));
       if (next === '') break;
     }
     this.#lists += 1;
     this.#sign();
-    this.#options.sink.replace(objects);
+    taker.done();
   }
 
   async #watch(): Promise<void> {

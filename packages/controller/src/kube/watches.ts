@@ -244,9 +244,15 @@ function startWatch<R>(
     otherPaths,
     ...(fieldSelector === undefined ? {} : { fieldSelector }),
     sink: {
-      replace: (objects) => {
-        cache.replace(objects);
-        onSync();
+      list: () => {
+        const taker = cache.list();
+        return {
+          page: (objects) => taker.page(objects),
+          done: () => {
+            taker.done();
+            onSync();
+          },
+        };
       },
       upsert: (object) => cache.upsert(object),
       remove: (object) => cache.remove(object),
@@ -258,7 +264,7 @@ function startWatch<R>(
       if (optional && askedAll && kubeStatus(error) === 404 && !cache.synced) {
         // The API has no such kind (yet): there are none of it, and nobody waits for them.
         log.info({ kind }, 'the API does not know this kind; it is asked again');
-        cache.replace([]);
+        cache.list().done();
         onSync();
       }
       if (optional && kubeStatus(error) === 404) log.debug(fields, 'the kind is still not there');

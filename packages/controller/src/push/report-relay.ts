@@ -5,7 +5,7 @@ import type { KubeClient } from '../kube/client.ts';
 import { field, list, text } from '../kube/decode/fields.ts';
 import { createReconciler } from '../kube/reconciler.ts';
 import type { Reflector, ReflectorTimings } from '../kube/reflector.ts';
-import { startReflector } from '../kube/reflector.ts';
+import { startReflector, wholeList } from '../kube/reflector.ts';
 import type { Log } from '../log.ts';
 
 export interface ReportRelayOptions {
@@ -108,11 +108,11 @@ function followOthers(
     labelSelector: `${label}=true`,
     ...(timings === undefined ? {} : { timings }),
     sink: {
-      replace: (objects) => {
+      list: wholeList((objects) => {
         for (const from of [...others.keys()]) forget(from);
         for (const object of objects) take(object);
         onChange();
-      },
+      }),
       upsert: (object) => {
         take(object);
         onChange();

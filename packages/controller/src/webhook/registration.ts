@@ -4,7 +4,7 @@ import { kubeStatus } from '../kube/error.ts';
 import type { Gate } from '../kube/reconciler.ts';
 import { createReconciler } from '../kube/reconciler.ts';
 import type { ReflectorTimings } from '../kube/reflector.ts';
-import { startReflector } from '../kube/reflector.ts';
+import { startReflector, wholeList } from '../kube/reflector.ts';
 import type { Log } from '../log.ts';
 
 /** The ValidatingWebhookConfiguration of the installation, which this controller completes and never makes. */
@@ -68,12 +68,12 @@ export function startRegistration(options: RegistrationOptions): Registration {
     fieldSelector: `metadata.name=${webhookConfiguration}`,
     ...(options.timings === undefined ? {} : { timings: options.timings }),
     sink: {
-      replace: (objects) => {
+      list: wholeList((objects) => {
         const own = objects.find((one) => field(one, 'metadata', 'name') === webhookConfiguration);
         if (own === undefined)
           log.info({ webhookConfiguration }, 'not there; nothing is validated');
         take(own);
-      },
+      }),
       upsert: take,
       remove: (object) => {
         if (field(object, 'metadata', 'name') === webhookConfiguration) take(undefined);

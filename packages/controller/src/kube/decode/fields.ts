@@ -68,13 +68,15 @@ export function texts(value: unknown): readonly string[] {
   return list(value).filter((item) => typeof item === 'string');
 }
 
+/** One for all: most objects have no annotations, and an empty Map takes as much as one of four entries. */
+const noTexts: ReadonlyMap<string, string> = new Map();
+
 export function textMap(value: unknown): ReadonlyMap<string, string> {
-  if (typeof value !== 'object' || value === null) return new Map();
-  return new Map(
-    Object.entries(value).filter(
-      (entry): entry is [string, string] => typeof entry[1] === 'string',
-    ),
+  if (typeof value !== 'object' || value === null) return noTexts;
+  const entries = Object.entries(value).filter(
+    (entry): entry is [string, string] => typeof entry[1] === 'string',
   );
+  return entries.length === 0 ? noTexts : new Map(entries);
 }
 
 /** Reads `metadata`; undefined when the object has no name, which no API server lets happen. */
