@@ -10,7 +10,9 @@ const restless =
   /^(fs\/(dentry-state|file-nr|inode-)|fs\/(quota|aio-nr)|kernel\/(random|ns_last_pid|pty\/nr|sched_domain|perf_event)|net\/netfilter\/nf_conntrack_count|vm\/stat_refresh)/;
 
 /** Network namespaces of clusters of other names, and the mounts that hold them. */
-const others = new RegExp(`(^|/run/netns/)(?!${name}-)[a-z0-9-]+-(control-plane|node-\\d)( |$)`);
+const others = new RegExp(
+  `(^|/run/netns/)(?!${name}-(?:control-plane|node-\\d)( |$))[a-z0-9-]+-(control-plane|node-\\d)( |$)`,
+);
 
 /** Of before the first start; kept until the cluster is taken down. */
 export function rememberMachine() {
