@@ -79,11 +79,21 @@ const bad = {
   http: [{ match: [{ uri: { regex: '(?=a)' } }], route: [{ destination }] }],
 };
 
+const configMap = (name: string, mesh: string): string =>
+  JSON.stringify({
+    apiVersion: 'v1',
+    kind: 'ConfigMap',
+    metadata: { name, namespace: 'istio-system' },
+    data: { mesh },
+  });
+
 const apply = (manifest: string) => kubectl.run(['apply', '-f', '-'], manifest);
 
 describe('before a controller is there', () => {
   test('nothing is held up', async () => {
-    expect(registered().map(({ failurePolicy }) => failurePolicy)).toEqual(['Ignore', 'Ignore']);
+    expect(new Set(registered().map(({ failurePolicy }) => failurePolicy))).toEqual(
+      new Set(['Ignore']),
+    );
     const { code } = await apply(object('VirtualService', istio, bad));
     expect(code).toBe(0);
     await kubectl.out(['delete', 'virtualservice/one', '-n', 'shop']);
@@ -104,6 +114,7 @@ describe('once a controller serves it', () => {
     expect(registered().map(({ name, failurePolicy }) => [name, failurePolicy])).toEqual([
       ['validation.ambit.dev', 'Fail'],
       ['root.validation.ambit.dev', 'Ignore'],
+      ['meshconfig.validation.ambit.dev', 'Ignore'],
     ]);
   });
 
@@ -249,6 +260,30 @@ describe('once a controller serves it', () => {
     expect(stderr).toMatch(/root\.validation\.ambit\.dev.*needs spec\.selector/);
     expect(code).toBe(1);
   });
+
+  test.each<[string, string, RegExp]>([
+    ['no YAML', 'a: [', /ConfigMap istio-system\/istio: data\.mesh: /],
+    [
+      'a default provider that is not there',
+      'defaultProviders: { tracing: [nobody] }',
+      /data\.mesh: defaultProviders\.tracing: no provider is called "nobody"; add it/,
+    ],
+  ])('a mesh configuration that is wrong is refused: %s', async (_what, mesh, told) => {
+    const { code, stderr } = await apply(configMap('istio', mesh));
+    expect(stderr).toMatch(told);
+    expect(stderr).toMatch(/meshconfig\.validation\.ambit\.dev.* denied the request/);
+    expect(code).toBe(1);
+  });
+
+  test('of a mesh configuration what is not read is a warning, and other ConfigMaps are not judged', async () => {
+    const idle = await apply(configMap('istio', 'enableAutoMtls: true'));
+    expect(idle).toMatchObject({ code: 0 });
+    expect(idle.stderr).toMatch(
+      /Warning: ConfigMap istio-system\/istio: data\.mesh: enableAutoMtls: is not read/,
+    );
+    expect(await apply(configMap('other', 'a: ['))).toMatchObject({ code: 0, stderr: '' });
+    await kubectl.out(['delete', 'configmap/istio', 'configmap/other', '-n', 'istio-system']);
+  });
 });
 
 describe('when the controller is away', () => {
@@ -272,6 +307,9 @@ describe('when the controller is away', () => {
       { namespace: 'istio-system' },
     );
     expect(await apply(root)).toMatchObject({ code: 0 });
+    for (const name of ['istio', 'other'])
+      expect(await apply(configMap(name, ''))).toMatchObject({ code: 0 });
+    await kubectl.out(['delete', 'configmap/istio', 'configmap/other', '-n', 'istio-system']);
     await kubectl.out(['delete', 'peerauthentication/one', '-n', 'istio-system']);
   });
 });

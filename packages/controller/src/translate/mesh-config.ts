@@ -120,8 +120,9 @@ class Compiling {
     };
   }
 
-  #report(path: string, message: string): void {
-    this.#problems.push({ object: this.#object, field: `data.mesh: ${path}`, message });
+  #report(path: string, message: string, admissible?: true): void {
+    const problem = { object: this.#object, field: `data.mesh: ${path}`, message };
+    this.#problems.push(admissible === undefined ? problem : { ...problem, admissible });
   }
 
   #part<S extends TSchema>(schema: S, ...path: readonly string[]): Read<S> {
@@ -233,7 +234,7 @@ class Compiling {
       if (typeof value !== 'object' || value === null) return;
       for (const name of Object.keys(value)) {
         if (!known.has(name))
-          this.#report(`${at}${name.slice(0, 100)}`, 'is not read; it has no effect');
+          this.#report(`${at}${name.slice(0, 100)}`, 'is not read; it has no effect', true);
       }
     };
     tell('', this.#mesh, read);

@@ -24,6 +24,7 @@ import {
 } from '../kube/decode/configuration.ts';
 import type { Metadata, Problem } from '../kube/decode/fields.ts';
 import { field, list, objectKey } from '../kube/decode/fields.ts';
+import { createMeshConfigDecoder, meshConfigMap } from '../kube/decode/mesh-config.ts';
 import { decodeAuthorizationPolicy, decodePeerAuthentication } from '../kube/decode/policy.ts';
 import type { ResourceDefinition } from '../resources/crd.ts';
 import { resources } from '../resources/index.ts';
@@ -175,12 +176,21 @@ const judgesByKind: Readonly<Record<string, Judge>> = {
   ReferenceGrant: bySchema(decodeReferenceGrant),
 };
 
-const judges: ReadonlyMap<string, Judge> = new Map(
-  resources.map((resource): [string, Judge] => [
+/** Of ConfigMaps the one with the mesh's configuration; should another be sent, nothing is said of it. */
+const meshConfig: Judge = (object, meta, { cluster }) => {
+  if (meta.namespace !== cluster.rootNamespace || meta.name !== meshConfigMap) return [];
+  // A decoder of its own: what is judged must not become the last good one.
+  const decoded = createMeshConfigDecoder(() => undefined)(object, meta);
+  return decoded.ok ? decoded.value.problems : [decoded.error];
+};
+
+const judges: ReadonlyMap<string, Judge> = new Map([
+  ...resources.map((resource): [string, Judge] => [
     `${resource.group}/${resource.plural}`,
     judgeOfResource(resource),
   ]),
-);
+  ['/configmaps', meshConfig],
+]);
 
 function judgeOfResource({ kind }: ResourceDefinition): Judge {
   const judge = judgesByKind[kind];
