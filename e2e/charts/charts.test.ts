@@ -295,6 +295,26 @@ test('definitions are kept when the mesh goes, and can be left out', () => {
   expect(definitions({ excludedCRDs })).toHaveLength(all.length - 1);
 });
 
+test('waypoints that the controller deploys are pulled and sized as global says', () => {
+  const envOf = (values: Readonly<Record<string, unknown>>): unknown => {
+    const spec = find(render('ambit', { values }), 'Deployment', 'ambit-controller')['spec'];
+    return (spec as { template: { spec: { containers: { env: unknown }[] } } }).template.spec
+      .containers[0]?.env;
+  };
+  const said = envOf({
+    'global.imagePullPolicy': 'Always',
+    'global.imagePullSecrets': ['registry', 'mirror'],
+    'global.waypoint.resources': { limits: { memory: '1Gi' } },
+  });
+  for (const [name, value] of [
+    ['WAYPOINT_IMAGE_PULL_POLICY', 'Always'],
+    ['WAYPOINT_IMAGE_PULL_SECRETS', 'registry,mirror'],
+    ['WAYPOINT_RESOURCES', '{"limits":{"memory":"1Gi"},"requests":{"cpu":"100m","memory":"128Mi"}}'],
+  ])
+    expect(said).toContainEqual({ name, value });
+  expect(JSON.stringify(envOf({}))).not.toMatch(/WAYPOINT_IMAGE_PULL/);
+});
+
 test('a gateway is a waypoint of its namespace, with what scales it', () => {
   const values = { 'autoscaling.enabled': true, 'podDisruptionBudget.enabled': true };
   const objects = render('gateway', { release: 'waypoint', values });

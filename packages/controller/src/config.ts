@@ -37,11 +37,28 @@ export interface ControllerConfig {
   readonly servingNames: readonly string[];
   /** Image of the waypoints that are deployed. */
   readonly waypointImage: string;
+  /** Undefined for what Kubernetes takes for the image's tag. */
+  readonly waypointImagePullPolicy: ImagePullPolicy | undefined;
+  /** Names of Secrets of the waypoint's namespace. */
+  readonly waypointImagePullSecrets: readonly string[];
+  readonly waypointResources: ContainerResources;
   /** Where waypoints find the controller. */
   readonly advertisedAddress: string;
   readonly logLevel: LogLevel;
   readonly logFormat: LogFormat;
 }
+
+/** As in Kubernetes. */
+export type ImagePullPolicy = (typeof pullPolicies)[number];
+const pullPolicies = ['Always', 'IfNotPresent', 'Never'] as const;
+
+/** `resources` of a container: amounts by name of the resource, as Kubernetes writes them. */
+export interface ContainerResources {
+  readonly requests?: Readonly<Record<string, string | number>>;
+  readonly limits?: Readonly<Record<string, string | number>>;
+}
+/** What a waypoint takes at rest, and room for a few thousand requests a second. */
+const defaultWaypointResources = '{"requests":{"cpu":"100m","memory":"128Mi"}}';
 
 const minuteMs = 60_000;
 /** As in Istio: long enough to outlive an outage of the authority, renewed at a third. */
@@ -94,6 +111,9 @@ export function parseConfig(source: EnvSource): ControllerConfig {
     debounceMaxMs,
     servingNames,
     waypointImage: env.string('WAYPOINT_IMAGE', 'ambit/waypoint'),
+    waypointImagePullPolicy: pullPolicy(env, 'WAYPOINT_IMAGE_PULL_POLICY'),
+    waypointImagePullSecrets: env.list('WAYPOINT_IMAGE_PULL_SECRETS', []),
+    waypointResources: containerResources(env, 'WAYPOINT_RESOURCES'),
     advertisedAddress: env.string(
       'ADVERTISED_ADDRESS',
       `ambit-controller.${rootNamespace}.svc:${controlPort}`,
@@ -110,4 +130,35 @@ function trustDomain(env: EnvReader, name: string, text: string): TrustDomain {
   if (parsed.ok) return parsed.value;
   env.problem(name, parsed.error.message);
   return 'cluster.local' as TrustDomain;
+}
+
+function pullPolicy(env: EnvReader, name: string): ImagePullPolicy | undefined {
+  return env.optional(name) === undefined ? undefined : env.oneOf(name, pullPolicies, 'Always');
+}
+
+function containerResources(env: EnvReader, name: string): ContainerResources {
+  const parsed = parseResources(env.string(name, defaultWaypointResources));
+  if (parsed === undefined)
+    env.problem(name, `must be JSON of requests and limits, such as ${defaultWaypointResources}`);
+  return parsed ?? {};
+}
+
+function parseResources(json: string): ContainerResources | undefined {
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(json);
+  } catch {
+    return undefined;
+  }
+  if (!isRecord(parsed)) return undefined;
+  for (const [key, amounts] of Object.entries(parsed)) {
+    if (!['requests', 'limits'].includes(key) || !isRecord(amounts)) return undefined;
+    if (!Object.values(amounts).every((one) => ['string', 'number'].includes(typeof one)))
+      return undefined;
+  }
+  return parsed;
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

@@ -88,6 +88,9 @@ export function startWriters(
 function deploySettings(config: ControllerConfig): DeploySettings {
   return {
     image: config.waypointImage,
+    imagePullPolicy: config.waypointImagePullPolicy,
+    imagePullSecrets: config.waypointImagePullSecrets,
+    resources: config.waypointResources,
     controller: config.advertisedAddress,
     clusterId: config.clusterId,
     trustDomain: config.trustDomain,

@@ -12,6 +12,9 @@ import { waypointObjects } from './objects.ts';
 
 const settings = {
   image: 'w',
+  imagePullPolicy: undefined,
+  imagePullSecrets: [],
+  resources: { requests: { cpu: '100m', memory: '128Mi' } },
   controller: 'c:15012',
   clusterId: 'c1',
   trustDomain: 'cluster.local',

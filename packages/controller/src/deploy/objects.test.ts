@@ -6,6 +6,7 @@ import { decodeGateway } from '../kube/decode/configuration.ts';
 import type { CompiledWaypoint } from '../translate/waypoint.ts';
 import { compileWaypoint } from '../translate/waypoint.ts';
 import { gatewayStatus } from './gateway-status.ts';
+import type { DeploySettings } from './objects.ts';
 import { waypointObjects } from './objects.ts';
 
 const cluster = {
@@ -16,6 +17,9 @@ const cluster = {
 };
 const settings = {
   image: 'ambit/waypoint',
+  imagePullPolicy: undefined,
+  imagePullSecrets: [],
+  resources: { requests: { cpu: '100m', memory: '128Mi' } },
   controller: 'controller:15012',
   clusterId: 'c1',
   trustDomain: 'cluster.local',
@@ -64,6 +68,26 @@ describe('what is deployed for a waypoint', () => {
         ownerReferences: [{ kind: 'Gateway', uid: 'u', controller: true }],
       });
     }
+  });
+
+  test('pulls its image and takes CPU and memory as the installation says', () => {
+    const podOf = (more: Partial<DeploySettings>): Record<string, unknown> => {
+      const objects = waypointObjects(waypoint(), { ...settings, ...more });
+      const made = objects.find(({ object }) => object.kind === 'Deployment')?.object;
+      return (made as unknown as { spec: { template: { spec: Record<string, unknown> } } }).spec
+        .template.spec;
+    };
+    const resources = { requests: { cpu: 1 }, limits: { memory: '1Gi' } };
+    const said = podOf({
+      imagePullPolicy: 'Always',
+      imagePullSecrets: ['registry', 'mirror'],
+      resources,
+    });
+    expect(said['imagePullSecrets']).toEqual([{ name: 'registry' }, { name: 'mirror' }]);
+    expect(said['containers']).toMatchObject([{ imagePullPolicy: 'Always', resources }]);
+    const silent = podOf({});
+    expect(silent).not.toHaveProperty('imagePullSecrets');
+    expect(silent['containers']).not.toHaveProperty('[0].imagePullPolicy');
   });
 
   test('is told on the Gateway where a part of it is refused', () => {

@@ -8,10 +8,15 @@ import {
   rootCertConfigMap,
 } from '@ambit/api';
 
+import type { ContainerResources, ImagePullPolicy } from '../config.ts';
 import type { CompiledWaypoint } from '../translate/waypoint.ts';
 
 export interface DeploySettings {
   readonly image: string;
+  readonly imagePullPolicy: ImagePullPolicy | undefined;
+  /** Names of Secrets of the waypoint's namespace. */
+  readonly imagePullSecrets: readonly string[];
+  readonly resources: ContainerResources;
   /** `host:port` at which the controller is reached. */
   readonly controller: string;
   readonly clusterId: string;
@@ -100,7 +105,6 @@ function podTemplate(
   labels: Readonly<Record<string, string>>,
   settings: DeploySettings,
 ): object {
-  const from = (fieldPath: string) => ({ valueFrom: { fieldRef: { fieldPath } } });
   return {
     metadata: {
       // A waypoint speaks HBONE itself: nothing of its traffic is for the node's proxy.
@@ -119,20 +123,17 @@ function podTemplate(
     spec: {
       serviceAccountName: meta.name,
       terminationGracePeriodSeconds: 30,
+      ...(settings.imagePullSecrets.length === 0
+        ? {}
+        : { imagePullSecrets: settings.imagePullSecrets.map((name) => ({ name })) }),
       containers: [
         {
           name: 'istio-proxy',
           image: settings.image,
-          env: [
-            { name: 'GATEWAY_NAME', value: meta.name },
-            { name: 'POD_NAME', ...from('metadata.name') },
-            { name: 'POD_NAMESPACE', ...from('metadata.namespace') },
-            { name: 'SERVICE_ACCOUNT', ...from('spec.serviceAccountName') },
-            { name: 'NODE_NAME', ...from('spec.nodeName') },
-            { name: 'CONTROLLER_ADDRESS', value: settings.controller },
-            { name: 'CLUSTER_ID', value: settings.clusterId },
-            { name: 'TRUST_DOMAIN', value: settings.trustDomain },
-          ],
+          ...(settings.imagePullPolicy === undefined
+            ? {}
+            : { imagePullPolicy: settings.imagePullPolicy }),
+          env: environment(meta.name, settings),
           ports: [
             { name: 'mesh', containerPort: hbonePort },
             { name: 'status-port', containerPort: readinessPort },
@@ -143,7 +144,7 @@ function podTemplate(
             periodSeconds: 1,
             failureThreshold: 4,
           },
-          resources: { requests: { cpu: '100m', memory: '128Mi' } },
+          resources: settings.resources,
           securityContext: {
             allowPrivilegeEscalation: false,
             runAsNonRoot: true,
@@ -175,4 +176,18 @@ function podTemplate(
       ],
     },
   };
+}
+
+function environment(name: string, settings: DeploySettings): readonly object[] {
+  const from = (fieldPath: string) => ({ valueFrom: { fieldRef: { fieldPath } } });
+  return [
+    { name: 'GATEWAY_NAME', value: name },
+    { name: 'POD_NAME', ...from('metadata.name') },
+    { name: 'POD_NAMESPACE', ...from('metadata.namespace') },
+    { name: 'SERVICE_ACCOUNT', ...from('spec.serviceAccountName') },
+    { name: 'NODE_NAME', ...from('spec.nodeName') },
+    { name: 'CONTROLLER_ADDRESS', value: settings.controller },
+    { name: 'CLUSTER_ID', value: settings.clusterId },
+    { name: 'TRUST_DOMAIN', value: settings.trustDomain },
+  ];
 }

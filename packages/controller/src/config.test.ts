@@ -1,0 +1,39 @@
+import { envOf } from '@ambit/core';
+import { expect, test } from '@jest/globals';
+import { parseConfig } from './config.ts';
+
+const waypointOf = (values: Readonly<Record<string, string>>) => {
+  const config = parseConfig(envOf(values));
+  return {
+    policy: config.waypointImagePullPolicy,
+    secrets: config.waypointImagePullSecrets,
+    resources: config.waypointResources,
+  };
+};
+
+test('how waypoints are pulled and sized is read from the environment', () => {
+  expect(waypointOf({})).toEqual({
+    policy: undefined,
+    secrets: [],
+    resources: { requests: { cpu: '100m', memory: '128Mi' } },
+  });
+  expect(
+    waypointOf({
+      WAYPOINT_IMAGE_PULL_POLICY: 'Never',
+      WAYPOINT_IMAGE_PULL_SECRETS: 'registry, mirror',
+      WAYPOINT_RESOURCES: '{"limits":{"cpu":2}}',
+    }),
+  ).toEqual({
+    policy: 'Never',
+    secrets: ['registry', 'mirror'],
+    resources: { limits: { cpu: 2 } },
+  });
+});
+
+test('a policy and resources that Kubernetes does not know are refused by name', () => {
+  expect(() => waypointOf({ WAYPOINT_IMAGE_PULL_POLICY: 'Sometimes' })).toThrow(
+    /WAYPOINT_IMAGE_PULL_POLICY/,
+  );
+  for (const wrong of ['cpu', '[]', '{"request":{}}', '{"limits":{"cpu":{}}}', '{"limits":[]}'])
+    expect(() => waypointOf({ WAYPOINT_RESOURCES: wrong })).toThrow(/WAYPOINT_RESOURCES/);
+});
