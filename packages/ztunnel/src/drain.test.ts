@@ -1,31 +1,48 @@
 import { describe, expect, test } from '@jest/globals';
-import { mayEnd, observe } from './drain.ts';
+import type { Activity } from './drain.ts';
+import { endOf, mayEnd, observe } from './drain.ts';
 
-const look = (...counts: readonly (readonly [sent: number, received: number, atMs: number])[]) =>
-  counts.reduce<ReturnType<typeof observe> | undefined>(
-    (before, [sent, received, atMs]) => observe(before, { sent, received }, atMs),
+const end = endOf(20_000);
+const look = (...looks: readonly (readonly [bytes: number, atMs: number])[]): Activity =>
+  looks.reduce<Activity | undefined>(
+    (before, [bytes, atMs]) => observe(before, bytes, atMs),
     undefined,
   )!;
 
 describe('towards the end of a drain a connection is let go', () => {
-  test('when it is silent after an answer, for a share of the time that is left', () => {
-    const answered = look([10, 10, 0], [20, 10, 100], [20, 30, 200]);
-    expect(mayEnd(answered, 300, 4_000)).toBe(false);
-    expect(mayEnd(answered, 400, 4_000)).toBe(true);
-    expect(mayEnd(answered, 205, 100)).toBe(true);
+  const answered = look([20, 0], [30, 100], [50, 200], [50, 250]);
+
+  test('when it is silent after an answer', () => {
+    expect(mayEnd(answered, 'received', { nowMs: 300, leftMs: 4_000, end })).toBe(false);
+    expect(mayEnd(answered, 'received', { nowMs: 450, leftMs: 4_000, end })).toBe(true);
+  });
+
+  test('in the last second at the beginning of a silence, long before the client asks again', () => {
+    expect(mayEnd(answered, 'received', { nowMs: 201, leftMs: 900, end })).toBe(false);
+    expect(mayEnd(answered, 'received', { nowMs: 202, leftMs: 900, end })).toBe(true);
   });
 
   test('not while an answer is under way, however long that takes', () => {
-    const asked = look([10, 10, 0], [20, 10, 100], [20, 10, 3_000]);
-    expect(mayEnd(asked, 9_000, 100)).toBe(false);
+    const asked = look([20, 0], [30, 100], [30, 3_000]);
+    expect(mayEnd(asked, 'sent', { nowMs: 9_000, leftMs: 100, end })).toBe(false);
+  });
+
+  test('not when it was asked again between two looks', () => {
+    const both = look([20, 0], [50, 100]);
+    expect(mayEnd(both, 'sent', { nowMs: 110, leftMs: 500, end })).toBe(false);
   });
 
   test('not while bytes come', () => {
-    const busy = look([10, 10, 0], [10, 20, 100], [10, 30, 200]);
-    expect(mayEnd(busy, 201, 20)).toBe(false);
+    const busy = look([20, 0], [30, 100], [40, 200]);
+    expect(mayEnd(busy, 'received', { nowMs: 201, leftMs: 20, end })).toBe(false);
   });
 
   test('when it was silent all the time', () => {
-    expect(mayEnd(look([0, 0, 0], [0, 0, 100]), 250, 5_000)).toBe(true);
+    const silent = look([0, 0], [0, 100]);
+    expect(mayEnd(silent, undefined, { nowMs: 250, leftMs: 4_900, end })).toBe(true);
+  });
+
+  test('in a share of the time that a short drain has', () => {
+    expect(endOf(1_000)).toEqual({ windowMs: 500, lastPartMs: 100, silenceMs: 25 });
   });
 });

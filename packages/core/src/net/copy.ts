@@ -13,6 +13,8 @@ export interface CopyOutcome {
 export interface Copy {
   readonly done: Promise<CopyOutcome>;
   readonly counts: { readonly sent: number; readonly received: number };
+  /** The direction of the last bytes; undefined before any. */
+  readonly last: 'sent' | 'received' | undefined;
   /** Cuts both sides; they see a reset. */
   abort(reason: Error): void;
 }
@@ -37,6 +39,7 @@ export function copyBothWays(
   const counts = { sent: 0, received: 0 };
   const ended = { downstream: false, upstream: false };
   const closed = { downstream: false, upstream: false };
+  let last: Copy['last'];
   let broken: CopyOutcome['broken'];
   let halfClosed: NodeJS.Timeout | undefined;
   let finish: (outcome: CopyOutcome) => void;
@@ -59,6 +62,7 @@ export function copyBothWays(
     data(chunk) {
       const direction = side === 'downstream' ? 'sent' : 'received';
       counts[direction] += chunk.length;
+      last = direction;
       options.onBytes?.(direction, chunk.length);
       if (!to.write(chunk)) from.pause();
       if (halfClosed !== undefined) watchHalfClosed();
@@ -82,5 +86,12 @@ export function copyBothWays(
   });
   downstream.attach(sink('downstream', downstream, upstream));
   upstream.attach(sink('upstream', upstream, downstream));
-  return { done, counts, abort: (reason) => breakOff('downstream', reason) };
+  return {
+    done,
+    counts,
+    get last() {
+      return last;
+    },
+    abort: (reason) => breakOff('downstream', reason),
+  };
 }
