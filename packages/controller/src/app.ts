@@ -30,6 +30,7 @@ import { decodeParameters } from './kube/decode/parameters.ts';
 import { decodeSecret } from './kube/decode/secret.ts';
 import type { NamedWatches } from './kube/named-watches.ts';
 import { startNamedWatches } from './kube/named-watches.ts';
+import { followScope } from './kube/scope.ts';
 import type { Watches } from './kube/watches.ts';
 import { startWatches } from './kube/watches.ts';
 import type { LeaseTimings } from './lease/lease.ts';
@@ -148,12 +149,13 @@ function startCore(config: ControllerConfig, deps: ControllerDeps): Core {
   const nowMs = deps.nowMs ?? Date.now;
   const client = deps.client ?? createKubeClient(loadKubeConfig(config.kubeconfig));
   const onChange = (): void => hub.changed();
-  const common = { ...config, client, log, onChange, ...timingsOf(deps) };
   const registry = createMetrics({ processFigures: true });
   const metrics = createControllerMetrics(registry);
   const collections = createMeshCollections(config);
   const state = new SnapshotState(collections.outputs);
   const { sources } = collections;
+  const scope = followScope(sources, config.rootNamespace);
+  const common = { ...config, client, log, onChange, sources, scope, ...timingsOf(deps) };
   const identified = identification(config, collections, client, nowMs);
   const certificates = createCertificateServer({
     ...identified,
@@ -174,8 +176,8 @@ function startCore(config: ControllerConfig, deps: ControllerDeps): Core {
     onRejected: (type) => metrics.rejected(type),
     onReport: (connection, problems) => relay.heard(connection, problems),
   });
-  const watches = startWatches({ ...common, sources });
-  const relay = startReportRelay({ ...common, sources });
+  const watches = startWatches(common);
+  const relay = startReportRelay(common);
   const rivals = watchRivals(sources, config.rootNamespace, log);
   const writing = startWriting({
     config,
@@ -189,7 +191,6 @@ function startCore(config: ControllerConfig, deps: ControllerDeps): Core {
   const publisher = startRootPublisher({
     ...common,
     ...writing,
-    namespaces: sources.namespaces,
     roots: () => keeper.current()?.rootsPem,
   });
   const keeper = startAuthorityKeeper({

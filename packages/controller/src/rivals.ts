@@ -22,6 +22,11 @@ export interface Rivals {
 /** Name of our own Service in every installation. */
 const ownService = 'ambit-controller';
 
+/** Whether a Service, or an EndpointSlice of one, may be a control plane's by its name: it is read in every namespace. */
+export function mayBeControlPlane(name: string): boolean {
+  return name === ownService || name.startsWith(`${ownService}-`) || name.startsWith('istiod');
+}
+
 /** Pure: what control plane a Service is of, by its name and label as the installations have them. */
 export function controlPlaneOf({ meta }: Pick<ServiceRecord, 'meta'>): ControlPlane | undefined {
   const { name, namespace, createdAtMs, labels } = meta;

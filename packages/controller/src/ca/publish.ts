@@ -1,21 +1,22 @@
 import { rootCertConfigMap, rootCertKey } from '@ambit/api';
 
-import type { Collection } from '../collections/collection.ts';
+import type { Sources } from '../collections/sources.ts';
 import type { KubeClient } from '../kube/client.ts';
 import { decodeMetadata, field, text } from '../kube/decode/fields.ts';
-import type { NamespaceRecord } from '../kube/decode/namespace.ts';
 import { kubeStatus } from '../kube/error.ts';
 import type { Gate } from '../kube/reconciler.ts';
 import { createReconciler } from '../kube/reconciler.ts';
 import type { ReflectorTimings } from '../kube/reflector.ts';
 import { startReflector, wholeList } from '../kube/reflector.ts';
+import type { Scope } from '../kube/scope.ts';
 import type { Log } from '../log.ts';
 
 export interface PublisherOptions {
   readonly client: KubeClient;
   /** Open while this controller is the one that writes. */
   readonly gate: Gate;
-  readonly namespaces: Collection<NamespaceRecord>;
+  readonly sources: Pick<Sources, 'namespaces'>;
+  readonly scope: Scope;
   /** Undefined while there is no authority. */
   readonly roots: () => readonly string[] | undefined;
   readonly timings?: Partial<ReflectorTimings>;
@@ -28,9 +29,10 @@ export interface Publisher {
   close(): Promise<void>;
 }
 
-/** Keeps the ConfigMap with the mesh's roots in every namespace, as it is wanted, whoever changes or deletes it. */
+/** Keeps the ConfigMap with the mesh's roots in every namespace that is in scope, as it is wanted, whoever changes or deletes it. */
 export function startRootPublisher(options: PublisherOptions): Publisher {
-  const { client, gate, namespaces, roots, log } = options;
+  const { client, gate, scope, roots, log } = options;
+  const { namespaces } = options.sources;
   // What is published, by namespace; undefined until the first list, before which nothing is written.
   let published: Map<string, Published> | undefined;
   const reconciler = createReconciler({
@@ -39,7 +41,7 @@ export function startRootPublisher(options: PublisherOptions): Publisher {
       const record = namespaces.get(namespace);
       const wanted = roots()?.join('');
       const found = published?.get(namespace);
-      if (record === undefined || record.meta.deleting) return;
+      if (record === undefined || record.meta.deleting || !scope.includes(namespace)) return;
       if (published === undefined || wanted === undefined || found?.roots === wanted) return;
       const stands = await publish(client, namespace, wanted, found?.resourceVersion);
       // Of one that was changed meanwhile the watch tells.
@@ -54,6 +56,7 @@ export function startRootPublisher(options: PublisherOptions): Publisher {
     for (const [namespace] of namespaces.entries()) reconciler.enqueue(namespace);
   };
   namespaces.onChange((namespace) => reconciler.enqueue(namespace));
+  scope.onChange(all);
   const follow = (object: unknown, gone: boolean): void => {
     const meta = decodeMetadata(object);
     if (meta?.name !== rootCertConfigMap || published === undefined) return;

@@ -1,7 +1,7 @@
 import type { Result } from '@ambit/api';
 
 import type { Metadata, Problem } from './decode/fields.ts';
-import { decodeMetadata, objectKey } from './decode/fields.ts';
+import { decodeMetadata, field, objectKey, text } from './decode/fields.ts';
 import type { ListTaker } from './reflector.ts';
 
 /** What a decoder makes of one object: a checked record, or why there is none. */
@@ -18,12 +18,16 @@ export interface CacheOptions<R> {
   /** Kind as it is told in problems, for example `Pod`. */
   readonly kind: string;
   readonly decode: Decode<R>;
+  /** Whether an object is to be held at all; every one is when absent. What is passed over is not even decoded. */
+  readonly includes?: (namespace: string, name: string) => boolean;
   /** Called once per applied event or list, with only what really changed. */
   readonly onChanges: (changes: readonly CacheChange<R>[]) => void;
   readonly onProblem: (key: string, problem: Problem | undefined) => void;
 }
 
 interface Held<R> {
+  readonly namespace: string;
+  readonly name: string;
   readonly uid: string;
   readonly resourceVersion: string;
   /** The last good record; undefined while there never was one. */
@@ -31,6 +35,8 @@ interface Held<R> {
 }
 
 interface Read<R> {
+  readonly namespace: string;
+  readonly name: string;
   readonly uid: string;
   readonly resourceVersion: string;
   /** Undefined where this version is held already. */
@@ -48,6 +54,8 @@ export class ObjectCache<R> {
   readonly #options: CacheOptions<R>;
   readonly #held = new Map<string, Held<R>>();
   readonly #tombstones = new Map<string, string>();
+  /** Namespaces of which something was not held because it was not included. */
+  #passedOver = new Set<string>();
   #synced = false;
 
   constructor(options: CacheOptions<R>) {
@@ -66,15 +74,51 @@ export class ObjectCache<R> {
   /** Takes a list: what it lacks is gone, whatever versions were seen before. Each object is decoded as it comes. */
   list(): ListTaker {
     const listed = new Map<string, Read<R>>();
+    const passedOver = new Set<string>();
     return {
       page: (objects) => {
         for (const object of objects) {
+          if (this.#passesOver(object, passedOver)) continue;
           const meta = decodeMetadata(object);
           if (meta !== undefined) listed.set(objectKey(meta), this.#read(object, meta));
         }
       },
-      done: () => this.#replace(listed),
+      done: () => {
+        // What has gone out of scope since its page came.
+        for (const [key, { namespace, name }] of listed) {
+          if (this.#includes(namespace, name)) continue;
+          listed.delete(key);
+          passedOver.add(namespace);
+        }
+        this.#passedOver = passedOver;
+        this.#replace(listed);
+      },
     };
+  }
+
+  /** What is included has changed: drops what no longer is. True when there is something to read that was passed over. */
+  rescope(): boolean {
+    const changes: CacheChange<R>[] = [];
+    for (const [key, { namespace, name }] of this.#held) {
+      if (this.#includes(namespace, name)) continue;
+      this.#passedOver.add(namespace);
+      this.#drop(key, changes);
+    }
+    this.#tell(changes);
+    return [...this.#passedOver].some((namespace) => this.#includes(namespace, ''));
+  }
+
+  #includes(namespace: string, name: string): boolean {
+    return this.#options.includes?.(namespace, name) ?? true;
+  }
+
+  #passesOver(object: unknown, noted: Set<string>): boolean {
+    const namespace = text(field(object, 'metadata', 'namespace'));
+    if (this.#includes(namespace, text(field(object, 'metadata', 'name')))) return false;
+    noted.add(namespace);
+    // A list that is not done yet may be followed by nothing: what came into scope meanwhile must be read again.
+    this.#passedOver.add(namespace);
+    return true;
   }
 
   #replace(listed: ReadonlyMap<string, Read<R>>): void {
@@ -89,6 +133,7 @@ export class ObjectCache<R> {
   }
 
   upsert(object: unknown): void {
+    if (this.#passesOver(object, this.#passedOver)) return;
     const meta = decodeMetadata(object);
     if (meta === undefined) return;
     const key = objectKey(meta);
@@ -100,6 +145,7 @@ export class ObjectCache<R> {
   }
 
   remove(object: unknown): void {
+    if (this.#passesOver(object, this.#passedOver)) return;
     const meta = decodeMetadata(object);
     if (meta === undefined) return;
     const key = objectKey(meta);
@@ -120,18 +166,16 @@ export class ObjectCache<R> {
 
   /** What is new in an object. */
   #read(object: unknown, meta: Metadata): Read<R> {
-    const { uid, resourceVersion } = meta;
+    const { namespace, name, uid, resourceVersion } = meta;
     const held = this.#held.get(objectKey(meta));
     const same = held?.uid === uid && held.resourceVersion === resourceVersion;
     const known = same && resourceVersion !== '';
-    return {
-      uid,
-      resourceVersion,
-      decoded: known ? undefined : this.#options.decode(object, meta),
-    };
+    const decoded = known ? undefined : this.#options.decode(object, meta);
+    return { namespace, name, uid, resourceVersion, decoded };
   }
 
-  #put(key: string, { uid, resourceVersion, decoded }: Read<R>, changes: CacheChange<R>[]): void {
+  #put(key: string, read: Read<R>, changes: CacheChange<R>[]): void {
+    const { namespace, name, uid, resourceVersion, decoded } = read;
     if (decoded === undefined) return;
     const held = this.#held.get(key);
     this.#options.onProblem(key, decoded.ok ? undefined : decoded.error);
@@ -139,7 +183,7 @@ export class ObjectCache<R> {
     const lastGood = held?.uid === uid ? held.record : undefined;
     const record = decoded.ok ? decoded.value : lastGood;
     this.#tombstones.delete(key);
-    this.#held.set(key, { uid, resourceVersion, record });
+    this.#held.set(key, { namespace, name, uid, resourceVersion, record });
     if (record !== held?.record) changes.push({ key, before: held?.record, after: record });
   }
 

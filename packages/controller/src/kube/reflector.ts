@@ -78,6 +78,8 @@ export interface Reflector {
   ageMs(): number;
   /** How often a full list was taken. */
   readonly lists: number;
+  /** Takes the whole list once more, at once, because the sink now wants what it let pass. */
+  relist(): void;
   close(): Promise<void>;
 }
 
@@ -96,6 +98,8 @@ class RunningReflector implements Reflector {
   #lastSignAt: number | undefined;
   #resourceVersion = '';
   #failures = 0;
+  /** Ends the watch that runs; what is wanted is a list. */
+  #again = new AbortController();
   #lists = 0;
 
   constructor(options: ReflectorOptions) {
@@ -117,6 +121,10 @@ class RunningReflector implements Reflector {
     return this.#lastSignAt === undefined ? Infinity : performance.now() - this.#lastSignAt;
   }
 
+  relist(): void {
+    this.#again.abort();
+  }
+
   async close(): Promise<void> {
     this.#abort.abort();
     await this.#done;
@@ -126,9 +134,13 @@ class RunningReflector implements Reflector {
     let mustList = true;
     while (!this.#abort.signal.aborted) {
       try {
-        if (mustList) await this.#list();
+        mustList ||= this.#again.signal.aborted;
+        if (mustList) {
+          this.#again = new AbortController();
+          await this.#list();
+        }
         mustList = false;
-        await this.#watch();
+        if (!this.#again.signal.aborted) await this.#watch(this.#again.signal);
       } catch (error) {
         if (this.#isClosed()) return;
         mustList ||= needsRelist(error);
@@ -180,7 +192,7 @@ class RunningReflector implements Reflector {
     taker.done();
   }
 
-  async #watch(): Promise<void> {
+  async #watch(again: AbortSignal): Promise<void> {
     const { watchMinMs, watchMaxMs, stallMs } = this.#timings;
     const lifetimeMs = watchMinMs + this.#random() * (watchMaxMs - watchMinMs);
     const query = this.#query();
@@ -197,7 +209,7 @@ class RunningReflector implements Reflector {
         {
           path: this.#path,
           query,
-          signal: AbortSignal.any([this.#abort.signal, stalled.signal]),
+          signal: AbortSignal.any([this.#abort.signal, stalled.signal, again]),
         },
         () => {
           this.#sign();
@@ -210,6 +222,7 @@ class RunningReflector implements Reflector {
         this.#failures = 0;
       }
     } catch (error) {
+      if (again.aborted && !this.#abort.signal.aborted) return;
       if (!stalled.signal.aborted || this.#abort.signal.aborted) throw error;
       throw new KubeError(`watch ${this.#path}: silent for ${stallMs} ms`, {
         cause: error,
@@ -218,7 +231,8 @@ class RunningReflector implements Reflector {
       clearTimeout(timer);
     }
     // An API server that ends watches as fast as they begin must not be asked tens of times a second.
-    if (events === 0 && performance.now() - startedAt < 1000 && !this.#abort.signal.aborted) {
+    const ended = this.#abort.signal.aborted || again.aborted;
+    if (events === 0 && performance.now() - startedAt < 1000 && !ended) {
       throw new KubeError(`watch ${this.#path}: ended at once`, {});
     }
   }

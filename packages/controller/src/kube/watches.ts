@@ -28,6 +28,7 @@ import { decodeNode } from './decode/node.ts';
 import { decodePod } from './decode/pod.ts';
 import { decodeAuthorizationPolicy, decodePeerAuthentication } from './decode/policy.ts';
 import { decodeService } from './decode/service.ts';
+import { mayBeControlPlane } from '../rivals.ts';
 import type { ResourceDefinition } from '../resources/crd.ts';
 import {
   referenceGrantResource,
@@ -37,10 +38,13 @@ import {
 import { kubeStatus } from './error.ts';
 import type { Reflector, ReflectorTimings } from './reflector.ts';
 import { startReflector } from './reflector.ts';
+import type { Scope } from './scope.ts';
 
 export interface WatchesOptions {
   readonly client: KubeClient;
   readonly sources: Sources;
+  /** Of which namespaces objects are held. */
+  readonly scope: Scope;
   readonly rootNamespace: string;
   readonly timings?: Partial<ReflectorTimings>;
   readonly log: Log;
@@ -64,9 +68,14 @@ export interface Watches {
 
 interface Watched {
   readonly kind: string;
-  readonly cache: { readonly synced: boolean };
-  readonly reflector: Reflector;
+  readonly cache: { readonly synced: boolean; rescope(): boolean };
+  readonly start: () => Reflector;
+  reflector: Reflector | undefined;
 }
+
+/** What tells the scope, and what has no namespace; the rest waits for these, lest it be read and dropped. */
+const unscoped: ReadonlySet<string> = new Set(['Namespace', 'ConfigMap', 'Node', 'GatewayClass']);
+const scopeKinds: ReadonlySet<string> = new Set(['Namespace', 'ConfigMap']);
 
 export function startWatches(options: WatchesOptions): Watches {
   const { sources } = options;
@@ -74,15 +83,20 @@ export function startWatches(options: WatchesOptions): Watches {
   let settle: () => void = () => undefined;
   const whenSynced = new Promise<void>((resolve) => (settle = resolve));
   const watched: Watched[] = [];
-  let started = false;
+  let closed = false;
+  const begin = (which: (kind: string) => boolean): void => {
+    for (const one of watched) if (!closed && which(one.kind)) one.reflector ??= one.start();
+  };
   const check = (): void => {
-    if (started && watched.every((one) => one.cache.synced)) settle();
+    const known = watched.every((one) => one.cache.synced || !scopeKinds.has(one.kind));
+    if (known) begin((kind) => !unscoped.has(kind));
+    if (watched.every((one) => one.cache.synced)) settle();
   };
   const watch: Watch = (kind, where, decode, into, fieldSelector) => {
     const [path = '', ...otherPaths] = typeof where === 'string' ? [where] : where;
     const optional = path.startsWith(gatewayApi) || path.startsWith('/apis/ambit.dev/');
     const target = { kind, path, otherPaths, decode, into, optional, fieldSelector };
-    watched.push(startWatch(target, options, problems, check));
+    watched.push(prepareWatch(target, options, problems, check));
   };
   watch('Namespace', '/api/v1/namespaces', decodeNamespace, sources.namespaces);
   watch('Node', '/api/v1/nodes', decodeNode, sources.nodes);
@@ -119,17 +133,22 @@ export function startWatches(options: WatchesOptions): Watches {
     sources.requestAuthentications,
   );
   watchTraffic(watch, sources);
-  started = true;
+  options.scope.onChange(() => {
+    for (const { kind, cache, reflector } of watched)
+      if (!unscoped.has(kind) && cache.rescope()) reflector?.relist();
+  });
+  begin((kind) => unscoped.has(kind));
   return {
     get synced() {
       return watched.every((one) => one.cache.synced);
     },
     whenSynced,
     awaited: () => watched.filter((one) => !one.cache.synced).map((one) => one.kind),
-    ages: () => new Map(watched.map((one) => [one.kind, one.reflector.ageMs()])),
+    ages: () => new Map(watched.map((one) => [one.kind, one.reflector?.ageMs() ?? Infinity])),
     problems: () => [...problems.values()],
     close: async () => {
-      await Promise.all(watched.map((one) => one.reflector.close()));
+      closed = true;
+      await Promise.all(watched.map(async (one) => one.reflector?.close()));
     },
   };
 }
@@ -212,16 +231,23 @@ interface WatchTarget<R> {
 
 const gatewayApi = '/apis/gateway.networking.k8s.io';
 
-function startWatch<R>(
+function prepareWatch<R>(
   { kind, path, otherPaths, decode, into, optional, fieldSelector }: WatchTarget<R>,
   options: WatchesOptions,
   problems: Map<string, Problem>,
   onSync: () => void,
 ): Watched {
-  const { log } = options;
+  const { log, scope } = options;
+  const ofPlane = kind === 'Service' || kind === 'EndpointSlice';
   const cache = new ObjectCache<R>({
     kind,
     decode,
+    ...(unscoped.has(kind)
+      ? {}
+      : {
+          includes: (namespace, name) =>
+            scope.includes(namespace) || (ofPlane && mayBeControlPlane(name)),
+        }),
     onChanges: (changes) => {
       for (const { key, after } of changes) {
         if (after === undefined) into.delete(key);
@@ -238,39 +264,40 @@ function startWatch<R>(
       log.warn({ ...problem }, 'object not read; the last good one is kept');
     },
   });
-  const reflector = startReflector({
-    client: options.client,
-    path,
-    otherPaths,
-    ...(fieldSelector === undefined ? {} : { fieldSelector }),
-    sink: {
-      list: () => {
-        const taker = cache.list();
-        return {
-          page: (objects) => taker.page(objects),
-          done: () => {
-            taker.done();
-            onSync();
-          },
-        };
+  const start = (): Reflector =>
+    startReflector({
+      client: options.client,
+      path,
+      otherPaths,
+      ...(fieldSelector === undefined ? {} : { fieldSelector }),
+      sink: {
+        list: () => {
+          const taker = cache.list();
+          return {
+            page: (objects) => taker.page(objects),
+            done: () => {
+              taker.done();
+              onSync();
+            },
+          };
+        },
+        upsert: (object) => cache.upsert(object),
+        remove: (object) => cache.remove(object),
       },
-      upsert: (object) => cache.upsert(object),
-      remove: (object) => cache.remove(object),
-    },
-    ...(options.timings === undefined ? {} : { timings: options.timings }),
-    onFailure: (error, attempt) => {
-      const fields = { err: error, kind, attempt };
-      const askedAll = attempt > otherPaths.length;
-      if (optional && askedAll && kubeStatus(error) === 404 && !cache.synced) {
-        // The API has no such kind (yet): there are none of it, and nobody waits for them.
-        log.info({ kind }, 'the API does not know this kind; it is asked again');
-        cache.list().done();
-        onSync();
-      }
-      if (optional && kubeStatus(error) === 404) log.debug(fields, 'the kind is still not there');
-      else if (attempt > 2) log.warn(fields, 'watch failed; it is tried again');
-      else log.debug(fields, 'watch interrupted');
-    },
-  });
-  return { kind, cache, reflector };
+      ...(options.timings === undefined ? {} : { timings: options.timings }),
+      onFailure: (error, attempt) => {
+        const fields = { err: error, kind, attempt };
+        const askedAll = attempt > otherPaths.length;
+        if (optional && askedAll && kubeStatus(error) === 404 && !cache.synced) {
+          // The API has no such kind (yet): there are none of it, and nobody waits for them.
+          log.info({ kind }, 'the API does not know this kind; it is asked again');
+          cache.list().done();
+          onSync();
+        }
+        if (optional && kubeStatus(error) === 404) log.debug(fields, 'the kind is still not there');
+        else if (attempt > 2) log.warn(fields, 'watch failed; it is tried again');
+        else log.debug(fields, 'watch interrupted');
+      },
+    });
+  return { kind, cache, start, reflector: undefined };
 }

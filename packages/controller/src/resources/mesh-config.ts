@@ -78,4 +78,21 @@ export const tracingSpec = part({
   sampling: Type.Optional(Type.Number({ minimum: 0, maximum: 100 })),
   zipkin: Type.Optional(part({ address: text })),
 });
+const labelKey = Type.String({ minLength: 1, maxLength: 317 });
+export const labelSelectorSpec = part({
+  matchLabels: Type.Optional(Type.Record(labelKey, Type.String({ maxLength: 63 }))),
+  matchExpressions: many(
+    Type.Object(
+      {
+        key: labelKey,
+        operator: Type.Enum(['In', 'NotIn', 'Exists', 'DoesNotExist']),
+        values: Type.Optional(Type.Array(Type.String({ maxLength: 63 }), { maxItems: 1000 })),
+      },
+      { additionalProperties: false },
+    ),
+    100,
+  ),
+});
+export type LabelSelectorSpec = Static<typeof labelSelectorSpec>;
+export const discoverySelectorsSpec = Type.Array(labelSelectorSpec, { maxItems: 100 });
 export const pathNormalizationSpec = part({ normalization: text });

@@ -200,4 +200,32 @@ extensionProviders:
     const decoded = createMeshConfigDecoder(() => undefined)(object, meta);
     expect(decoded).toMatchObject({ ok: false, error: { field: 'data.mesh' } });
   });
+
+  test('discovery selectors; of a bad one all of the last good ones stay', () => {
+    const good = compiled(`
+discoverySelectors:
+- matchLabels: { mesh: "on" }
+- matchExpressions: [{ key: team, operator: In, values: [a, b] }]
+`);
+    expect(told(good)).toEqual([]);
+    expect(good.discoverySelectors).toEqual([
+      { labels: new Map([['mesh', 'on']]), expressions: [] },
+      {
+        labels: new Map(),
+        expressions: [{ key: 'team', operator: 'In', values: new Set(['a', 'b']) }],
+      },
+    ]);
+    const bad = compiled(
+      'discoverySelectors: [{ matchLabels: { mesh: "off" } }, { matchExpressions: [{ key: team, operator: In }] }]',
+      good,
+    );
+    expect(bad.discoverySelectors).toBe(good.discoverySelectors);
+    expect(told(bad)).toEqual([
+      'data.mesh: discoverySelectors[1].matchExpressions[0].values: must name a value for In; Exists asks for the label alone',
+    ]);
+    const worse = compiled('discoverySelectors: [{ matchLabels: [mesh] }]', good);
+    expect(worse.discoverySelectors).toBe(good.discoverySelectors);
+    expect(told(worse)).toEqual(['data.mesh: discoverySelectors[0].matchLabels: must be object']);
+    expect(compiled('', good).discoverySelectors).toEqual([]);
+  });
 });

@@ -9,9 +9,12 @@ import { problemsBelow } from '../resources/crd.ts';
 import {
   accessLogSpec,
   defaultProvidersSpec,
+  discoverySelectorsSpec,
   pathNormalizationSpec,
   tracingSpec,
 } from '../resources/mesh-config.ts';
+import type { NamespaceSelector } from './namespace-selector.ts';
+import { compileNamespaceSelector } from './namespace-selector.ts';
 import { accessLogFormat, compileProvider, providerAddress } from './provider.ts';
 
 /** What the mesh's owner says for all of it: MeshConfig as far as it is read. */
@@ -19,6 +22,8 @@ export interface MeshConfig {
   readonly providers: readonly ExtensionProvider[];
   readonly defaultProviders: DefaultProviders;
   readonly traceSamplingPercent: number;
+  /** Of which namespaces objects are read; of all where it is empty. */
+  readonly discoverySelectors: readonly NamespaceSelector[];
   readonly problems: readonly Problem[];
 }
 
@@ -36,6 +41,7 @@ export const defaultMeshConfig: MeshConfig = {
   providers: [prometheus, envoyLog],
   defaultProviders: { metrics: ['prometheus'], accessLogging: ['envoy'], tracing: [] },
   traceSamplingPercent: defaultSamplingPercent,
+  discoverySelectors: [],
   problems: [],
 };
 
@@ -116,6 +122,7 @@ class Compiling {
       traceSamplingPercent: tracing.ok
         ? (tracing.value.sampling ?? defaultSamplingPercent)
         : this.#last.traceSamplingPercent,
+      discoverySelectors: this.#discoverySelectors(),
       problems: this.#problems,
     };
   }
@@ -208,6 +215,20 @@ class Compiling {
     }
   }
 
+  /** One that is wrong leaves all of them as they were: with a part of them other namespaces would be read. */
+  #discoverySelectors(): readonly NamespaceSelector[] {
+    const at = 'discoverySelectors';
+    const read = this.#checked(discoverySelectorsSpec, at, field(this.#mesh, at) ?? []);
+    if (!read.ok) return this.#last.discoverySelectors;
+    const compiled: NamespaceSelector[] = [];
+    for (const [index, spec] of read.value.entries()) {
+      const one = compileNamespaceSelector(spec, `${at}[${index}]`);
+      if (one.ok) compiled.push(one.value);
+      else this.#report(one.error.at, one.error.message);
+    }
+    return compiled.length === read.value.length ? compiled : this.#last.discoverySelectors;
+  }
+
   #pathNormalization(): void {
     const read = this.#part(pathNormalizationSpec, 'pathNormalization');
     const asked = read.ok ? read.value.normalization : undefined;
@@ -224,6 +245,7 @@ class Compiling {
       'defaultProviders',
       'defaultConfig',
       'enableTracing',
+      'discoverySelectors',
       'pathNormalization',
       ...Object.keys(accessLogSpec.properties),
       ...silent,
