@@ -3,6 +3,9 @@ import { err, ok } from '@ambit/api';
 
 import type { Metadata, Problem } from '../kube/decode/fields.ts';
 import { decodeMetadata, describeProblem, field, text } from '../kube/decode/fields.ts';
+import { meshConfigMap } from '../kube/decode/mesh-config.ts';
+import { defaultMeshConfig } from '../translate/mesh-config.ts';
+import { isDiscovered } from '../translate/namespace-selector.ts';
 import type { JudgeWorld } from './judge.ts';
 import { judgeOf } from './judge.ts';
 
@@ -63,6 +66,8 @@ export function judgeRequest(request: AdmissionRequest, world: JudgeWorld): Verd
   if (judge === undefined || meta === undefined) return admitted;
   if (operation !== 'CREATE' && operation !== 'UPDATE') return admitted;
   if (meta.deleting) return admitted;
+  const outside = outOfScope(object, meta, world);
+  if (outside !== undefined) return { errors: [], warnings: [outside] };
   const problems = judge(object, meta, world);
   if (problems.length === 0) return admitted;
   const known = knownBefore(request, world);
@@ -71,6 +76,26 @@ export function judgeRequest(request: AdmissionRequest, world: JudgeWorld): Verd
   return {
     errors: problems.filter(isError),
     warnings: problems.filter((one) => !isError(one)),
+  };
+}
+
+/** What is not compiled is not judged: it may be meant for another mesh. A namespace that is not known yet may be selected. */
+function outOfScope(
+  object: unknown,
+  { namespace, name }: Metadata,
+  { collections, cluster }: JudgeWorld,
+): Problem | undefined {
+  const { namespaces, meshConfig } = collections.sources;
+  const record = namespaces.get(namespace);
+  if (record === undefined || namespace === cluster.rootNamespace) return undefined;
+  const configured = `${cluster.rootNamespace}/${meshConfigMap}`;
+  const { discoverySelectors } = meshConfig.get(configured) ?? defaultMeshConfig;
+  if (isDiscovered(discoverySelectors, record.meta.labels)) return undefined;
+  return {
+    object: `${text(field(object, 'kind'))} ${namespace}/${name}`,
+    field: 'metadata.namespace',
+    message: `has no effect: discoverySelectors of ConfigMap ${configured} do not select namespace ${namespace}`,
+    admissible: true,
   };
 }
 
