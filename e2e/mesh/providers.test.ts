@@ -171,3 +171,19 @@ test('TestRateLimit: a limit that cannot be understood is refused; where it is t
   expect(await accepted(broken, 'False')).toContain('paths');
   expect((await burst(5)).get('200')).toBe(5);
 });
+
+test('discoverySelectors: a namespace that is no longer selected fails closed, and comes back with its label', async () => {
+  const matchExpressions = [{ key: 'mesh', operator: 'NotIn', values: ['off'] }];
+  await mesh.apply({
+    apiVersion: 'v1',
+    kind: 'ConfigMap',
+    metadata: { name: 'istio', namespace: 'istio-system' },
+    data: { mesh: JSON.stringify({ discoverySelectors: [{ matchExpressions }] }) },
+  });
+  await becomes(200, '/');
+  await mesh.cluster.label('clients', 'mesh', 'off');
+  await until(async () => Number.isNaN((await ask('/')).status) || undefined);
+  expect((await ask('/')).status).toBeNaN();
+  await mesh.cluster.label('clients', 'mesh', 'on');
+  await becomes(200, '/');
+}, 60_000);
