@@ -217,7 +217,7 @@ function startCore(config: ControllerConfig, deps: ControllerDeps): Core {
     publisher,
     rivals,
     writing,
-    writers: startWriters(writing, { config, collections, nowMs, log }),
+    writers: startWriters(writing, { config, collections, scope, nowMs, log }),
     admit: admission(watches, identified),
     registry,
     metrics,

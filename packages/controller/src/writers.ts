@@ -6,11 +6,13 @@ import { startDeployer } from './deploy/deployer.ts';
 import type { DeploySettings } from './deploy/objects.ts';
 import type { KubeClient } from './kube/client.ts';
 import type { Gate } from './kube/reconciler.ts';
+import type { Scope } from './kube/scope.ts';
 import { fencedClient } from './lease/fenced-client.ts';
 import type { Lease, LeaseTimings } from './lease/lease.ts';
 import { startLease } from './lease/lease.ts';
 import type { Log } from './log.ts';
 import { startHealthCheckStatus } from './status/health-check.ts';
+import { startLabelledStatus } from './status/labelled.ts';
 import { startTrafficStatus } from './status/traffic.ts';
 import { startStatusWriter } from './status/writer.ts';
 
@@ -64,9 +66,10 @@ export function startWriters(
   { client, gate, lease }: Writing,
   options: Pick<WritingOptions, 'config' | 'nowMs' | 'log'> & {
     readonly collections: MeshCollections;
+    readonly scope: Scope;
   },
 ): { close(): Promise<void> } {
-  const { config, collections, nowMs, log } = options;
+  const { config, collections, scope, nowMs, log } = options;
   const common = { client, gate, collections, nowMs, log };
   const writers = [
     startStatusWriter(common),
@@ -76,6 +79,7 @@ export function startWriters(
       token: () => lease.term()?.token,
     }),
     startTrafficStatus(common),
+    startLabelledStatus({ ...common, scope }),
     startHealthCheckStatus(common),
   ];
   return {

@@ -2,15 +2,20 @@ import type { ReadableCollection } from '../collections/collection.ts';
 import { field, list, text } from '../kube/decode/fields.ts';
 import { kubeStatus } from '../kube/error.ts';
 import { createReconciler } from '../kube/reconciler.ts';
+import type { Scope } from '../kube/scope.ts';
 import type { Binding } from '../translate/waypoint.ts';
 import { boundConditions } from './bound.ts';
 import type { EntryStatusOptions } from './entries.ts';
+
+export interface LabelledStatusOptions extends EntryStatusOptions {
+  readonly scope: Scope;
+}
 
 /**
  * Tells on Pods and Namespaces that are labelled themselves to which waypoint they are bound. Their status belongs to
  * others: one condition is merged into it by its type, and nothing else is touched.
  */
-export function startLabelledStatus(options: EntryStatusOptions): { close(): Promise<void> } {
+export function startLabelledStatus(options: LabelledStatusOptions): { close(): Promise<void> } {
   const { podBindings, namespaceBindings } = options.collections.l7;
   const pods = follow(options, 'Pod', podBindings, (key) => {
     const [namespace = '', name = ''] = key.split('/');
@@ -30,7 +35,7 @@ export function startLabelledStatus(options: EntryStatusOptions): { close(): Pro
 }
 
 function follow(
-  { client, gate, collections, nowMs, log }: EntryStatusOptions,
+  { client, gate, collections, scope, nowMs, log }: LabelledStatusOptions,
   kind: 'Pod' | 'Namespace',
   bindings: ReadableCollection<Binding>,
   pathOf: (key: string) => string,
@@ -39,6 +44,8 @@ function follow(
     gate,
     run: async (key) => {
       collections.flush();
+      // Of what is out of scope nothing is judged, and what was said of it stays.
+      if (!scope.includes(key.split('/')[0] ?? '')) return;
       const binding = bindings.get(key) ?? { kind: 'none' };
       try {
         const written = await tell(pathOf(key), binding);
@@ -68,6 +75,9 @@ function follow(
   }
 
   bindings.onChange((key) => reconciler.enqueue(key));
+  scope.onChange(() => {
+    for (const [key] of bindings.entries()) reconciler.enqueue(key);
+  });
   return reconciler;
 }
 

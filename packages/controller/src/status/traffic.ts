@@ -18,7 +18,6 @@ import type { Wanted } from './conditions.ts';
 import { setConditions } from './conditions.ts';
 import { startEntryStatus } from './entries.ts';
 import { startGatewayClassStatus } from './gateway-class.ts';
-import { startLabelledStatus } from './labelled.ts';
 import { patchStatus } from './patch.ts';
 import { startRouteStatus } from './routes.ts';
 
@@ -47,7 +46,6 @@ export function startTrafficStatus(options: TrafficStatusOptions): { close(): Pr
     follow(options, rateLimitPolicyResource, sources.rateLimitPolicies, judged.rateLimits),
     followServices(options),
     startEntryStatus(options),
-    startLabelledStatus(options),
     startGatewayClassStatus({ ...options, sources }),
     startRouteStatus(options),
   ];
