@@ -79,6 +79,19 @@ describe('with discovery selectors', () => {
     expect(held()).toEqual(['in/a', `${root}/ztunnel`, 'out/b']);
   });
 
+  test('of Namespaces and Nodes only metadata is asked for, in lists and watches', async () => {
+    await start();
+    const form = (path: string, watch: boolean) =>
+      /as=(\w+)/.exec(
+        fake.requests.find((one) => one.path === path && one.watch === watch)?.accept ?? '',
+      )?.[1];
+    for (const path of [namespaces, '/api/v1/nodes']) {
+      expect(form(path, false)).toBe('PartialObjectMetadataList');
+      await until(() => form(path, true) === 'PartialObjectMetadata', `the watch of ${path}`);
+    }
+    expect(form(pods, false)).toBeUndefined();
+  });
+
   test('a namespace that comes in by a label is read, and only of the kinds that it has', async () => {
     configure(selectMesh);
     await start();

@@ -71,7 +71,7 @@ export class FakeKube {
   /** Sees every event of a watch on its way; what it returns is sent instead. */
   shape: ((event: WatchEvent) => readonly WatchEvent[]) | undefined;
   #silent = false;
-  readonly requests: { method: string; path: string; watch: boolean }[] = [];
+  readonly requests: { method: string; path: string; watch: boolean; accept: string }[] = [];
 
   static async start(): Promise<FakeKube> {
     const fake = new FakeKube();
@@ -214,7 +214,8 @@ export class FakeKube {
     const body: unknown = text === '' ? undefined : JSON.parse(text);
     const method = request.method ?? 'GET';
     const isWatch = url.searchParams.get('watch') === 'true';
-    this.requests.push({ method, path: url.pathname, watch: isWatch });
+    const { accept = '' } = request.headers;
+    this.requests.push({ method, path: url.pathname, watch: isWatch, accept });
     const scripted = this.intercept?.({ method, url, body });
     if (scripted === 'hang') return;
     if (scripted === 'drop') {

@@ -12,6 +12,8 @@ export interface KubeRequest {
   /** Path below the server's address, for example `/api/v1/pods`. */
   readonly path: string;
   readonly query?: ReadonlyMap<string, string>;
+  /** Media types that are taken as the answer; JSON in any form by default. */
+  readonly accept?: string;
   readonly body?: unknown;
   /** Media type of `body`; the patch types differ only by it. */
   readonly contentType?: string;
@@ -91,7 +93,7 @@ async function send(
   const body = request.body === undefined ? undefined : JSON.stringify(request.body);
   options.method = request.method ?? 'GET';
   options.headers = {
-    accept: 'application/json',
+    accept: request.accept ?? 'application/json',
     ...(options.headers as http.OutgoingHttpHeaders | undefined),
     ...(body === undefined
       ? {}

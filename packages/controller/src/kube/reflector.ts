@@ -64,6 +64,8 @@ export interface ReflectorOptions {
   readonly otherPaths?: readonly string[];
   readonly fieldSelector?: string;
   readonly labelSelector?: string;
+  /** Of each object only its metadata comes; the rest never leaves the API server. */
+  readonly metadataOnly?: boolean;
   readonly sink: ReflectorSink;
   readonly timings?: Partial<ReflectorTimings>;
   readonly pageSize?: number;
@@ -168,6 +170,7 @@ class RunningReflector implements Reflector {
         page = await this.#options.client.request({
           path: this.#path,
           query,
+          ...this.#accept('PartialObjectMetadataList'),
           signal: this.#abort.signal,
           timeoutMs: this.#timings.requestTimeoutMs,
         });
@@ -209,6 +212,7 @@ class RunningReflector implements Reflector {
         {
           path: this.#path,
           query,
+          ...this.#accept('PartialObjectMetadata'),
           signal: AbortSignal.any([this.#abort.signal, stalled.signal, again]),
         },
         () => {
@@ -291,6 +295,12 @@ class RunningReflector implements Reflector {
     const asked = (error as { retryAfterMs?: number }).retryAfterMs ?? 0;
     const delayMs = Math.max(Math.min(asked, backoffMaxMs), ceiling * (0.5 + this.#random() / 2));
     await sleep(delayMs, undefined, { signal: this.#abort.signal }).catch(() => undefined);
+  }
+
+  /** A server that has no such form answers with whole objects. */
+  #accept(form: string): { readonly accept?: string } {
+    if (this.#options.metadataOnly !== true) return {};
+    return { accept: `application/json;as=${form};g=meta.k8s.io;v=v1,application/json` };
   }
 
   #query(): Map<string, string> {

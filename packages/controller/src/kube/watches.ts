@@ -75,6 +75,8 @@ interface Watched {
 
 /** What tells the scope, and what has no namespace; the rest waits for these, lest it be read and dropped. */
 const unscoped: ReadonlySet<string> = new Set(['Namespace', 'ConfigMap', 'Node', 'GatewayClass']);
+/** Of these nothing but metadata is read: the status of a Node is long, and changes. */
+const metadataKinds: ReadonlySet<string> = new Set(['Namespace', 'Node']);
 const scopeKinds: ReadonlySet<string> = new Set(['Namespace', 'ConfigMap']);
 
 export function startWatches(options: WatchesOptions): Watches {
@@ -269,6 +271,7 @@ function prepareWatch<R>(
       client: options.client,
       path,
       otherPaths,
+      metadataOnly: metadataKinds.has(kind),
       ...(fieldSelector === undefined ? {} : { fieldSelector }),
       sink: {
         list: () => {
