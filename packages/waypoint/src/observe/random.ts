@@ -22,7 +22,7 @@ const variants = ['8', '9', 'a', 'b'];
 /** A UUID of version 4 (RFC 9562). */
 export function randomUuid(): string {
   const digits = randomDigits(32);
-  const variant = variants[digits.charCodeAt(16) & 3] ?? '8';
+  const variant = variants[Number.parseInt(digits.charAt(16), 16) & 3] ?? '8';
   const [low, mid, high] = [digits.slice(0, 8), digits.slice(8, 12), digits.slice(13, 16)];
   return `${low}-${mid}-4${high}-${variant}${digits.slice(17, 20)}-${digits.slice(20)}`;
 }
