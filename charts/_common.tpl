@@ -13,6 +13,22 @@ app.kubernetes.io/managed-by: {{ $root.Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version }}
 {{- end }}
 
+{{/*
+Labels that users add to those of the chart. Takes a list: the name of the value, the labels, and names that the chart
+has there beside those of every object.
+*/}}
+{{- define "ambit.moreLabels" -}}
+{{- $value := index . 0 -}}
+{{- $labels := index . 1 -}}
+{{- $own := concat (index . 2) (list "app" "app.kubernetes.io/name" "app.kubernetes.io/instance" "app.kubernetes.io/version" "app.kubernetes.io/part-of" "app.kubernetes.io/managed-by" "helm.sh/chart") -}}
+{{- range $name := $own -}}
+{{- if hasKey $labels $name -}}
+{{- fail (printf "%s: %s is a label of the chart's own, by which things are found; take it out" $value $name) -}}
+{{- end -}}
+{{- end -}}
+{{- with $labels }}{{ toYaml . }}{{ end -}}
+{{- end }}
+
 {{/* Labels by which a program's pods are selected; they never change between versions. */}}
 {{- define "ambit.selector" -}}
 {{- $root := index . 0 -}}
@@ -30,7 +46,10 @@ app.kubernetes.io/instance: {{ $root.Release.Name }}
 {{ $name }}
 {{- else -}}
 {{- $tag := $root.Values.tag | default $root.Values.global.tag | default $root.Chart.AppVersion -}}
-{{ $root.Values.hub | default $root.Values.global.hub }}/{{ $name }}{{ ternary "@" ":" (hasPrefix "sha256:" $tag) }}{{ $tag }}
+{{- if hasPrefix "sha256:" $tag -}}
+{{- fail (printf "tag and global.tag: %s is the digest of one image, and several are run; name each of them whole, as image: registry/name@sha256:…" $tag) -}}
+{{- end -}}
+{{ $root.Values.hub | default $root.Values.global.hub }}/{{ $name }}:{{ $tag }}
 {{- end -}}
 {{- end }}
 

@@ -22,6 +22,7 @@ describe('every chart', () => {
     const values = parse(text) as Record<string, unknown>;
     expect(Object.keys(values).sort()).toEqual(Object.keys(schema.properties).sort());
     expect(schema.additionalProperties).toBe(false);
+    expect(text.split('\n').filter(lacksComment)).toEqual([]);
   });
 
   test.each(charts)('%s renders for every Kubernetes from 1.30 on, and not for an older one', (chart) => {
@@ -59,6 +60,11 @@ describe('every chart', () => {
   });
 });
 
+/** A value without a comment above it. What only holds others is told of by them. */
+function lacksComment(line: string, index: number, lines: readonly string[]): boolean {
+  return /^ *[\w-]+: *\S/.test(line) && !/^ *# \S/.test(lines[index - 1] ?? '');
+}
+
 interface Schema {
   readonly properties: Readonly<Record<string, unknown>>;
   readonly additionalProperties: boolean;
@@ -80,12 +86,12 @@ describe('the umbrella', () => {
   });
 
   test('hands what is global to all of them', () => {
-    const values = { 'global.hub': 'registry.example/mesh', 'global.tag': 'sha256:abc' };
+    const values = { 'global.hub': 'registry.example/mesh', 'global.tag': '9.9.9' };
     const images = render('ambit', { values: { ...values, 'global.logAsJson': true } });
     const containers = images.flatMap(containersOf);
     expect(containers).toHaveLength(5);
     for (const { image, env } of containers) {
-      expect(image).toMatch(/^registry\.example\/mesh\/[a-z-]+@sha256:abc$/);
+      expect(image).toMatch(/^registry\.example\/mesh\/[a-z-]+:9\.9\.9$/);
       expect(env).toContainEqual({ name: 'LOG_FORMAT', value: 'json' });
     }
   });
@@ -257,6 +263,15 @@ describe('privileges', () => {
 });
 
 describe('a value that cannot work is refused with a sentence', () => {
+  test('gateway: as many proxies that stay as there may be at least', () => {
+    const scaled = (minReplicas: number) => () =>
+      renderText('gateway', {
+        values: { autoscaling: { enabled: true, minReplicas }, podDisruptionBudget: { enabled: true } },
+      });
+    expect(scaled(1)).toThrow(/minAvailable 1 of autoscaling\.minReplicas 1 proxies lets no node/);
+    expect(scaled(2)).not.toThrow();
+  });
+
   test.each<readonly [Chart, string, unknown, RegExp]>([
     ['controller', 'replicaCount', 0, /a mesh without a controller gives no certificates/],
     ['controller', 'replicas', 3, /additional properties 'replicas' not allowed/],
@@ -273,6 +288,12 @@ describe('a value that cannot work is refused with a sentence', () => {
     ['cni-redirect', 'cniBinDir', 'opt/cni', /cniBinDir.*does not match pattern/s],
     ['gateway', 'gatewayClassName', 'istio', /this release serves istio-waypoint only/],
     ['gateway', 'autoscaling', { enabled: true, minReplicas: 9 }, /is more than maxReplicas/],
+    ['gateway', 'labels', { 'istio.io/waypoint-for': 'all' }, /labels: istio\.io\/waypoint-for is/],
+    ['controller', 'podLabels', { app: 'mine' }, /podLabels: app is a label of the chart's own/],
+    ['ztunnel', 'podLabels', { 'istio.io/dataplane-mode': 'ambient' }, /label of the chart's own/],
+    ['controller', 'env', { REVISION: 'a' }, /env\.REVISION is set by a value of its own/],
+    ['cni-redirect', 'uninstall.timeout', '600s', /uninstall\/timeout|uninstall\.timeout/],
+    ['ambit', 'global.tag', 'sha256:abc', /the digest of one image, and several are run/],
     ['ambit', 'controler', {}, /additional properties 'controler' not allowed/],
   ])('%s %s = %j', (chart, path, value, sentence) => {
     const values = { [path]: value };

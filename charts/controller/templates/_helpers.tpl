@@ -19,7 +19,7 @@
 {{- if and (eq (toString $values.rollingMaxSurge) "0") (eq (toString $values.rollingMaxUnavailable) "0") -}}
 {{- fail "rollingMaxSurge and rollingMaxUnavailable are both 0, so no new version could ever come; set one of them to 1" -}}
 {{- end -}}
-{{- range $name := list "POD_NAME" "POD_NAMESPACE" "CLUSTER_ID" "TRUST_DOMAIN" "LOG_LEVEL" "LOG_FORMAT" "WAYPOINT_IMAGE" "CERTIFICATE_TTL" -}}
+{{- range $name := list "POD_NAME" "POD_NAMESPACE" "CLUSTER_ID" "TRUST_DOMAIN" "LOG_LEVEL" "LOG_FORMAT" "WAYPOINT_IMAGE" "WAYPOINT_IMAGE_PULL_POLICY" "WAYPOINT_IMAGE_PULL_SECRETS" "WAYPOINT_RESOURCES" "CERTIFICATE_TTL" "REVISION" "SERVING_NAMES" "TRUST_DOMAIN_ALIASES" -}}
 {{- if hasKey $values.env $name -}}
 {{- fail (printf "env.%s is set by a value of its own; set that one (see values.yaml)" $name) -}}
 {{- end -}}

@@ -62,14 +62,19 @@ function follow(
 
   /** The object is read first: of pods and namespaces conditions are not kept, there are too many. */
   async function tell(path: string, binding: Binding): Promise<boolean> {
-    const { status } = (await client.request({ path })) as { readonly status?: unknown };
+    const object = await client.request({ path });
+    const status = field(object, 'status');
     const condition = conditionToWrite(binding, status, nowMs());
     if (condition === undefined) return false;
     await client.request({
       method: 'PATCH',
       path: `${path}/status`,
       contentType: 'application/strategic-merge-patch+json',
-      body: { status: { conditions: [condition] } },
+      // Whoever reads, waits and then writes must not undo what was said in between.
+      body: {
+        metadata: { resourceVersion: field(object, 'metadata', 'resourceVersion') },
+        status: { conditions: [condition] },
+      },
     });
     return true;
   }
