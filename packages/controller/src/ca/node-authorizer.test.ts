@@ -121,7 +121,7 @@ describe('a node proxy asks for an identity', () => {
   });
 });
 
-test('a hundred thousand random questions get no wrong answer', () => {
+test('a million random questions get no wrong answer', () => {
   const nodes = 20;
   const accounts = 50;
   // A seeded generator, so that a failure comes again.
@@ -144,7 +144,7 @@ test('a hundred thousand random questions get no wrong answer', () => {
   }
   const view = viewOf(...facts);
   let permitted = 0;
-  for (let trial = 0; trial < 100_000; trial += 1) {
+  for (let trial = 0; trial < 1_000_000; trial += 1) {
     const node = random(nodes);
     const account = `a-${random(accounts)}`;
     const from = { ...caller, podName: `z-${node}`, podUid: `z-${node}` };
@@ -154,7 +154,7 @@ test('a hundred thousand random questions get no wrong answer', () => {
       throw new Error(`wrong answer for n-${node} ${account}`);
     }
   }
-  expect(permitted).toBeGreaterThan(1000);
+  expect(permitted).toBeGreaterThan(10_000);
 });
 
 describe('a proxy of a Gateway asks for an identity', () => {
