@@ -3,7 +3,7 @@ import { err, ok } from '@ambit/api';
 
 import type { LabelSelectorSpec } from '../resources/mesh-config.ts';
 
-/** One entry of `discoverySelectors`: all of it must hold, as in every label selector of Kubernetes. */
+/** A label selector over namespaces, as Kubernetes has them: all of it must hold. */
 export interface NamespaceSelector {
   readonly labels: ReadonlyMap<string, string>;
   readonly expressions: readonly LabelExpression[];
@@ -11,11 +11,10 @@ export interface NamespaceSelector {
 
 export interface LabelExpression {
   readonly key: string;
-  readonly operator: LabelOperator;
+  /** `In`, `NotIn`, `Exists` or `DoesNotExist`; another one never holds. */
+  readonly operator: string;
   readonly values: ReadonlySet<string>;
 }
-
-export type LabelOperator = 'In' | 'NotIn' | 'Exists' | 'DoesNotExist';
 
 /** Whether the selectors take in a namespace of these labels: one of them is enough, and none at all take in every one. */
 export function isDiscovered(
@@ -25,7 +24,8 @@ export function isDiscovered(
   return selectors.length === 0 || selectors.some((one) => holds(one, labels));
 }
 
-function holds(
+/** Whether a namespace of these labels is selected. */
+export function holds(
   { labels: wanted, expressions }: NamespaceSelector,
   labels: ReadonlyMap<string, string>,
 ): boolean {
@@ -44,6 +44,8 @@ function isTrue({ operator, values }: LabelExpression, value: string | undefined
       return value !== undefined;
     case 'DoesNotExist':
       return value === undefined;
+    default:
+      return false;
   }
 }
 

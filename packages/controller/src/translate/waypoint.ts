@@ -22,6 +22,8 @@ import { field, objectKey, text } from '../kube/decode/fields.ts';
 import type { GatewaySpec, LabelSelectorSpec } from '../resources/gateway.ts';
 import { gatewaySpec } from '../resources/gateway.ts';
 import { hostnameOf } from './istio-host.ts';
+import type { NamespaceSelector } from './namespace-selector.ts';
+import { holds } from './namespace-selector.ts';
 import type { ClusterFacts } from './workload.ts';
 
 /** A Gateway of class `istio-waypoint` as it is understood. */
@@ -73,7 +75,6 @@ export function compileWaypoint(
   if (listeners.length > 1) report('spec.listeners', 'a waypoint has one listener, mesh');
   const identity = makeSpiffeIdentity(cluster.trustDomain, meta.namespace, meta.name);
   if (!identity.ok) return undefined;
-  const namespaces = listener?.allowedRoutes?.namespaces;
   return {
     gateway: {
       name: meta.name,
@@ -85,10 +86,7 @@ export function compileWaypoint(
       xfccClientIdentity: namesClient(meta, defaults),
       trustedForwarders: trustedForwarders(meta, report),
     },
-    allows: (namespace, labels) =>
-      namespace === meta.namespace ||
-      namespaces?.from === 'All' ||
-      (namespaces?.from === 'Selector' && selectorMatches(namespaces.selector ?? {}, labels)),
+    allows: allowedBy(listener, meta.namespace),
     problems,
     meta,
     status: record.status,
@@ -174,31 +172,25 @@ function waypointFor(meta: Metadata, defaults: ClassDefaults, report: Report): W
   return known ?? 'service';
 }
 
-function selectorMatches(
-  selector: LabelSelectorSpec,
-  labels: ReadonlyMap<string, string>,
-): boolean {
-  const equal = Object.entries(selector.matchLabels ?? {}).every(
-    ([name, value]) => labels.get(name) === value,
-  );
-  return (
-    equal &&
-    (selector.matchExpressions ?? []).every(({ key = '', operator, values = [] }) => {
-      const value = labels.get(key);
-      switch (operator) {
-        case 'In':
-          return value !== undefined && values.includes(value);
-        case 'NotIn':
-          return value === undefined || !values.includes(value);
-        case 'Exists':
-          return value !== undefined;
-        case 'DoesNotExist':
-          return value === undefined;
-        default:
-          return false;
-      }
-    })
-  );
+type Listener = NonNullable<GatewaySpec['listeners']>[number];
+
+/** Of the namespaces whose objects may be bound the Gateway's own always is one. */
+function allowedBy(listener: Listener | undefined, own: string): CompiledWaypoint['allows'] {
+  const namespaces = listener?.allowedRoutes?.namespaces;
+  const selector = selectorOf(namespaces?.selector ?? {});
+  return (namespace, labels) =>
+    namespace === own ||
+    namespaces?.from === 'All' ||
+    (namespaces?.from === 'Selector' && holds(selector, labels));
+}
+
+function selectorOf({ matchLabels, matchExpressions }: LabelSelectorSpec): NamespaceSelector {
+  const expressions = (matchExpressions ?? []).map(({ key = '', operator = '', values }) => ({
+    key,
+    operator,
+    values: new Set(values),
+  }));
+  return { labels: new Map(Object.entries(matchLabels ?? {})), expressions };
 }
 
 /** Whether, and to which waypoint, an object is bound. */
