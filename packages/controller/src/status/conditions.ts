@@ -8,7 +8,8 @@ export interface Condition {
   readonly status: 'True' | 'False';
   readonly reason: string;
   readonly message: string;
-  readonly observedGeneration: number;
+  /** Absent where the kind knows none, as a Namespace. */
+  readonly observedGeneration?: number;
   readonly lastTransitionTime: string;
 }
 
@@ -84,11 +85,13 @@ export function withCondition(
 }
 
 function sameCondition(existing: unknown, condition: Condition): boolean {
+  const { observedGeneration } = condition;
   return (
     text(field(existing, 'status')) === condition.status &&
     text(field(existing, 'reason')) === condition.reason &&
     text(field(existing, 'message')) === condition.message &&
-    field(existing, 'observedGeneration') === condition.observedGeneration
+    (observedGeneration === undefined ||
+      field(existing, 'observedGeneration') === observedGeneration)
   );
 }
 
@@ -103,7 +106,7 @@ export type Wanted = Pick<Condition, 'type' | 'status' | 'reason' | 'message'>;
 export function setConditions(
   status: unknown,
   wanted: readonly Wanted[],
-  generation: number,
+  generation: number | undefined,
   nowMs: number,
 ): readonly unknown[] | undefined {
   const now = new Date(nowMs).toISOString().replace(/\.\d+Z$/, 'Z');
@@ -113,7 +116,7 @@ export function setConditions(
     const next = withCondition(conditions, {
       ...one,
       message: shortened(one.message),
-      observedGeneration: generation,
+      ...(generation === undefined ? {} : { observedGeneration: generation }),
       lastTransitionTime: now,
     });
     if (next === undefined) continue;

@@ -1,10 +1,11 @@
 import type { ReadableCollection } from '../collections/collection.ts';
-import { field, list, text } from '../kube/decode/fields.ts';
+import { field } from '../kube/decode/fields.ts';
 import { kubeStatus } from '../kube/error.ts';
 import { createReconciler } from '../kube/reconciler.ts';
 import type { Scope } from '../kube/scope.ts';
 import type { Binding } from '../translate/waypoint.ts';
 import { boundConditions } from './bound.ts';
+import { setConditions } from './conditions.ts';
 import type { EntryStatusOptions } from './entries.ts';
 
 export interface LabelledStatusOptions extends EntryStatusOptions {
@@ -63,8 +64,7 @@ function follow(
   /** The object is read first: of pods and namespaces conditions are not kept, there are too many. */
   async function tell(path: string, binding: Binding): Promise<boolean> {
     const object = await client.request({ path });
-    const status = field(object, 'status');
-    const condition = conditionToWrite(binding, status, nowMs());
+    const condition = conditionToWrite(binding, field(object, 'status'), nowMs());
     if (condition === undefined) return false;
     await client.request({
       method: 'PATCH',
@@ -87,20 +87,6 @@ function follow(
 }
 
 /** Pure: the condition that does not stand there yet. Neither kind knows an observed generation everywhere. */
-export function conditionToWrite(
-  binding: Binding,
-  status: unknown,
-  nowMs: number,
-): Readonly<Record<string, string>> | undefined {
-  const [wanted] = boundConditions(binding, status);
-  if (wanted === undefined) return undefined;
-  const old = list(field(status, 'conditions')).find(
-    (one) => text(field(one, 'type')) === wanted.type,
-  );
-  const same = (key: 'status' | 'reason' | 'message'): boolean =>
-    text(field(old, key)) === wanted[key];
-  if (same('status') && same('reason') && same('message')) return undefined;
-  const since = same('status') ? text(field(old, 'lastTransitionTime')) : '';
-  const now = new Date(nowMs).toISOString().replace(/\.\d+Z$/, 'Z');
-  return { ...wanted, lastTransitionTime: since === '' ? now : since };
+export function conditionToWrite(binding: Binding, status: unknown, nowMs: number): unknown {
+  return setConditions(status, boundConditions(binding, status), undefined, nowMs)?.at(-1);
 }
