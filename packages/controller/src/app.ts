@@ -30,6 +30,7 @@ import { decodeParameters } from './kube/decode/parameters.ts';
 import { decodeSecret } from './kube/decode/secret.ts';
 import type { NamedWatches } from './kube/named-watches.ts';
 import { startNamedWatches } from './kube/named-watches.ts';
+import type { Scope } from './kube/scope.ts';
 import { followScope } from './kube/scope.ts';
 import type { Watches } from './kube/watches.ts';
 import { startWatches } from './kube/watches.ts';
@@ -125,6 +126,7 @@ interface Core {
   readonly nowMs: () => number;
   readonly client: KubeClient;
   readonly collections: MeshCollections;
+  readonly scope: Scope;
   readonly state: SnapshotState;
   readonly keeper: AuthorityKeeper;
   readonly watches: Watches;
@@ -145,8 +147,7 @@ interface Core {
 }
 
 function startCore(config: ControllerConfig, deps: ControllerDeps): Core {
-  const { log } = deps;
-  const nowMs = deps.nowMs ?? Date.now;
+  const { log, nowMs = Date.now } = deps;
   const client = deps.client ?? createKubeClient(loadKubeConfig(config.kubeconfig));
   const onChange = (): void => hub.changed();
   const registry = createMetrics({ processFigures: true });
@@ -208,6 +209,7 @@ function startCore(config: ControllerConfig, deps: ControllerDeps): Core {
     nowMs,
     client,
     collections,
+    scope,
     state,
     keeper,
     watches,
@@ -307,7 +309,7 @@ function startControlPort(
 
 function startValidationPort(
   config: ControllerConfig,
-  { writing, collections, keeper, metrics, log }: Core,
+  { writing, collections, scope, keeper, metrics, log }: Core,
   serving: ServingKeeper,
   deps: ControllerDeps,
 ): Promise<Validation> {
@@ -316,6 +318,7 @@ function startValidationPort(
     client: writing.client,
     gate: writing.gate,
     collections,
+    scope,
     serving,
     roots: () => keeper.current()?.rootsPem,
     onAnswer: (outcome) => metrics.validated(outcome),

@@ -4,6 +4,8 @@ import { beforeEach, describe, expect, test } from '@jest/globals';
 import type { MeshCollections } from '../collections/mesh.ts';
 import { createMeshCollections } from '../collections/mesh.ts';
 import { decodeMetadata } from '../kube/decode/fields.ts';
+import type { Scope } from '../kube/scope.ts';
+import { followScope } from '../kube/scope.ts';
 import { compileMeshConfig } from '../translate/mesh-config.ts';
 import type { ClusterFacts } from '../translate/workload.ts';
 import type { Verdict } from './admission.ts';
@@ -21,12 +23,14 @@ const cluster: ClusterFacts = {
 
 describe('an object in a namespace that discovery selectors do not select', () => {
   let collections: MeshCollections;
+  let scope: Scope;
   const putNamespace = (name: string, labels: object): void => {
     const meta = decodeMetadata({ metadata: { name, labels } });
     if (meta !== undefined) collections.sources.namespaces.set(name, { meta });
   };
   beforeEach(() => {
     collections = createMeshCollections(cluster);
+    scope = followScope(collections.sources, root);
     putNamespace(root, {});
     putNamespace('in', { mesh: 'on' });
     putNamespace('out', {});
@@ -49,7 +53,7 @@ describe('an object in a namespace that discovery selectors do not select', () =
         },
         before: undefined,
       },
-      { collections, cluster },
+      { collections, cluster, scope },
     );
 
   test('is let in with a warning that it has no effect, whatever it says', () => {

@@ -4,8 +4,7 @@ import { err, ok } from '@ambit/api';
 import type { Metadata, Problem } from '../kube/decode/fields.ts';
 import { decodeMetadata, describeProblem, field, text } from '../kube/decode/fields.ts';
 import { meshConfigMap } from '../kube/decode/mesh-config.ts';
-import { defaultMeshConfig } from '../translate/mesh-config.ts';
-import { isDiscovered } from '../translate/namespace-selector.ts';
+import type { Scope } from '../kube/scope.ts';
 import type { JudgeWorld } from './judge.ts';
 import { judgeOf } from './judge.ts';
 
@@ -26,6 +25,11 @@ export interface AdmissionRequest {
 export interface Verdict {
   readonly errors: readonly Problem[];
   readonly warnings: readonly Problem[];
+}
+
+/** What is known, and of which namespaces it is. */
+export interface AdmissionWorld extends JudgeWorld {
+  readonly scope: Pick<Scope, 'includes'>;
 }
 
 const version = 'admission.k8s.io/v1';
@@ -59,7 +63,7 @@ const admitted: Verdict = { errors: [], warnings: [] };
  * other objects, which may come later, is a warning. So is what was wrong before: whoever changes something else of an
  * object, a finalizer for example, must not be held up by it.
  */
-export function judgeRequest(request: AdmissionRequest, world: JudgeWorld): Verdict {
+export function judgeRequest(request: AdmissionRequest, world: AdmissionWorld): Verdict {
   const { operation, group, resource, object } = request;
   const judge = judgeOf(group, resource);
   const meta = metadataOf(request, object);
@@ -83,14 +87,11 @@ export function judgeRequest(request: AdmissionRequest, world: JudgeWorld): Verd
 function outOfScope(
   object: unknown,
   { namespace, name }: Metadata,
-  { collections, cluster }: JudgeWorld,
+  { collections, cluster, scope }: AdmissionWorld,
 ): Problem | undefined {
-  const { namespaces, meshConfig } = collections.sources;
-  const record = namespaces.get(namespace);
-  if (record === undefined || namespace === cluster.rootNamespace) return undefined;
+  const isKnown = collections.sources.namespaces.get(namespace) !== undefined;
+  if (!isKnown || scope.includes(namespace)) return undefined;
   const configured = `${cluster.rootNamespace}/${meshConfigMap}`;
-  const { discoverySelectors } = meshConfig.get(configured) ?? defaultMeshConfig;
-  if (isDiscovered(discoverySelectors, record.meta.labels)) return undefined;
   return {
     object: `${text(field(object, 'kind'))} ${namespace}/${name}`,
     field: 'metadata.namespace',

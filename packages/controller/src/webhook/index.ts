@@ -4,6 +4,7 @@ import type { MeshCollections } from '../collections/mesh.ts';
 import type { KubeClient } from '../kube/client.ts';
 import type { Gate } from '../kube/reconciler.ts';
 import type { ReflectorTimings } from '../kube/reflector.ts';
+import type { Scope } from '../kube/scope.ts';
 import type { Log } from '../log.ts';
 import { judgeRequest } from './admission.ts';
 import type { Registration } from './registration.ts';
@@ -15,6 +16,7 @@ export interface ValidationOptions {
   readonly config: ControllerConfig;
   readonly client: KubeClient;
   readonly collections: MeshCollections;
+  readonly scope: Scope;
   readonly serving: ServingKeeper;
   readonly roots: () => readonly string[] | undefined;
   /** Open while this controller is the one that writes, which none is before everything is known. */
@@ -31,14 +33,14 @@ export interface Validation extends Pick<Registration, 'changed'> {
 
 /** Serves the validating webhook and, once it is served, registers it with the API server. */
 export async function startValidation(options: ValidationOptions): Promise<Validation> {
-  const { config, client, gate, collections, serving, roots, log } = options;
+  const { config, client, gate, collections, scope, serving, roots, log } = options;
   const webhook = await startWebhook({
     host: config.host,
     port: config.webhookPort,
     certificate: serving.current(),
     judge: (request) => {
       collections.flush();
-      return judgeRequest(request, { collections, cluster: config });
+      return judgeRequest(request, { collections, cluster: config, scope });
     },
     onAnswer: options.onAnswer,
     log,
