@@ -2,7 +2,7 @@ import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
 import type { TourPod } from '@ambit/sandbox';
 import type { MeshCluster } from '../support/cluster.ts';
 import { startMesh, until } from '../support/cluster.ts';
-import { askEcho, echo, sayLine } from '../support/echo.ts';
+import { askEcho, echo, nowAnswers, sayLine } from '../support/echo.ts';
 import { onTheWire, ownClusterTest } from '../support/wire.ts';
 
 /** Who reaches whom and what the other side sees, in a real Kubernetes; the rows of acceptance.md by their names. */
@@ -50,6 +50,9 @@ beforeAll(async () => {
     const seen = await askEcho(mesh, await captured(), host('bound'));
     return seen?.caller === (await mesh.pod('shop', waypointLabels)).ip || undefined;
   }, 30_000);
+  for (const { server, namespace } of services)
+    for (const client of Object.values(clients))
+      await nowAnswers(mesh, await client(), host(server, namespace));
 }, 300_000);
 
 afterEach(async () => {

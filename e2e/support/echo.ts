@@ -1,4 +1,6 @@
+import type { TourPod } from '@ambit/sandbox';
 import type { MeshCluster } from './cluster.ts';
+import { until } from './cluster.ts';
 
 /**
  * Answers on 8080 over HTTP with what it saw, and on 9000 each line with the caller's address. When it is told to end it
@@ -96,21 +98,49 @@ export interface Seen {
   readonly headers: Readonly<Record<string, string>>;
 }
 
+type Client = Pick<TourPod, 'namespace' | 'name'>;
+
 /** One request from a pod; undefined when it got no answer of the server. */
 export async function askEcho(
   mesh: MeshCluster,
-  from: { readonly namespace: string; readonly name: string },
+  from: Client,
   host: string,
 ): Promise<Seen | undefined> {
-  const command = ['curl', '-s', '-m', '5', `http://${hostIn(host)}:${http}/`];
-  const { output } = await mesh.cluster.exec(from.namespace, from.name, command);
-  return output.startsWith('{') ? (JSON.parse(output) as Seen) : undefined;
+  const seen = await tryEcho(mesh, from, host);
+  return typeof seen === 'string' ? undefined : seen;
+}
+
+/**
+ * For what has just been made: a pod is ready earlier than kube-proxy, DNS and the mesh send to it, each by itself. Once it
+ * answered it must go on answering.
+ */
+export async function nowAnswers(mesh: MeshCluster, from: Client, host: string): Promise<void> {
+  let last = '';
+  const answers = async (): Promise<boolean> => {
+    const seen = await tryEcho(mesh, from, host);
+    if (typeof seen === 'string') last = seen;
+    return typeof seen !== 'string';
+  };
+  const who = `${host}, asked by ${from.namespace}/${from.name}`;
+  await until(async () => (await answers()) || undefined, 30_000).catch((error: unknown) => {
+    throw new Error(`${who}, does not answer: ${last}`, { cause: error });
+  });
+  for (let count = 0; count < 5; count += 1)
+    if (!(await answers())) throw new Error(`${who}, answered, and then no longer: ${last}`);
+}
+
+/** What the server saw, or what curl says of why there is no answer. */
+async function tryEcho(mesh: MeshCluster, from: Client, host: string): Promise<Seen | string> {
+  const command = ['curl', '-sS', '-m', '5', `http://${hostIn(host)}:${http}/`];
+  const { code, output } = await mesh.cluster.exec(from.namespace, from.name, command);
+  if (output.startsWith('{')) return JSON.parse(output) as Seen;
+  return `exit code ${code}, ${output.trim().slice(0, 300)}`;
 }
 
 /** One line over plain TCP: what the server saw as the caller's address. */
 export async function sayLine(
   mesh: MeshCluster,
-  from: { readonly namespace: string; readonly name: string },
+  from: Client,
   host: string,
 ): Promise<{ readonly pod: string; readonly caller: string } | undefined> {
   const script = `const s=require('net').connect(${lines},process.argv[1]);let t='';s.setTimeout(5000,()=>s.destroy());s.on('data',(d)=>t+=d);s.on('error',()=>{});s.on('close',()=>console.log(t.trim()));s.write('hello\\n')`;
