@@ -32,3 +32,4 @@ export * from './tls/index.ts';
 export * from './native/index.ts';
 export * from './net/index.ts';
 export * from './hbone/index.ts';
+export * from './http2/index.ts';

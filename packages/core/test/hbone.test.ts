@@ -183,7 +183,7 @@ describe('a session', () => {
       }),
     );
     stream.write(Buffer.from('cut me'));
-    expect(await closed).toMatchObject({ code: 'hbone/reset' });
+    expect(await closed).toMatchObject({ code: 'http2/reset' });
     const second = await session.openTunnel(tunnelTo);
     second.stream.abort(new Error('gone'));
     const third = await session.openTunnel(tunnelTo);
@@ -547,7 +547,7 @@ describe('a hostile peer', () => {
       const outcome = await open(port, certificate)
         .then((session) => session.openTunnel(tunnelTo))
         .catch((error: unknown) => error);
-      expect(outcome).toMatchObject({ code: expect.stringMatching(/^(hbone|tls)\//) });
+      expect(outcome).toMatchObject({ code: expect.stringMatching(/^(hbone|http2|tls)\//) });
       expect(outcome).not.toBeInstanceOf(TunnelRefused);
     }
     const bare = tlsConnect({

@@ -2,18 +2,17 @@ import type { Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import { connect as tlsConnect } from 'node:tls';
 import type { SpiffeIdentity } from '@ambit/api';
+import type { FieldList, Http2Stream, SessionHandlers, SessionLimits } from '../http2/index.ts';
+import { Http2Error, Session, errorCode, socketTransport } from '../http2/index.ts';
 import { Deadline } from '../lifecycle/deadline.ts';
 import type { ExpectedPeer, WorkloadCertificate } from '../tls/index.ts';
 import { hboneAlpn, secureContextOf, verifyPeer } from '../tls/index.ts';
 import type { Authority } from './authority.ts';
 import { formatAuthority } from './authority.ts';
 import { HboneError } from './errors.ts';
-import { errorCode } from './frames.ts';
-import type { HeaderField } from './hpack.ts';
-import type { SessionLimits } from './limits.ts';
+import type { HeaderField } from './fields.ts';
+import { fieldsIn } from './fields.ts';
 import { defaultLimits } from './limits.ts';
-import { Session } from './session.ts';
-import type { HboneStream } from './stream.ts';
 
 export interface TunnelOptions {
   readonly authority: Authority;
@@ -23,7 +22,7 @@ export interface TunnelOptions {
 
 /** An open tunnel and what the other side said of itself. */
 export interface Tunnel {
-  readonly stream: HboneStream;
+  readonly stream: Http2Stream;
   readonly headers: ReadonlyMap<string, string>;
 }
 
@@ -38,8 +37,8 @@ export class TunnelRefused extends HboneError {
 }
 
 interface Asked {
-  readonly stream: HboneStream;
-  readonly settle: (outcome: Tunnel | HboneError) => void;
+  readonly stream: Http2Stream;
+  readonly settle: (outcome: Tunnel | Http2Error) => void;
 }
 
 /** The client's end of one session; it may carry tunnels to any authority behind the peer. */
@@ -57,40 +56,46 @@ export class ClientSession {
   ) {
     this.peer = peer;
     this.keyExchange = keyExchangeOf(socket);
-    this.session = new Session('client', socket, limits, {
-      headers: (_session, id, fields) => this.#answered(id, fields),
-      streamClosed: (_session, id, error) => {
+    const handlers: SessionHandlers = {
+      headers: (id, { fields }) => this.#answered(id, fields),
+      streamClosed: (id, error) => {
         this.#asked
           .get(id)
           ?.settle(
-            error ?? new HboneError('hbone/reset', 'the tunnel was closed before it opened'),
+            error ?? new Http2Error('http2/reset', 'the tunnel was closed before it opened'),
           );
       },
       goaway: () => undefined,
-      closed: (_session, error) => {
+      closed: (error) => {
         for (const asked of [...this.#asked.values()]) {
-          asked.settle(error ?? new HboneError('hbone/connection-lost', 'the session was closed'));
+          asked.settle(error ?? new Http2Error('http2/connection-lost', 'the session was closed'));
         }
         onClosed();
       },
+    };
+    this.session = new Session(socketTransport(socket), {
+      role: 'client',
+      carries: 'tunnels',
+      limits,
+      handlers,
     });
+    this.session.start();
   }
 
   openTunnel({ authority, headers, timeoutMs }: TunnelOptions): Promise<Tunnel> {
     return new Promise((resolve, reject) => {
-      const fields: HeaderField[] = [
-        [':method', 'CONNECT'],
-        [':authority', formatAuthority(authority)],
-        ...headers,
+      const fields: FieldList = [
+        ...[':method', 'CONNECT', ':authority', formatAuthority(authority)],
+        ...headers.flat(),
       ];
       const stream = this.session.request(fields);
       const deadline = new Deadline(() => {
         settle(new HboneError('hbone/timeout', `no answer to CONNECT in ${timeoutMs} ms`));
       }, timeoutMs);
-      const settle = (outcome: Tunnel | HboneError): void => {
+      const settle = (outcome: Tunnel | Http2Error): void => {
         if (!this.#asked.delete(stream.id)) return;
         deadline.clear();
-        if (!(outcome instanceof HboneError)) {
+        if (!(outcome instanceof Http2Error)) {
           resolve(outcome);
           return;
         }
@@ -101,13 +106,13 @@ export class ClientSession {
     });
   }
 
-  #answered(id: number, fields: readonly HeaderField[]): void {
+  #answered(id: number, fields: FieldList): void {
     const asked = this.#asked.get(id);
     if (asked === undefined) {
       this.session.fail(errorCode.protocol, 'a second header block on a CONNECT stream');
       return;
     }
-    const headers = new Map(fields);
+    const headers = fieldsIn(fields);
     const status = Number(headers.get(':status'));
     if (status >= 100 && status < 200) return;
     asked.settle(status === 200 ? { stream: asked.stream, headers } : new TunnelRefused(status));

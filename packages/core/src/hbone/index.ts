@@ -1,14 +1,11 @@
 export type { Authority, AuthorityRejected } from './authority.ts';
-export { Budget } from './budget.ts';
 export { formatAuthority, parseAuthority } from './authority.ts';
 export type { ConnectSessionOptions, Tunnel, TunnelOptions } from './client.ts';
 export { ClientSession, TunnelRefused, connectSession } from './client.ts';
 export { HboneError } from './errors.ts';
-export type { HeaderField } from './hpack.ts';
-export type { SessionLimits } from './limits.ts';
+export type { HeaderField } from './fields.ts';
 export { defaultLimits } from './limits.ts';
 export type { HbonePool, HbonePoolOptions, PoolKey } from './pool.ts';
 export { createHbonePool } from './pool.ts';
 export type { HboneServer, HboneServerOptions, TunnelRequest } from './server.ts';
 export { createHboneServer } from './server.ts';
-export type { HboneStream } from './stream.ts';

@@ -1,11 +1,11 @@
 import type { Socket } from 'node:net';
 import type { IpAddress, SocketAddress, SpiffeId, SpiffeIdentity } from '@ambit/api';
 import { formatSocketAddress } from '@ambit/api';
+import type { SessionLimits } from '../http2/index.ts';
+import { Http2Error } from '../http2/index.ts';
 import type { WorkloadCertificate } from '../tls/index.ts';
 import type { ClientSession, Tunnel, TunnelOptions } from './client.ts';
 import { connectSession } from './client.ts';
-import { HboneError } from './errors.ts';
-import type { SessionLimits } from './limits.ts';
 import { defaultLimits } from './limits.ts';
 
 /** A session is shared only by connections that agree in all of this (security: never across identities). */
@@ -83,7 +83,7 @@ class Pool implements HbonePool {
         const opened = await pooled.client.openTunnel(tunnel);
         return { ...opened, session: pooled.client };
       } catch (error) {
-        const again = error instanceof HboneError && error.retryable && attempt < maxAttempts;
+        const again = error instanceof Http2Error && error.retryable && attempt < maxAttempts;
         if (!again) throw error;
       } finally {
         this.#watchIdle(pooled);

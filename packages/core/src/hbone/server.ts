@@ -2,15 +2,14 @@ import type { Socket } from 'node:net';
 import type { Server as TlsServer, TLSSocket } from 'node:tls';
 import { createServer as createTlsServer } from 'node:tls';
 import type { SpiffeIdentity, TrustDomain } from '@ambit/api';
+import type { FieldList, Http2Stream, SessionHandlers, SessionLimits } from '../http2/index.ts';
+import { Session, socketTransport } from '../http2/index.ts';
 import type { WorkloadCertificate } from '../tls/index.ts';
 import { resetOnClose } from '../native/index.ts';
 import { hboneAlpn, secureContextOptions, verifyPeer } from '../tls/index.ts';
-import type { HboneError } from './errors.ts';
-import type { HeaderField } from './hpack.ts';
-import type { SessionLimits } from './limits.ts';
+import type { HeaderField } from './fields.ts';
+import { fieldsIn } from './fields.ts';
 import { defaultLimits } from './limits.ts';
-import { Session } from './session.ts';
-import type { HboneStream } from './stream.ts';
 
 /** A CONNECT of a verified peer, waiting for an answer. */
 export interface TunnelRequest {
@@ -20,7 +19,7 @@ export interface TunnelRequest {
   readonly headers: ReadonlyMap<string, string>;
   /** True once the stream is over, for whatever reason. */
   isClosed(): boolean;
-  accept(headers: readonly HeaderField[]): HboneStream | undefined;
+  accept(headers: readonly HeaderField[]): Http2Stream | undefined;
   refuse(status: number): void;
 }
 
@@ -47,6 +46,13 @@ const defaultHandshakeTimeoutMs = 5_000;
 
 export function createHboneServer<C>(options: HboneServerOptions<C>): HboneServer<C> {
   return new Server(options);
+}
+
+/** A session and who is at its other end. */
+interface Served {
+  readonly session: Session;
+  readonly socket: TLSSocket;
+  readonly peer: SpiffeIdentity;
 }
 
 class Server<C> implements HboneServer<C> {
@@ -125,47 +131,49 @@ class Server<C> implements HboneServer<C> {
       socket.destroy();
       return;
     }
-    const session = new Session('server', socket, this.#options.limits ?? defaultLimits, {
-      headers: (from, id, fields) => this.#requested(from, id, fields, peer.value, context),
+    const handlers: SessionHandlers = {
+      headers: (id, { fields }) =>
+        this.#requested({ session, socket, peer: peer.value }, id, fields, context),
       streamClosed: () => undefined,
       goaway: () => undefined,
-      closed: (from: Session, error: HboneError | undefined) => {
-        this.#sessions.delete(from);
-        if (error?.code === 'hbone/protocol')
+      closed: (error) => {
+        this.#sessions.delete(session);
+        if (error?.code === 'http2/protocol')
           this.#options.onRejected(error.code, error.message, context);
       },
+    };
+    const session = new Session(socketTransport(socket), {
+      role: 'server',
+      carries: 'tunnels',
+      limits: this.#options.limits ?? defaultLimits,
+      handlers,
     });
     this.#sessions.set(session, context);
     this.#sockets.add(socket);
     socket.once('close', () => this.#sockets.delete(socket));
+    session.start();
   }
 
-  #requested(
-    session: Session,
-    id: number,
-    fields: readonly HeaderField[],
-    peer: SpiffeIdentity,
-    context: C,
-  ): void {
-    const headers = new Map(fields);
-    const pseudo = fields.filter(([name]) => name.startsWith(':')).map(([name]) => name);
+  #requested({ session, socket, peer }: Served, id: number, fields: FieldList, context: C): void {
+    const headers = fieldsIn(fields);
+    const pseudo = fields.filter((text, at) => at % 2 === 0 && text.startsWith(':'));
     const authority = headers.get(':authority');
     const connects =
       headers.get(':method') === 'CONNECT' && pseudo.length === 2 && authority !== undefined;
     if (!connects) {
-      session.refuse(id, [[':status', headers.get(':method') === 'CONNECT' ? '400' : '405']]);
+      session.refuse(id, [':status', headers.get(':method') === 'CONNECT' ? '400' : '405']);
       return;
     }
     const stream = session.streams.get(id);
     this.#options.onTunnel(
       {
         peer,
-        socket: session.socket,
+        socket,
         authority,
         headers,
         isClosed: () => stream === undefined || stream.closed,
-        accept: (answer) => session.respond(id, [[':status', '200'], ...answer]),
-        refuse: (status) => session.refuse(id, [[':status', String(status)]]),
+        accept: (answer) => session.respond(id, [':status', '200', ...answer.flat()]),
+        refuse: (status) => session.refuse(id, [':status', String(status)]),
       },
       context,
     );

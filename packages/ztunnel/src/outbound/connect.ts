@@ -123,7 +123,7 @@ async function openAny(
       if (next.kind !== 'hbone' || nowMs > deadline) throw error;
       // The same hop once more only where it was an old session that broke.
       const same = formatSocketAddress(next.nextHop) === formatSocketAddress(plan.nextHop);
-      if (same && errnoCode(error) !== 'hbone/connection-lost') throw error;
+      if (same && errnoCode(error) !== 'http2/connection-lost') throw error;
       plan = next;
       trying(plan);
     }
@@ -132,7 +132,7 @@ async function openAny(
 
 /** A peer of another identity, or one that said no, is no reason to ask around. */
 function neverOpened(error: unknown): boolean {
-  return errnoCode(error)?.startsWith('hbone/') === true && !(error instanceof TunnelRefused);
+  return /^(?:hbone|http2)\//.test(errnoCode(error) ?? '') && !(error instanceof TunnelRefused);
 }
 
 /** Nothing redirected this connection: somebody in the pod called the listener, and dialling on would loop for ever. */
@@ -220,5 +220,5 @@ function flagsOf(error: unknown): ResponseFlags {
   if (error instanceof TunnelRefused) return error.status === 401 ? 'DENY' : 'CONNECT';
   if (code.startsWith('tls/') || code === 'hbone/tls-failed') return 'TLS_FAILURE';
   if (code.startsWith('identity/')) return 'IDENTITY_ERROR';
-  return code === 'hbone/protocol' ? 'H2_HANDSHAKE_FAILURE' : 'CONNECT';
+  return code === 'http2/protocol' ? 'H2_HANDSHAKE_FAILURE' : 'CONNECT';
 }

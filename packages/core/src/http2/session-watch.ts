@@ -16,7 +16,7 @@ export interface SessionWatchEvents {
 export class SessionWatch {
   readonly #limits: SessionLimits;
   readonly #events: SessionWatchEvents;
-  readonly #pings: NodeJS.Timeout;
+  #pings: NodeJS.Timeout | undefined;
   #preface: Deadline | undefined;
   #headerBlock: Deadline | undefined;
   #idle: NodeJS.Timeout | undefined;
@@ -26,6 +26,7 @@ export class SessionWatch {
     this.#limits = limits;
     this.#events = events;
     this.#preface = new Deadline(() => events.overdue('preface'), limits.prefaceTimeoutMs);
+    if (limits.pingIntervalMs === 0) return;
     this.#pings = setInterval(() => {
       if (hasStreams()) this.#ping();
     }, limits.pingIntervalMs);

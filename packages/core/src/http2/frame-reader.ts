@@ -8,14 +8,15 @@ import {
   readFrameHeader,
   stripPadding,
 } from './frames.ts';
-import { maxContinuations, maxHeaderBlockBytes } from './limits.ts';
+import { maxContinuations } from './limits.ts';
 
 export interface FrameHandlers {
   /** A whole frame other than DATA, HEADERS and CONTINUATION. */
   frame(header: FrameHeader, payload: Buffer): void;
   /** A part of a DATA frame, as it came off the wire; `padding` bytes count for flow control only. */
   data(stream: number, chunk: Buffer, padding: number): void;
-  dataEnd(stream: number, flags: number, length: number): void;
+  /** A DATA frame is over; `bytes` is what it carried, without padding. */
+  dataEnd(stream: number, flags: number, bytes: number): void;
   /** A whole header block. */
   headers(stream: number, block: Buffer, endStream: boolean): void;
   /** Part of a header block is there, the rest is not. */
@@ -23,6 +24,11 @@ export interface FrameHandlers {
   /** The peer's preface and first SETTINGS have arrived. */
   settled(): void;
   violation(code: number, why: string): void;
+}
+
+export interface FrameBounds {
+  readonly maxFrameBytes: number;
+  readonly maxBlockBytes: number;
 }
 
 type State = 'preface' | 'header' | 'payload' | 'data' | 'broken';
@@ -37,6 +43,7 @@ const maxControlBytes = 16 * 1024;
 export class FrameReader {
   readonly #handlers: FrameHandlers;
   readonly #maxFrameBytes: number;
+  readonly #maxBlockBytes: number;
   #state: State;
   #input: Buffer = nothing;
   /** How far the input has been taken. */
@@ -48,9 +55,14 @@ export class FrameReader {
   #first = true;
   #block: { stream: number; endStream: boolean; parts: Buffer[]; bytes: number } | undefined;
 
-  constructor(expectPreface: boolean, maxFrameBytes: number, handlers: FrameHandlers) {
+  constructor(
+    expectPreface: boolean,
+    { maxFrameBytes, maxBlockBytes }: FrameBounds,
+    handlers: FrameHandlers,
+  ) {
     this.#state = expectPreface ? 'preface' : 'header';
     this.#maxFrameBytes = maxFrameBytes;
+    this.#maxBlockBytes = maxBlockBytes;
     this.#handlers = handlers;
   }
 
@@ -154,7 +166,7 @@ export class FrameReader {
       this.#handlers.settled();
     }
     if (length > this.#maxFrameBytes) return 'a frame is larger than allowed';
-    return this.#misplaced(header) ?? tooLong(header);
+    return this.#misplaced(header) ?? this.#tooLong(header);
   }
 
   #misplaced({ type, stream }: FrameHeader): string | undefined {
@@ -166,6 +178,13 @@ export class FrameReader {
     }
     const ofStream = type === frameType.headers || type === frameType.data;
     return ofStream && stream === 0 ? 'a stream frame on stream 0' : undefined;
+  }
+
+  #tooLong({ type, length }: FrameHeader): string | undefined {
+    if (type === frameType.data) return undefined;
+    const ofBlock = type === frameType.headers || type === frameType.continuation;
+    if (ofBlock) return length > this.#maxBlockBytes ? 'a header block is too long' : undefined;
+    return length > maxControlBytes ? 'a control frame is too long' : undefined;
   }
 
   #payload(): boolean {
@@ -199,7 +218,7 @@ export class FrameReader {
     const block = this.#block;
     block.parts.push(bare);
     block.bytes += bare.length;
-    if (block.bytes > maxHeaderBlockBytes || block.parts.length > maxContinuations) {
+    if (block.bytes > this.#maxBlockBytes || block.parts.length > maxContinuations) {
       this.#violate(errorCode.enhanceYourCalm, 'a header block is too long');
       return false;
     }
@@ -227,14 +246,7 @@ export class FrameReader {
     if (this.#isBroken()) return false;
     this.#at += trailing;
     this.#state = 'header';
-    this.#handlers.dataEnd(stream, flags, length);
+    this.#handlers.dataEnd(stream, flags, length - this.#padding);
     return true;
   }
-}
-
-function tooLong({ type, length }: FrameHeader): string | undefined {
-  if (type === frameType.data) return undefined;
-  const ofBlock = type === frameType.headers || type === frameType.continuation;
-  if (ofBlock) return length > maxHeaderBlockBytes ? 'a header block is too long' : undefined;
-  return length > maxControlBytes ? 'a control frame is too long' : undefined;
 }

@@ -13,18 +13,22 @@ function taken(writer: FrameWriter): Buffer[] {
 function read(pieces: readonly Buffer[]): string[] {
   const lines: string[] = [];
   let payload = '';
-  const reader = new FrameReader(false, 1024 * 1024, {
-    frame: ({ type, stream }) => lines.push(`type ${type} on ${stream}`),
-    data: (_stream, chunk) => (payload += chunk.toString()),
-    dataEnd: (stream, flags, length) => {
-      lines.push(`data ${length} on ${stream}${(flags & 1) === 1 ? ' end' : ''}: ${payload}`);
-      payload = '';
+  const reader = new FrameReader(
+    false,
+    { maxFrameBytes: 1024 * 1024, maxBlockBytes: 1024 },
+    {
+      frame: ({ type, stream }) => lines.push(`type ${type} on ${stream}`),
+      data: (_stream, chunk) => (payload += chunk.toString()),
+      dataEnd: (stream, flags, length) => {
+        lines.push(`data ${length} on ${stream}${(flags & 1) === 1 ? ' end' : ''}: ${payload}`);
+        payload = '';
+      },
+      headers: () => lines.push('headers'),
+      headersBegun: () => undefined,
+      settled: () => undefined,
+      violation: (_code, why) => lines.push(why),
     },
-    headers: () => lines.push('headers'),
-    headersBegun: () => undefined,
-    settled: () => undefined,
-    violation: (_code, why) => lines.push(why),
-  });
+  );
   const settings = Buffer.from([0, 0, 0, 4, 0, 0, 0, 0, 0]);
   for (const piece of [settings, ...pieces]) reader.push(piece);
   return lines.slice(1);

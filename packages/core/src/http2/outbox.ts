@@ -1,10 +1,9 @@
-import type { TLSSocket } from 'node:tls';
 import { FrameWriter } from './frame-writer.ts';
-import { socketHighWaterBytes } from './limits.ts';
+import type { SessionTransport } from './transport.ts';
 
 /** The frames that wait to leave, and whether the socket takes more. */
 export class Outbox {
-  readonly #socket: TLSSocket;
+  readonly #transport: SessionTransport;
   readonly #left: (room: boolean) => void;
   readonly #frames = new FrameWriter();
   #flushing = false;
@@ -12,14 +11,18 @@ export class Outbox {
   #congested = false;
 
   /** `left` is told of each write, and whether the socket took it all. */
-  constructor(socket: TLSSocket, left: (room: boolean) => void) {
-    this.#socket = socket;
+  constructor(transport: SessionTransport, left: (room: boolean) => void) {
+    this.#transport = transport;
     this.#left = left;
   }
 
   /** The socket holds as much as it may; streams wait until it has drained. */
   get congested(): boolean {
     return this.#congested;
+  }
+
+  get closed(): boolean {
+    return this.#closed;
   }
 
   drained(): void {
@@ -50,12 +53,12 @@ export class Outbox {
   /** Writes what waits, and `last` after it. */
   flush(...last: readonly Buffer[]): void {
     this.#flushing = false;
-    const socket = this.#socket;
+    const transport = this.#transport;
     for (const bytes of last) this.#frames.frame(bytes);
-    if (this.#frames.empty || socket.destroyed) return;
-    this.#frames.take((bytes) => void socket.write(bytes));
-    const room = !socket.writableNeedDrain;
-    if (!room && socket.writableLength > socketHighWaterBytes) this.#congested = true;
+    if (this.#frames.empty || transport.destroyed) return;
+    this.#frames.take((bytes) => transport.write(bytes));
+    const room = transport.hasRoom;
+    if (!room && transport.congested) this.#congested = true;
     this.#left(room);
   }
 

@@ -1,22 +1,28 @@
 import type { ByteSink, ByteStream } from '../net/byte-stream.ts';
-import type { HboneError } from './errors.ts';
+import type { Http2Error } from './errors.ts';
 import { errorCode } from './frames.ts';
+import type { FieldList } from './hpack-table.ts';
 
 /** What a stream asks of its session. */
 export interface StreamHost {
   /** Sends what the windows and the socket allow of the stream's queue. */
-  pump(stream: HboneStream): void;
-  /** Gives the peer back credit for bytes that were consumed. */
-  consumed(stream: HboneStream, bytes: number): void;
-  reset(stream: HboneStream, code: number, reason: Error): void;
-  closed(stream: HboneStream): void;
+  pump(stream: Http2Stream): void;
+  /** Gives the peer back credit for bytes that were consumed, or that nobody will. */
+  consumed(stream: Http2Stream, bytes: number): void;
+  reset(stream: Http2Stream, code: number, reason: Error): void;
+  closed(stream: Http2Stream, error: Http2Error | undefined): void;
 }
 
-/** One CONNECT stream. Both ends are half-closed one by one; a reset is never an end. */
-export class HboneStream implements ByteStream {
+/**
+ * One stream of HTTP/2: a tunnel, or a request with its answer. Both ends are half-closed one by one; a reset is never
+ * an end.
+ */
+export class Http2Stream implements ByteStream {
   readonly id: number;
   readonly queue: Buffer[] = [];
   queuedBytes = 0;
+  /** Bytes that have left the queue, ever. */
+  sentBytes = 0;
   sendWindow: number;
   receiveWindow: number;
   unreturned = 0;
@@ -24,6 +30,8 @@ export class HboneStream implements ByteStream {
   carried = false;
   /** Our side: `ending` has bytes to send first. */
   sending: 'open' | 'ending' | 'ended' = 'open';
+  /** What follows the last byte. */
+  trailers: FieldList | undefined;
   receiving: 'open' | 'ended' = 'open';
   blocked = false;
   #host: StreamHost;
@@ -34,7 +42,7 @@ export class HboneStream implements ByteStream {
   #delivering = false;
   #endTold = false;
   #closed = false;
-  #error: HboneError | undefined;
+  #error: Http2Error | undefined;
 
   constructor(host: StreamHost, id: number, sendWindow: number, receiveWindow: number) {
     this.#host = host;
@@ -49,7 +57,7 @@ export class HboneStream implements ByteStream {
 
   attach(sink: ByteSink): void {
     this.#sink = sink;
-    this.#deliver();
+    this.deliver();
   }
 
   write(chunk: Buffer): boolean {
@@ -63,15 +71,22 @@ export class HboneStream implements ByteStream {
     return !this.blocked;
   }
 
-  end(): void {
+  /** Ends our side; a message may have fields behind its body. */
+  end(trailers?: FieldList): void {
     if (this.sending !== 'open' || this.#closed) return;
     this.sending = 'ending';
+    this.trailers = trailers;
     this.#host.pump(this);
   }
 
   abort(reason: Error): void {
-    if (this.#closed) return;
-    this.#host.reset(this, errorCode.cancel, reason);
+    this.reset(errorCode.cancel, reason);
+  }
+
+  reset(code: number, reason: Error): void {
+    if (!this.#closed) this.#host.reset(this, code, reason);
+    // Over already, but somebody had paused it before all was read.
+    else this.dropUnread();
   }
 
   pause(): void {
@@ -81,7 +96,7 @@ export class HboneStream implements ByteStream {
   resume(): void {
     if (!this.#paused) return;
     this.#paused = false;
-    this.#deliver();
+    this.deliver();
   }
 
   /** Called by the session with bytes of the peer. */
@@ -89,7 +104,7 @@ export class HboneStream implements ByteStream {
     const sink = this.#sink;
     if (sink === undefined || this.#paused || this.#delivering || this.#waiting.length > 0) {
       this.#waiting.push(chunk);
-      this.#deliver();
+      this.deliver();
       return;
     }
     this.#delivering = true;
@@ -98,21 +113,16 @@ export class HboneStream implements ByteStream {
     } finally {
       this.#delivering = false;
     }
-    if (this.#waiting.length > 0 || this.#isOver()) this.#deliver();
+    if (this.#waiting.length > 0 || this.#isOver()) this.deliver();
   }
 
   #hand(sink: ByteSink, chunk: Buffer): void {
     sink.data(chunk);
-    if (!this.#closed) this.#host.consumed(this, chunk.length);
+    this.#host.consumed(this, chunk.length);
   }
 
   #isOver(): boolean {
     return this.#closed || this.receiving === 'ended';
-  }
-
-  receiveEnd(): void {
-    this.receiving = 'ended';
-    this.#deliver();
   }
 
   /** The queue has room again. */
@@ -123,18 +133,29 @@ export class HboneStream implements ByteStream {
   }
 
   /** Both directions are over; an error tells that it was no orderly end. */
-  finish(error?: HboneError): void {
+  finish(error?: Http2Error): void {
     if (this.#closed) return;
     this.#closed = true;
     this.#error = error;
     this.queue.length = 0;
     this.queuedBytes = 0;
-    if (error !== undefined) this.#waiting = [];
-    this.#host.closed(this);
-    this.#deliver();
+    const unwanted = this.#sink === undefined || this.receiving === 'open';
+    if (error !== undefined || unwanted) this.dropUnread();
+    this.#host.closed(this, error);
+    this.deliver();
   }
 
-  #deliver(): void {
+  /** What has come and was not read is not wanted any more; nor is its end, which would make a whole of the rest. */
+  dropUnread(): void {
+    if (this.#waiting.length === 0) return;
+    let bytes = 0;
+    for (const chunk of this.#waiting.splice(0)) bytes += chunk.length;
+    this.#endTold = true;
+    this.#host.consumed(this, bytes);
+  }
+
+  /** Hands on what waits, and the end behind it. */
+  deliver(): void {
     const sink = this.#sink;
     if (sink === undefined || this.#delivering) return;
     this.#delivering = true;

@@ -8,8 +8,7 @@ import {
   settingsFrame,
   windowUpdateFrame,
 } from './frames.ts';
-import type { HeaderField } from './hpack.ts';
-import { dynamicTableBytes, encodeHeaders, maxHeaderListBytes } from './hpack.ts';
+import { dynamicTableBytes } from './hpack-table.ts';
 import type { SessionLimits } from './limits.ts';
 
 /** What each side says first. */
@@ -22,7 +21,7 @@ export function greetingOf(role: 'client' | 'server', limits: SessionLimits): re
       [setting.maxConcurrentStreams, role === 'server' ? limits.maxStreams : 0],
       [setting.initialWindowSize, limits.streamWindowBytes],
       [setting.maxFrameSize, limits.maxFrameBytes],
-      [setting.maxHeaderListSize, maxHeaderListBytes],
+      [setting.maxHeaderListSize, limits.headers.maxListBytes],
     ]),
     windowUpdateFrame(0, limits.connectionWindowBytes - defaultWindow),
   ];
@@ -31,11 +30,10 @@ export function greetingOf(role: 'client' | 'server', limits: SessionLimits): re
 /** A header block in as many frames as the peer's largest frame makes necessary. */
 export function headerFrames(
   id: number,
-  fields: readonly HeaderField[],
+  block: Buffer,
   endStream: boolean,
   maxFrameBytes: number,
 ): readonly Buffer[] {
-  const block = encodeHeaders(fields);
   const frames: Buffer[] = [];
   for (let at = 0; at === 0 || at < block.length; at += maxFrameBytes) {
     const part = block.subarray(at, at + maxFrameBytes);

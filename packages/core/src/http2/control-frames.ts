@@ -10,7 +10,7 @@ export interface ControlEvents {
   streamWindow(id: number, increment: number): void;
   reset(id: number, code: number): void;
   ping(payload: Buffer): void;
-  pingAnswered(): void;
+  pingAnswered(payload: Buffer): void;
   goaway(lastTaken: number): void;
 }
 
@@ -40,7 +40,7 @@ export function readControlFrame(
       break;
     case frameType.goaway:
       if (payload.length < 8) events.fail(errorCode.frameSize, 'malformed GOAWAY');
-      else events.goaway(payload.readUInt32BE(0) & maxWindow);
+      else if (events.charge(1)) events.goaway(payload.readUInt32BE(0) & maxWindow);
       break;
     case frameType.pushPromise:
       events.fail(errorCode.protocol, 'PUSH_PROMISE was not enabled');
@@ -79,6 +79,6 @@ function readWindowUpdate(id: number, payload: Buffer, events: ControlEvents): v
 
 function readPing(flags: number, payload: Buffer, events: ControlEvents): void {
   if (payload.length !== 8) events.fail(errorCode.frameSize, 'malformed PING');
-  else if ((flags & flag.ack) !== 0) events.pingAnswered();
+  else if ((flags & flag.ack) !== 0) events.pingAnswered(payload);
   else if (events.charge(2)) events.ping(payload);
 }

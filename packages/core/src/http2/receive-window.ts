@@ -9,10 +9,14 @@ export class ReceiveWindow {
     this.#left = bytes;
   }
 
-  /** How much to give back now, mostly nothing; undefined where the peer sent more than it might. */
-  take(bytes: number): number | undefined {
+  /** False where the peer sent more than it might. */
+  take(bytes: number): boolean {
     this.#left -= bytes;
-    if (this.#left < 0) return undefined;
+    return this.#left >= 0;
+  }
+
+  /** Bytes that are done with; how much to tell the peer of now, mostly nothing. */
+  give(bytes: number): number {
     this.#unreturned += bytes;
     if (this.#unreturned < this.#size / 4) return 0;
     const back = this.#unreturned;

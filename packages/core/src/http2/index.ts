@@ -1,0 +1,11 @@
+export { Budget } from './budget.ts';
+export { Http2Error } from './errors.ts';
+export { errorCode } from './frames.ts';
+export type { HeaderBlock, HeaderBounds } from './hpack-decoder.ts';
+export type { FieldList } from './hpack-table.ts';
+export type { SessionLimits } from './limits.ts';
+export type { SessionHandlers, SessionOptions } from './session-options.ts';
+export { Session } from './session.ts';
+export type { Http2Stream } from './stream.ts';
+export type { SessionTransport } from './transport.ts';
+export { socketTransport, streamTransport } from './transport.ts';
