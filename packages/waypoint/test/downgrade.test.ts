@@ -12,8 +12,6 @@ interface Case {
   readonly fields: readonly Field[];
   readonly data?: string;
   readonly trailers?: readonly Field[];
-  /** nghttp2 takes the field away before anybody sees it, and the request goes on without. */
-  readonly dropped?: boolean;
 }
 
 let world: WaypointWorld;
@@ -79,17 +77,18 @@ function cases(): Case[] {
 }
 
 function fieldCases(add: Add): void {
-  const field = (name: string, value: string, dropped = false): void =>
-    add(`field ${show(name)}: ${show(value)}`, [...pseudo, [name, value]], { dropped });
+  const field = (name: string, value: string): void =>
+    add(`field ${show(name)}: ${show(value)}`, [...pseudo, [name, value]]);
   for (const char of [...controls, ' ', '\t', ':', '"', '(', '\x80', '\xff']) {
-    for (const name of around(char)) field(name, 'v', name !== ':ab');
+    for (const name of around(char)) field(name, 'v');
   }
-  for (const char of controls) for (const value of around(char)) field('x-a', value, true);
-  field('x-a', smuggled, true);
-  field('x-a: v\r\ntransfer-encoding', 'chunked', true);
-  field('cookie', 'a=b\r\nx: y', true);
+  for (const char of controls) for (const value of around(char)) field('x-a', value);
+  field('x-a', smuggled);
+  field('x-a: v\r\ntransfer-encoding', 'chunked');
+  field('cookie', 'a=b\r\nx: y');
   for (const name of ['X-A', 'Content-Length', 'hOst', 'Transfer-Encoding']) field(name, '0');
-  field('', 'v', true);
+  field('', 'v');
+  for (const value of [' v', 'v ', '\tv']) field('x-a', value);
   for (const value of ['chunked', 'identity', 'gzip, chunked', '', 'Chunked', 'xchunked']) {
     field('transfer-encoding', value);
   }
@@ -148,9 +147,7 @@ function placeCases(add: Add): void {
     add(`:authority ${authority}`, instead(':authority', authority));
   }
   for (const host of ['evil.test', 'shop.test:81', 'shop.test, evil.test', '']) {
-    add(`host ${show(host)} beside :authority`, [...pseudo, ['host', host]], {
-      dropped: host.includes(' '),
-    });
+    add(`host ${show(host)} beside :authority`, [...pseudo, ['host', host]]);
   }
   add('two hosts', [...pseudo, ['host', 'shop.test'], ['host', 'shop.test']]);
   add('two hosts and no :authority', [
@@ -204,7 +201,6 @@ function bodyCases(add: Add): void {
     add(`trailer ${show(trailer[0])}: ${show(trailer[1])}`, pseudo, {
       data: 'hello',
       trailers: [trailer],
-      dropped: /[ \n]/.test(trailer.join('')),
     });
   }
 }
@@ -275,30 +271,14 @@ async function outcomes(of: readonly Case[]): Promise<Map<string, string>> {
 }
 
 test('what cannot be said in HTTP/1.1 is refused, and no request comes of it', async () => {
-  const all = cases().filter(({ dropped }) => dropped !== true);
-  expect(all.length).toBeGreaterThan(180);
+  const all = cases();
+  expect(all.length).toBeGreaterThan(240);
   const taken = [...(await outcomes(all))].filter(
     ([, outcome]) => !/^(?:400|405|goaway|closed|reset 1)$/.test(outcome),
   );
   expect(taken).toEqual([]);
   await world.ask();
   expect(whole.map((text) => text.slice(0, 6))).toEqual(['GET / ']);
-}, 60_000);
-
-test('a field that nghttp2 finds malformed is gone, and so is what it hides', async () => {
-  whole.length = 0;
-  const clean = async (more: Partial<Case>): Promise<string | undefined> => {
-    await outcomes([{ name: 'clean', fields: pseudo, ...more }]);
-    return whole.pop();
-  };
-  const head = await clean({});
-  const body = await clean({ data: 'hello' });
-  const all = cases().filter(({ dropped }) => dropped === true);
-  expect(all.length).toBeGreaterThan(60);
-  const refused = [...(await outcomes(all))].filter(([, outcome]) => outcome !== '200');
-  expect(refused).toEqual([]);
-  expect(whole.length).toBe(all.length);
-  expect(whole.filter((text) => text !== head && text !== body)).toEqual([]);
 }, 60_000);
 
 test('the same without the fault is answered', async () => {

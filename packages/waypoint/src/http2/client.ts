@@ -1,16 +1,17 @@
-import type { ClientHttp2Session, ClientHttp2Stream } from 'node:http2';
-import { connect, constants } from 'node:http2';
-import type { ByteStream } from '@ambit/core';
-import { duplexOf } from '@ambit/core';
+import type { ByteStream, Http2Error, Http2Stream, HeaderBlock } from '@ambit/core';
+import { Session, errorCode, streamTransport } from '@ambit/core';
 import type { HeaderList } from '../http/headers.ts';
 import type {
   ClientConnection,
   ClientExchange,
   RequestHead,
   ResponseEvents,
+  ResponseHead,
 } from '../http/message.ts';
 import { HttpError } from '../http/message.ts';
-import { fieldsOf, nodeHeaders, trailersOf } from './fields.ts';
+import { BodyLength } from './body-length.ts';
+import { answerOf, fieldList, lengthOf, malformed, requestList, trailersOf } from './fields.ts';
+import { requestLimits } from './limits.ts';
 
 export interface Http2ClientOptions {
   readonly maxStreams: number;
@@ -21,70 +22,75 @@ export interface Http2ClientOptions {
   readonly onClosed: (connection: Http2ClientConnection) => void;
 }
 
+/** What an endpoint may do without answering anything, see `Session.charge`. */
+const costOfInformational = 5;
+const earnedByRequest = 20;
+const earnedByWrite = 4;
+
 /** The client's side of one HTTP/2 connection, many requests at a time. */
 export class Http2ClientConnection implements ClientConnection {
   readonly protocol = 'HTTP/2';
-  readonly #session: ClientHttp2Session;
+  readonly #session: Session;
   readonly #options: Http2ClientOptions;
-  #active = 0;
+  readonly #exchanges = new Map<number, Exchange>();
   #served = 0;
   #going = false;
   closed = false;
 
   constructor(stream: ByteStream, options: Http2ClientOptions) {
     this.#options = options;
-    this.#session = connect('http://endpoint', {
-      createConnection: () => duplexOf(stream),
-      maxHeaderListPairs: 128,
-      settings: { enablePush: false, initialWindowSize: 1024 * 1024, maxHeaderListSize: 60 * 1024 },
+    const { maxStreams, idleTimeoutMs } = options;
+    this.#session = new Session(streamTransport(stream), {
+      role: 'client',
+      carries: 'requests',
+      limits: { ...requestLimits, maxStreams, idleTimeoutMs },
+      handlers: {
+        headers: (id, block, endStream) => this.#exchanges.get(id)?.headers(block, endStream),
+        streamClosed: (id) => this.#freed(id),
+        goaway: () => (this.#going = true),
+        closed: () => {
+          this.closed = true;
+          options.onClosed(this);
+        },
+      },
     });
-    this.#session.on('error', () => this.#session.destroy());
-    this.#session.on('goaway', () => (this.#going = true));
-    this.#session.on('close', () => {
-      this.closed = true;
-      options.onClosed(this);
-    });
-    this.#session.setTimeout(options.idleTimeoutMs, () => {
-      if (this.#active === 0) this.drain();
-    });
+    this.#session.start();
   }
 
   get active(): number {
-    return this.#active;
+    return this.#exchanges.size;
   }
 
   get free(): boolean {
-    const theirs = this.#session.remoteSettings.maxConcurrentStreams ?? this.#options.maxStreams;
-    const room = Math.min(this.#options.maxStreams, theirs) - this.#active;
-    return room > 0 && !this.#going && !this.closed && !this.#session.destroyed;
+    return !this.#going && this.#session.open && this.#session.room > 0;
   }
 
   request(head: RequestHead, hasBody: boolean, events: ResponseEvents): ClientExchange {
-    this.#active += 1;
     this.#served += 1;
-    const stream = this.#session.request(
-      {
-        ':method': head.method,
-        ':scheme': head.scheme,
-        ':authority': head.authority,
-        ':path': head.path,
-        ...nodeHeaders(head.headers),
-      },
-      { endStream: !hasBody, waitForTrailers: hasBody },
-    );
+    const session = this.#session;
+    if (session.closed) {
+      const lost = new HttpError('http2/reset', 503, 'the connection is closed', true);
+      setImmediate(() => events.failed(lost));
+      return nowhere;
+    }
+    session.earn(earnedByRequest);
+    const stream = session.request(requestList(head), !hasBody);
+    const exchange = new Exchange(session, stream, head.method === 'HEAD', events);
+    this.#exchanges.set(stream.id, exchange);
     // The last one that this connection may take.
     if (this.#served >= this.#options.maxRequests) this.#going = true;
-    return new Exchange(stream, head.method === 'HEAD', events, () => {
-      this.#active -= 1;
-      if (this.#going) this.drain();
-      if (!this.closed) this.#options.onFree(this);
-    });
+    return exchange;
+  }
+
+  #freed(id: number): void {
+    this.#exchanges.delete(id);
+    if (this.#going) this.drain();
+    if (!this.closed) this.#options.onFree(this);
   }
 
   drain(): void {
     this.#going = true;
-    // Only now: GOAWAY overtakes a request that has just been made, and the endpoint would refuse that.
-    if (this.#active === 0 && !this.#session.closed) this.#session.close();
+    if (this.active === 0) this.#session.close();
   }
 
   destroy(): void {
@@ -92,89 +98,114 @@ export class Http2ClientConnection implements ClientConnection {
   }
 }
 
+/** Of a request that found its connection closed. */
+const nowhere: ClientExchange = {
+  write: () => true,
+  end: () => undefined,
+  pauseBody: () => undefined,
+  resumeBody: () => undefined,
+  abort: () => undefined,
+};
+
 class Exchange implements ClientExchange {
-  readonly #stream: ClientHttp2Stream;
+  readonly #session: Session;
+  readonly #stream: Http2Stream;
+  readonly #isHead: boolean;
   #events: ResponseEvents | undefined;
-  #trailers: HeaderList | undefined;
+  #length: BodyLength | undefined;
   #received: HeaderList | undefined;
-  #ended = false;
 
-  constructor(
-    stream: ClientHttp2Stream,
-    isHead: boolean,
-    events: ResponseEvents,
-    over: () => void,
-  ) {
+  constructor(session: Session, stream: Http2Stream, isHead: boolean, events: ResponseEvents) {
+    this.#session = session;
     this.#stream = stream;
+    this.#isHead = isHead;
     this.#events = events;
-    stream.on('headers', (headers, _flags, raw?: readonly string[]) => {
-      const status = Number(headers[':status']);
-      if (status !== 100)
-        this.#told((one) => one.informational({ status, headers: fieldsOf(raw ?? []) }));
-    });
-    stream.on('response', (headers, flags, raw?: readonly string[]) => {
-      const status = Number(headers[':status']);
-      const bodiless = isHead || status === 204 || status === 304;
-      const hasBody = !bodiless && (flags & constants.NGHTTP2_FLAG_END_STREAM) === 0;
-      if (!hasBody) this.#ended = true;
-      this.#told((one) => one.response({ status, headers: fieldsOf(raw ?? []) }, hasBody));
-      if (!hasBody) {
-        // The end of the stream may come by itself, without a byte.
-        stream.resume();
-        return;
-      }
-      // Only now: over a stream of JavaScript the bytes would be here before the word of their head.
-      stream.on('data', (chunk: Buffer) => this.#events?.data(chunk));
-    });
-    stream.on('trailers', (_headers, _flags, raw?: readonly string[]) => {
-      this.#told(() => (this.#received = trailersOf(raw ?? [])));
-    });
-    stream.on('end', () => {
-      if (this.#ended) return;
-      // A stream that is reset ends too, for Node; only an end without an error is one.
-      if (stream.rstCode !== constants.NGHTTP2_NO_ERROR) return;
-      this.#ended = true;
-      this.#events?.end(this.#received);
-    });
-    stream.on('drain', () => this.#events?.drain());
-    stream.on('wantTrailers', () => {
-      stream.sendTrailers(this.#trailers === undefined ? {} : nodeHeaders(this.#trailers));
-    });
-    stream.on('error', () => undefined);
-    stream.on('close', () => {
-      over();
-      if (!this.#ended) this.#failed(stream.rstCode);
-      this.#events = undefined;
+    stream.attach({
+      data: (chunk) => this.#data(chunk),
+      end: () => this.#end(),
+      drain: () => this.#events?.drain(),
+      close: (error) => this.#closed(error as Http2Error | undefined),
     });
   }
 
-  #failed(code: number): void {
-    const refused = code === constants.NGHTTP2_REFUSED_STREAM;
-    this.#events?.failed(
-      new HttpError('http2/reset', 503, `the endpoint reset the stream (${code})`, refused),
-    );
-  }
-
-  #told(what: (events: ResponseEvents) => void): void {
-    if (this.#events === undefined) return;
+  headers(block: HeaderBlock, endStream: boolean): void {
     try {
-      what(this.#events);
+      if (block.tooLarge) throw malformed('the head is too large');
+      if (this.#length !== undefined) this.#trailers(block, endStream);
+      else this.#head(block, endStream);
     } catch (error) {
       if (!(error instanceof HttpError)) throw error;
-      const events = this.#events;
-      this.#events = undefined;
-      this.#stream.close(constants.NGHTTP2_PROTOCOL_ERROR);
-      events.failed(new HttpError('http1/malformed', 502, error.message));
+      this.#broken(error.message);
     }
   }
 
+  #head({ fields }: HeaderBlock, endStream: boolean): void {
+    const head = answerOf(fields);
+    if (head.status < 200) this.#informational(head, endStream);
+    else this.#answer(head, endStream);
+  }
+
+  #informational(head: ResponseHead, endStream: boolean): void {
+    if (endStream || head.status === 101) throw malformed(`status ${head.status} as an answer`);
+    if (!this.#session.charge(costOfInformational) || head.status === 100) return;
+    this.#events?.informational(head);
+  }
+
+  #answer(head: ResponseHead, endStream: boolean): void {
+    const bodiless = this.#isHead || head.status === 204 || head.status === 304;
+    const expected = lengthOf(head.headers);
+    if (endStream && !bodiless && expected !== undefined && expected > 0) {
+      throw malformed('the body is missing');
+    }
+    this.#length = new BodyLength(bodiless ? 0 : expected);
+    const events = this.#events;
+    if (bodiless || endStream) this.#events = undefined;
+    events?.response(head, !bodiless && !endStream);
+  }
+
+  #trailers({ fields }: HeaderBlock, endStream: boolean): void {
+    if (!endStream) throw malformed('a second head');
+    this.#received = trailersOf(fields);
+  }
+
+  #data(chunk: Buffer): void {
+    if (this.#length === undefined) this.#broken('a body before its head');
+    else if (!this.#length.add(chunk.length)) this.#broken('more of a body than its length');
+    else this.#events?.data(chunk);
+  }
+
+  #end(): void {
+    if (this.#length?.whole !== true) {
+      this.#broken('the answer is not whole');
+      return;
+    }
+    const events = this.#events;
+    this.#events = undefined;
+    events?.end(this.#received);
+  }
+
+  /** The endpoint talks nonsense. */
+  #broken(message: string): void {
+    const events = this.#events;
+    this.#events = undefined;
+    this.#stream.reset(errorCode.protocol, new Error(message));
+    events?.failed(new HttpError('http1/malformed', 502, message));
+  }
+
+  #closed(error: Http2Error | undefined): void {
+    const events = this.#events;
+    this.#events = undefined;
+    const why = error?.message ?? 'the endpoint ended the stream without an answer';
+    events?.failed(new HttpError('http2/reset', 503, why, error?.retryable === true));
+  }
+
   write(chunk: Buffer): boolean {
-    return this.#stream.destroyed || this.#stream.write(chunk);
+    this.#session.earn(earnedByWrite);
+    return this.#stream.write(chunk);
   }
 
   end(trailers?: HeaderList): void {
-    this.#trailers = trailers;
-    if (!this.#stream.destroyed) this.#stream.end();
+    this.#stream.end(trailers && fieldList(trailers));
   }
 
   pauseBody(): void {
@@ -182,11 +213,11 @@ class Exchange implements ClientExchange {
   }
 
   resumeBody(): void {
-    if (!this.#stream.destroyed) this.#stream.resume();
+    this.#stream.resume();
   }
 
   abort(): void {
     this.#events = undefined;
-    this.#stream.close(constants.NGHTTP2_CANCEL);
+    this.#stream.abort(new Error('the request was given up'));
   }
 }

@@ -1,5 +1,6 @@
-import type { IncomingHttpHeaders, OutgoingHttpHeaders } from 'node:http2';
+import type { FieldList } from '@ambit/core';
 import { HeaderList } from '../http/headers.ts';
+import type { RequestHead, ResponseHead } from '../http/message.ts';
 import { HttpError } from '../http/message.ts';
 import { isTwin, mayBeTrailer } from '../http/vouched.ts';
 
@@ -12,64 +13,146 @@ const forbidden: ReadonlySet<string> = new Set([
   'upgrade',
 ]);
 const inName = /^[!#$%&'*+\-.^_`|~0-9a-z]+$/;
-const notInValue = /[^\t\x20-\x7e\x80-\xff]/;
+// Neither a control character, nor white space around it (RFC 9113 §8.2.1).
+const valueForm = /^(?:[\x21-\x7e\x80-\xff](?:[\t\x20-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?)?$/;
+const authorityForm = /^(?:[a-z0-9._~!$&'()*+,;=-]+|\[[0-9a-f:.]+\])(?::\d{1,5})?$/;
+const pathForm = /^(?:\/[\x21-\x7e]*|\*)$/;
+const methodForm = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
+const statusForm = /^[1-9]\d\d$/;
+const lengthForm = /^\d{1,15}$/;
+const colon = 0x3a;
 
-/** The fields of a block as they came, one by one and in order; nghttp2 has checked frames, this checks meaning. */
-export function fieldsOf(raw: readonly string[]): HeaderList {
-  const headers = new HeaderList();
-  const cookies: string[] = [];
-  for (let at = 0; at + 1 < raw.length; at += 2) {
-    const name = raw[at] ?? '';
-    const value = raw[at + 1] ?? '';
-    if (name.startsWith(':')) continue;
-    if (!inName.test(name) || forbidden.has(name) || isTwin(name)) {
-      throw new HttpError(
-        'http2/malformed',
-        400,
-        `a field ${JSON.stringify(name.slice(0, 60))} in HTTP/2`,
-      );
+export function malformed(message: string): HttpError {
+  return new HttpError('http2/malformed', 400, message);
+}
+
+interface Block {
+  /** By their names with the colon; those that are allowed there, each at most once. */
+  readonly pseudo: readonly (string | undefined)[];
+  readonly headers: HeaderList;
+}
+
+/** Reads a block: pseudo fields before all others, and of the others what has a place in HTTP/2. */
+function read(list: FieldList, allowed: readonly string[]): Block {
+  const pseudo: (string | undefined)[] = [];
+  let at = 0;
+  for (; at + 1 < list.length; at += 2) {
+    const name = list[at] ?? '';
+    if (name.charCodeAt(0) !== colon) break;
+    const place = allowed.indexOf(name);
+    if (place < 0 || pseudo[place] !== undefined) {
+      throw malformed(`a field ${shown(name)} that has no place there`);
     }
-    if (notInValue.test(value))
-      throw new HttpError('http2/malformed', 400, 'a value with a control character');
+    pseudo[place] = list[at + 1] ?? '';
+  }
+  return { pseudo, headers: regular(list, at) };
+}
+
+function regular(list: FieldList, from: number): HeaderList {
+  const headers = new HeaderList();
+  let cookies: string | undefined;
+  for (let at = from; at + 1 < list.length; at += 2) {
+    const name = list[at] ?? '';
+    const value = list[at + 1] ?? '';
+    if (!inName.test(name) || forbidden.has(name) || isTwin(name)) {
+      throw malformed(`a field ${shown(name)} in HTTP/2`);
+    }
+    if (!valueForm.test(value)) throw malformed(`a value of ${shown(name)} that is none`);
     if (name === 'te' && value !== 'trailers') continue;
-    if (name === 'cookie') cookies.push(value);
+    // Crumbs of one cookie line become one line again for whoever reads HTTP/1.1 (RFC 9113 §8.2.3).
+    if (name === 'cookie') cookies = cookies === undefined ? value : `${cookies}; ${value}`;
     else headers.append(name, value);
   }
-  // Crumbs of one cookie line become one line again for whoever reads HTTP/1.1 (RFC 9113 §8.2.3).
-  if (cookies.length > 0) headers.append('cookie', cookies.join('; '));
+  if (cookies !== undefined) headers.append('cookie', cookies);
   return headers;
 }
 
+const shown = (name: string): string => JSON.stringify(name.slice(0, 60));
+
+const ofRequest = [':method', ':scheme', ':authority', ':path'];
+
+/** The head of a request; what would be something else in HTTP/1.1 is refused. */
+export function requestOf(list: FieldList): RequestHead {
+  const { pseudo, headers } = read(list, ofRequest);
+  const [method = '', scheme = '', authority, path = ''] = pseudo;
+  if (method === 'CONNECT') throw new HttpError('http2/connect', 405, 'CONNECT is not served here');
+  if (!methodForm.test(method)) throw malformed('no good :method');
+  if (scheme !== 'http' && scheme !== 'https') throw malformed('no good :scheme');
+  if (!pathForm.test(path)) throw malformed('no good :path');
+  const named = authorityOf(authority, headers.all('host'));
+  const expectContinue = headers.get('expect')?.toLowerCase() === '100-continue';
+  headers.delete('host');
+  headers.delete('expect');
+  return {
+    method,
+    scheme,
+    authority: named,
+    path,
+    headers,
+    protocol: 'HTTP/2',
+    upgrade: undefined,
+    expectContinue,
+  };
+}
+
+function authorityOf(named: string | undefined, hosts: readonly string[]): string {
+  if (hosts.length > 1) throw malformed('more than one host');
+  const host = hosts[0]?.toLowerCase();
+  const authority = (named ?? host ?? '').toLowerCase();
+  if (!authorityForm.test(authority)) throw malformed('no good :authority');
+  if (host === undefined || host === authority) return authority;
+  throw malformed('host and :authority name different places');
+}
+
+const ofAnswer = [':status'];
+
+export function answerOf(list: FieldList): ResponseHead {
+  const { pseudo, headers } = read(list, ofAnswer);
+  const [status = ''] = pseudo;
+  if (!statusForm.test(status)) throw malformed('no good :status');
+  return { status: Number(status), headers };
+}
+
 /** The fields after a body, of which none may frame, route or vouch. */
-export function trailersOf(raw: readonly string[]): HeaderList {
-  const trailers = fieldsOf(raw);
+export function trailersOf(list: FieldList): HeaderList {
+  const trailers = regular(list, 0);
   for (const [name] of trailers) {
-    if (!mayBeTrailer(name)) {
-      throw new HttpError('http2/malformed', 400, `${name} may not be a trailer`);
-    }
+    if (!mayBeTrailer(name)) throw malformed(`${name} may not be a trailer`);
   }
   return trailers;
 }
 
-/** As Node wants fields: a repeated name as a list. */
-export function nodeHeaders(headers: HeaderList): OutgoingHttpHeaders {
-  const out = Object.create(null) as Record<string, string | string[]>;
-  for (const [name, value] of headers) {
-    if (forbidden.has(name)) continue;
-    const known = out[name];
-    if (known === undefined) out[name] = value;
-    else if (typeof known === 'string') out[name] = [known, value];
-    else known.push(value);
+/** How long a message says that its body is; undefined where it does not say. */
+export function lengthOf(headers: HeaderList): number | undefined {
+  const value = headers.get('content-length');
+  if (value === undefined) return undefined;
+  // Nobody may read another one than we do.
+  if (!lengthForm.test(value) || headers.all('content-length').length > 1) {
+    throw malformed('no good content-length');
   }
-  return out;
+  return Number(value);
 }
 
-/** The raw list that Node hands out beside the object it makes of it. */
-export function rawOf(headers: IncomingHttpHeaders): string[] {
-  const raw: string[] = [];
-  for (const [name, value] of Object.entries(headers)) {
-    if (Array.isArray(value)) for (const one of value) raw.push(name, one);
-    else if (value !== undefined) raw.push(name, value);
-  }
-  return raw;
+export function requestList({ method, scheme, authority, path, headers }: RequestHead): FieldList {
+  const list = [':method', method, ':scheme', scheme, ':authority', authority, ':path', path];
+  append(list, headers);
+  return list;
+}
+
+export function answerList({ status, headers }: ResponseHead): FieldList {
+  const list = [':status', String(status)];
+  append(list, headers);
+  return list;
+}
+
+export function fieldList(headers: HeaderList): FieldList {
+  const list: string[] = [];
+  append(list, headers);
+  return list;
+}
+
+function append(list: string[], headers: HeaderList): void {
+  headers.each((name, value) => {
+    if (!forbidden.has(name)) list.push(name, value);
+  });
 }

@@ -1,7 +1,5 @@
-import type { ServerHttp2Stream } from 'node:http2';
-import { constants, performServerHandshake } from 'node:http2';
-import type { ByteStream } from '@ambit/core';
-import { duplexOf } from '@ambit/core';
+import type { ByteStream, Http2Error, Http2Stream, HeaderBlock, SessionLimits } from '@ambit/core';
+import { Session, errorCode, streamTransport } from '@ambit/core';
 import type { HeaderList } from '../http/headers.ts';
 import type {
   BodySink,
@@ -11,9 +9,9 @@ import type {
   ServerExchange,
 } from '../http/message.ts';
 import { HttpError } from '../http/message.ts';
-import { fieldsOf, nodeHeaders, trailersOf } from './fields.ts';
-import { FrameMeter } from './meter.ts';
-import { MeteredStream } from './metered.ts';
+import { BodyLength } from './body-length.ts';
+import { answerList, fieldList, lengthOf, malformed, requestOf, trailersOf } from './fields.ts';
+import { requestLimits } from './limits.ts';
 
 /** Times of one connection; see `Http1Limits`. */
 export interface Http2Limits {
@@ -34,26 +32,10 @@ export interface Http2ServerConnection {
   readonly closed: boolean;
 }
 
-const authorityForm = /^(?:[a-z0-9._~!$&'()*+,;=-]+|\[[0-9a-f:.]+\])(?::\d{1,5})?$/;
-
-// Tighter than Node's own: a peer that does any of this is no client of ours (security.md T14).
-const options = {
-  maxSessionInvalidFrames: 100,
-  maxSessionRejectedStreams: 100,
-  maxSettings: 32,
-  maxOutstandingPings: 10,
-  maxHeaderListPairs: 128,
-  maxSessionMemory: 10,
-  streamResetBurst: 500,
-  streamResetRate: 33,
-  unknownProtocolTimeout: 5_000,
-  settings: {
-    maxConcurrentStreams: 100,
-    initialWindowSize: 1024 * 1024,
-    maxHeaderListSize: 60 * 1024,
-    enablePush: false,
-  },
-};
+/** What a request costs that is none, one that is far too large, and what work that was wanted gives back. */
+const costs = { malformed: 5, tooLarge: 50 };
+const earnedByAnswer = 20;
+const earnedByWrite = 4;
 
 /** Serves HTTP/2 with prior knowledge on a byte stream. */
 export function serveHttp2(
@@ -62,241 +44,204 @@ export function serveHttp2(
   handlers: Http2ServerHandlers,
   onClosed: (connection: Http2ServerConnection) => void,
 ): Http2ServerConnection {
-  const meter = new FrameMeter(performance.now());
-  const cut = (code: string, message: string): void => {
-    if (session.destroyed) return;
-    handlers.onMalformed(new HttpError(code, 0, message));
-    session.destroy(undefined, constants.NGHTTP2_ENHANCE_YOUR_CALM);
-    stream.abort(new Error(message));
-  };
-  const flooded = (): void => cut('http2/flood', 'too many frames that carry nothing');
-  const socket = duplexOf(new MeteredStream(stream, meter, flooded));
-  const session = performServerHandshake(socket, options);
-  const exchanges = new Set<Exchange>();
-  let closed = false;
-  let draining = false;
-  let used = false;
-  const goAway = (): void => {
-    // Twice, as RFC 9113 §6.8 has it: what is under way when the first arrives is still taken.
-    session.goaway(constants.NGHTTP2_NO_ERROR, 2 ** 31 - 1);
-    const last = (): void => {
-      clearTimeout(late);
-      if (!session.destroyed) session.close();
-    };
-    // Who answers the ping has read the first one, and what was sent before that has come.
-    const late = setTimeout(last, maxGoawayMs);
-    late.unref();
-    session.ping(last);
-  };
-  const connection: Http2ServerConnection = {
-    drain: () => {
-      if (session.destroyed || draining) return;
-      draining = true;
-      // A client that is told to go before its first request is on its way takes that for refused.
-      if (used) goAway();
-    },
-    closeIdle: () => session.close(),
-    get closed() {
-      return closed;
-    },
-  };
-  socket.on('error', () => undefined);
-  session.on('error', () => session.destroy());
-  const watch = watchTimes(limits, meter, exchanges, {
-    slow: () => cut('http2/slow-head', 'a head did not come in time'),
-    idle: () => session.close(),
-  });
-  session.on('close', () => {
-    closed = true;
-    clearInterval(watch);
-    onClosed(connection);
-  });
-  session.on('stream', (opened, _headers, _flags, raw?: readonly string[]) => {
-    const exchange = take(opened, raw ?? [], meter, handlers);
-    if (exchange !== undefined) exchanges.add(exchange);
-    if (draining && !used) goAway();
-    used = true;
-    opened.on('close', () => {
-      if (exchange !== undefined) exchanges.delete(exchange);
-      if (opened.rstCode === constants.NGHTTP2_NO_ERROR || exchange?.aborted === true) return;
-      if (!meter.reset(performance.now())) flooded();
-    });
-  });
+  const connection = new Connection(stream, limits, handlers, onClosed);
+  connection.start();
   return connection;
 }
 
-/** One timer for each connection: nghttp2 knows no time, and a timer for each stream would be dear. */
-function watchTimes(
-  { headTimeoutMs, idleTimeoutMs, stallTimeoutMs }: Http2Limits,
-  meter: FrameMeter,
-  exchanges: ReadonlySet<Exchange>,
-  on: { readonly slow: () => void; readonly idle: () => void },
-): NodeJS.Timeout {
-  let busyAtMs = performance.now();
-  const timer = setInterval(
-    () => {
+class Connection implements Http2ServerConnection {
+  readonly #session: Session;
+  readonly #handlers: Http2ServerHandlers;
+  readonly #onClosed: (connection: Http2ServerConnection) => void;
+  readonly #exchanges = new Map<number, Exchange>();
+  readonly #watch: NodeJS.Timeout;
+  #draining = false;
+  #used = false;
+
+  constructor(
+    stream: ByteStream,
+    { headTimeoutMs, idleTimeoutMs, stallTimeoutMs }: Http2Limits,
+    handlers: Http2ServerHandlers,
+    onClosed: (connection: Http2ServerConnection) => void,
+  ) {
+    this.#handlers = handlers;
+    this.#onClosed = onClosed;
+    const limits: SessionLimits = {
+      ...requestLimits,
+      prefaceTimeoutMs: headTimeoutMs,
+      headerTimeoutMs: headTimeoutMs,
+      idleTimeoutMs,
+    };
+    this.#session = new Session(streamTransport(stream), {
+      role: 'server',
+      carries: 'requests',
+      limits,
+      handlers: {
+        headers: (id, block, endStream) => this.#headers(id, block, endStream),
+        streamClosed: (id, error) => {
+          this.#exchanges.get(id)?.closed(error);
+          this.#exchanges.delete(id);
+        },
+        goaway: () => undefined,
+        closed: (error) => this.#closed(error),
+      },
+    });
+    // One timer for each connection: one for each stream would be dear.
+    const look = (): void => {
       const nowMs = performance.now();
-      if (
-        meter.unfinishedSinceMs !== undefined &&
-        nowMs - meter.unfinishedSinceMs > headTimeoutMs
-      ) {
-        on.slow();
-        return;
-      }
-      for (const exchange of exchanges) exchange.look(nowMs, stallTimeoutMs);
-      if (exchanges.size > 0) busyAtMs = nowMs;
-      else if (nowMs - busyAtMs > idleTimeoutMs) on.idle();
-    },
-    Math.max(10, headTimeoutMs / 8),
-  );
-  return timer.unref();
-}
+      for (const exchange of this.#exchanges.values()) exchange.look(nowMs, stallTimeoutMs);
+    };
+    this.#watch = setInterval(look, Math.max(10, Math.min(stallTimeoutMs, headTimeoutMs) / 8));
+    this.#watch.unref();
+  }
 
-const maxGoawayMs = 5_000;
+  start(): void {
+    this.#session.start();
+  }
 
-function take(
-  stream: ServerHttp2Stream,
-  raw: readonly string[],
-  meter: FrameMeter,
-  handlers: Http2ServerHandlers,
-): Exchange | undefined {
-  stream.on('error', () => undefined);
-  try {
-    const exchange = new Exchange(stream, headOf(raw), !stream.endAfterHeaders, meter);
-    handlers.onRequest(exchange);
-    return exchange;
-  } catch (error) {
-    if (!(error instanceof HttpError)) throw error;
-    handlers.onMalformed(error);
-    stream.respond({ ':status': error.status }, { endStream: true });
-    return undefined;
+  get closed(): boolean {
+    return this.#session.closed;
+  }
+
+  drain(): void {
+    if (this.#draining) return;
+    this.#draining = true;
+    // A client that is told to go before its first request is on its way takes that for refused.
+    if (this.#used) this.#session.drain();
+  }
+
+  closeIdle(): void {
+    this.#session.close();
+  }
+
+  #closed(error: Http2Error | undefined): void {
+    clearInterval(this.#watch);
+    if (error?.code === 'http2/protocol') {
+      this.#handlers.onMalformed(new HttpError('http2/protocol', 0, error.message));
+    }
+    this.#onClosed(this);
+  }
+
+  #headers(id: number, block: HeaderBlock, endStream: boolean): void {
+    const known = this.#exchanges.get(id);
+    if (known !== undefined) {
+      known.trailers(block);
+      return;
+    }
+    this.#take(id, block, endStream);
+    if (this.#draining && !this.#used) this.#session.drain();
+    this.#used = true;
+  }
+
+  #take(id: number, block: HeaderBlock, endStream: boolean): void {
+    const stream = this.#session.streams.get(id);
+    if (stream === undefined) return;
+    let exchange: Exchange;
+    try {
+      if (block.tooLarge) throw new HttpError('http2/too-large', 431, 'the head is too large');
+      exchange = new Exchange(this.#session, stream, requestOf(block.fields), !endStream);
+    } catch (error) {
+      if (!(error instanceof HttpError)) throw error;
+      this.#handlers.onMalformed(error);
+      const cost = block.tooLarge ? costs.tooLarge : costs.malformed;
+      if (this.#session.charge(cost)) this.#session.refuse(id, [':status', String(error.status)]);
+      return;
+    }
+    this.#exchanges.set(id, exchange);
+    this.#handlers.onRequest(exchange);
   }
 }
 
-function headOf(raw: readonly string[]): RequestHead {
-  const pseudo = new Map<string, string>();
-  for (let at = 0; at + 1 < raw.length; at += 2) {
-    const name = raw[at] ?? '';
-    if (name.startsWith(':')) pseudo.set(name, raw[at + 1] ?? '');
-  }
-  const headers = fieldsOf(raw);
-  const method = pseudo.get(':method') ?? '';
-  if (method === 'CONNECT') throw new HttpError('http2/connect', 405, 'CONNECT is not served here');
-  const authority = authorityOf(pseudo.get(':authority'), headers.get('host'));
-  const path = pseudo.get(':path') ?? '';
-  if (!pathForm.test(path)) throw malformed('no good :path');
-  const expectContinue = headers.get('expect')?.toLowerCase() === '100-continue';
-  headers.delete('host');
-  headers.delete('expect');
-  return {
-    method,
-    scheme: (pseudo.get(':scheme') ?? 'http').toLowerCase(),
-    authority,
-    path,
-    headers,
-    protocol: 'HTTP/2',
-    upgrade: undefined,
-    expectContinue,
-  };
-}
-
-const pathForm = /^(?:\/[\x21-\x7e]*|\*)$/;
-
-function authorityOf(named: string | undefined, header: string | undefined): string {
-  const host = header?.toLowerCase();
-  const authority = (named ?? host ?? '').toLowerCase();
-  if (!authorityForm.test(authority)) throw malformed('no good :authority');
-  if (host === undefined || host === authority) return authority;
-  throw malformed('host and :authority name different places');
-}
-
-function malformed(message: string): HttpError {
-  return new HttpError('http2/malformed', 400, message);
-}
-
-function clientGone({ rstCode }: ServerHttp2Stream): HttpError {
-  return new HttpError('http2/client-gone', 0, `the client reset the stream (${rstCode})`);
+function clientGone(error: Http2Error | undefined): HttpError {
+  return new HttpError('http2/client-gone', 0, error?.message ?? 'the client is gone');
 }
 
 class Exchange implements ServerExchange {
   readonly request: RequestHead;
   readonly hasBody: boolean;
-  /** The proxy itself has cut it off. */
-  aborted = false;
-  readonly #stream: ServerHttp2Stream;
-  readonly #meter: FrameMeter;
-  #trailers: HeaderList | undefined;
+  readonly #session: Session;
+  readonly #stream: Http2Stream;
+  readonly #length: BodyLength;
+  #received: HeaderList | undefined;
+  #answering = false;
   #over = false;
-  #watcher: (() => void) | undefined;
-  /** Pieces that were moved either way, and what the last look saw of that. */
-  #moved = 0;
+  #watcher: ((error: HttpError) => void) | undefined;
+  /** What the last look saw of the bytes that had left. */
   #seen = -1;
   #seenAtMs = 0;
 
-  constructor(
-    stream: ServerHttp2Stream,
-    request: RequestHead,
-    hasBody: boolean,
-    meter: FrameMeter,
-  ) {
+  constructor(session: Session, stream: Http2Stream, request: RequestHead, hasBody: boolean) {
+    this.#session = session;
     this.#stream = stream;
-    this.#meter = meter;
     this.request = request;
     this.hasBody = hasBody;
+    const expected = lengthOf(request.headers);
+    if (!hasBody && expected !== undefined && expected > 0) throw malformed('the body is missing');
+    this.#length = new BodyLength(expected);
   }
 
   attach(events: ExchangeEvents, body: BodySink): void {
-    const stream = this.#stream;
-    stream.on('drain', () => {
-      this.#moved += 1;
-      events.drain();
-    });
-    stream.on('close', () => {
-      if (this.#over) return;
-      this.#over = true;
-      events.gone(clientGone(stream));
-    });
-    let trailers: HeaderList | undefined;
-    let refused = false;
-    stream.on('trailers', (_headers, _flags, raw?: readonly string[]) => {
-      try {
-        trailers = trailersOf(raw ?? []);
-      } catch {
-        // The end of the body follows all the same, and would make a request of it.
-        refused = true;
-        stream.close(constants.NGHTTP2_PROTOCOL_ERROR);
-      }
-    });
-    stream.on('data', (chunk: Buffer) => {
-      this.#moved += 1;
-      body.data(chunk);
-    });
-    stream.on('end', () => {
-      if (!refused) body.end(trailers);
+    this.#stream.attach({
+      data: (chunk) => {
+        if (this.#length.add(chunk.length)) body.data(chunk);
+        else this.#broken('more of a body than its length');
+      },
+      end: () => {
+        if (this.#length.whole) body.end(this.#received);
+        else this.#broken('less of a body than its length');
+      },
+      drain: () => events.drain(),
+      close: (error) => {
+        if (this.#over) return;
+        this.#over = true;
+        events.gone(clientGone(error as Http2Error | undefined));
+      },
     });
     // Only now is the body wanted: whoever was refused never sent it.
-    if (this.request.expectContinue && this.hasBody && !stream.destroyed) {
-      stream.additionalHeaders({ ':status': 100 });
+    if (this.request.expectContinue && this.hasBody) {
+      this.#session.inform(this.#stream.id, [':status', '100']);
     }
   }
 
+  /** The fields behind the body, before its end is told. */
+  trailers(block: HeaderBlock): void {
+    try {
+      if (block.tooLarge) throw malformed('too many trailers');
+      this.#received = trailersOf(block.fields);
+    } catch (error) {
+      if (!(error instanceof HttpError)) throw error;
+      this.#broken(error.message);
+    }
+  }
+
+  #broken(message: string): void {
+    if (!this.#session.charge(costs.malformed)) return;
+    this.#stream.reset(errorCode.protocol, new Error(message));
+  }
+
+  /** The stream is over. */
+  closed(error: Http2Error | undefined): void {
+    const watcher = this.#watcher;
+    this.#watcher = undefined;
+    if (!this.#over) watcher?.(clientGone(error));
+  }
+
   get gone(): boolean {
-    return this.#over || this.#stream.destroyed;
+    return this.#over || this.#stream.closed;
   }
 
   watch(gone: ((error: HttpError) => void) | undefined): void {
-    if (this.#watcher !== undefined) this.#stream.off('close', this.#watcher);
-    this.#watcher = gone && (() => gone(clientGone(this.#stream)));
-    if (this.#watcher !== undefined) this.#stream.once('close', this.#watcher);
+    this.#watcher = gone;
   }
 
   /** Ends a stream whose client does not read; one on which nobody has anything to say may live. */
   look(nowMs: number, stallTimeoutMs: number): void {
-    if (this.#moved !== this.#seen || this.#stream.writableLength === 0) {
-      this.#seen = this.#moved;
+    const { sentBytes, queuedBytes } = this.#stream;
+    if (sentBytes !== this.#seen || queuedBytes === 0) {
+      this.#seen = sentBytes;
       this.#seenAtMs = nowMs;
     } else if (nowMs - this.#seenAtMs > stallTimeoutMs) {
-      this.#stream.close(constants.NGHTTP2_CANCEL);
+      this.#stream.abort(new Error('the client does not read'));
     }
   }
 
@@ -305,52 +250,35 @@ class Exchange implements ServerExchange {
   }
 
   resumeBody(): void {
-    if (!this.#stream.destroyed) this.#stream.resume();
+    this.#stream.resume();
   }
 
-  inform({ status, headers }: ResponseHead): void {
-    if (this.#stream.headersSent || this.#stream.destroyed || status === 101) return;
-    this.#stream.additionalHeaders({ ':status': status, ...nodeHeaders(headers) });
+  inform(head: ResponseHead): void {
+    if (this.#answering || head.status === 101) return;
+    this.#session.inform(this.#stream.id, answerList(head));
   }
 
-  respond({ status, headers }: ResponseHead, hasBody: boolean): void {
-    const stream = this.#stream;
-    if (stream.headersSent || stream.destroyed) return;
-    this.#moved += 1;
-    if (!hasBody) this.#over = true;
-    stream.respond(
-      { ':status': status, ...nodeHeaders(headers) },
-      { endStream: !hasBody, waitForTrailers: hasBody },
-    );
-    if (!hasBody) {
-      this.#answered();
-      return;
-    }
-    stream.on('wantTrailers', () => {
-      stream.sendTrailers(this.#trailers === undefined ? {} : nodeHeaders(this.#trailers));
-      this.#answered();
-    });
+  respond(head: ResponseHead, hasBody: boolean): void {
+    if (this.#answering || this.#stream.closed) return;
+    this.#answering = true;
+    if (!hasBody) this.#answered();
+    this.#session.respond(this.#stream.id, answerList(head), !hasBody);
   }
 
-  /** Whatever the client still sends of a body is of no use to anybody, and the stream would stay open for it. */
   #answered(): void {
-    this.#meter.answered();
-    if (!this.hasBody || this.#stream.readableEnded) return;
-    // Not before the answer itself has left: for Node a reset comes first.
-    setImmediate(() => this.#stream.close(constants.NGHTTP2_NO_ERROR));
+    this.#over = true;
+    this.#session.earn(earnedByAnswer);
   }
 
   write(chunk: Buffer): boolean {
-    this.#moved += 1;
-    this.#meter.wrote();
-    return this.#stream.destroyed || this.#stream.write(chunk);
+    this.#session.earn(earnedByWrite);
+    return this.#stream.write(chunk);
   }
 
   end(trailers?: HeaderList): void {
-    if (this.#over || this.#stream.destroyed) return;
-    this.#over = true;
-    this.#trailers = trailers;
-    this.#stream.end();
+    if (this.#over || this.#stream.closed) return;
+    this.#answered();
+    this.#stream.end(trailers && fieldList(trailers));
   }
 
   upgrade(): undefined {
@@ -360,7 +288,6 @@ class Exchange implements ServerExchange {
   abort(): void {
     if (this.#over) return;
     this.#over = true;
-    this.aborted = true;
-    this.#stream.close(constants.NGHTTP2_INTERNAL_ERROR);
+    this.#stream.reset(errorCode.internal, new Error('the answer cannot be ended'));
   }
 }
