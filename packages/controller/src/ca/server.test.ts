@@ -58,18 +58,88 @@ describe('the certificate server', () => {
     return { created, pods, put };
   };
 
-  test('a pod that goes while its certificate is made gets none', async () => {
-    const { created, pods } = server();
-    const pending = created.connect('t').request(request(id('front')));
-    setImmediate(() => pods.delete('shop/front-1'));
-    expect(await pending).toMatchObject({ kind: 'certificate-refused', code: 'unauthenticated' });
+  type Cluster = ReturnType<typeof server>;
+  /** Lets something happen in the middle of a request; `happen` must come exactly once. */
+  const moments: Readonly<
+    Record<string, (happen: () => void) => Partial<CertificateServerOptions>>
+  > = {
+    'while its token is reviewed': (happen) => ({
+      authenticate: async () => {
+        await new Promise(setImmediate);
+        happen();
+        return { ok: true, value: caller };
+      },
+    }),
+    'between who asks and what is signed': (happen) => {
+      let looks = 0;
+      return {
+        nowMs: () => {
+          // First it is asked whether the authority is valid.
+          if ((looks += 1) === 2) happen();
+          return Date.now();
+        },
+      };
+    },
+    'while it is signed': (happen) => ({
+      nowMs: (() => {
+        let looks = 0;
+        return () => {
+          if ((looks += 1) === 2) setImmediate(happen);
+          return Date.now();
+        };
+      })(),
+    }),
+  };
+  const front = { name: 'front-1', serviceAccount: 'front' };
+  const proxy = { name: 'z', namespace: 'istio-system', serviceAccount: 'ztunnel' };
+  const happenings: Readonly<Record<string, readonly [(on: Cluster) => void, string]>> = {
+    'the pod goes': [({ pods }) => pods.delete('shop/front-1'), 'identity-not-on-node'],
+    'the pod ends': [({ put }) => put({ ...front, phase: 'Failed' }), 'identity-not-on-node'],
+    'the pod is made again on another node': [
+      ({ put }) => put({ ...front, node: 'node-b' }),
+      'identity-not-on-node',
+    ],
+    'the pod is made again for another account': [
+      ({ put }) => put({ ...front, serviceAccount: 'other' }),
+      'identity-not-on-node',
+    ],
+    'the proxy goes': [({ pods }) => pods.delete('istio-system/z'), 'caller-pod-unknown'],
+    'the proxy ends': [
+      ({ put }) => put({ ...proxy, uid: 'z', phase: 'Succeeded' }),
+      'caller-pod-ended',
+    ],
+    'another proxy has its name': [({ put }) => put(proxy), 'caller-pod-replaced'],
+    'another proxy has its name, on another node': [
+      ({ put }) => put({ ...proxy, node: 'node-b' }),
+      'caller-pod-replaced',
+    ],
+  };
+  test.each(
+    Object.keys(moments).flatMap((moment) => Object.keys(happenings).map((what) => [what, moment])),
+  )('%s %s: no certificate', async (what, moment) => {
+    const [change, reason] = happenings[what]!;
+    const log = memoryLog();
+    let happened = 0;
+    const happen = (): void => {
+      happened += 1;
+      change(on);
+    };
+    const on = server({ log, ...moments[moment]!(happen) });
+    const answer = await on.created.connect('t').request(request(id('front')));
+    expect(happened).toBe(1);
+    expect(answer).toMatchObject({ kind: 'certificate-refused', code: 'unauthenticated' });
+    expect(JSON.stringify(log)).toContain(reason);
   });
-  test('a proxy whose pod goes meanwhile gets none', async () => {
-    const { created, pods } = server();
-    const pending = created.connect('t').request(request(id('front')));
-    setImmediate(() => pods.delete('istio-system/z'));
-    expect(await pending).toMatchObject({ kind: 'certificate-refused', code: 'unauthenticated' });
-  });
+  test.each(Object.keys(moments))(
+    'a pod goes to another node %s, and another of its account stays: its identity is there still',
+    async (moment) => {
+      const happen = (): void => on.put({ ...front, node: 'node-b' });
+      const on = server(moments[moment]!(happen));
+      on.put({ name: 'front-2', serviceAccount: 'front' });
+      const answer = await on.created.connect('t').request(request(id('front')));
+      expect(answer.kind).toBe('certificate');
+    },
+  );
   test('TokenReview away: unavailable', async () => {
     const error = { code: 'unavailable', reason: 'away' } as const;
     const { created } = server({ authenticate: () => Promise.resolve({ ok: false, error }) });
