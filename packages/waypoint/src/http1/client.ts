@@ -9,8 +9,9 @@ import type {
 } from '../http/message.ts';
 import { HttpError } from '../http/message.ts';
 import { Deadline } from './deadline.ts';
+import { LastHead } from './fields.ts';
 import type { Framing } from './head.ts';
-import { FieldLines, parseResponseHead } from './head.ts';
+import { parseResponseHead } from './head.ts';
 import type { Http1Limits } from './limits.ts';
 import { MessageParser } from './parser.ts';
 import { TakenOver } from './taken-over.ts';
@@ -35,7 +36,7 @@ export class Http1ClientConnection implements ClientConnection {
   readonly #options: Http1ClientOptions;
   readonly #parser: MessageParser;
   readonly #deadline: Deadline;
-  readonly #lines = new FieldLines();
+  readonly #lastHead = new LastHead('response');
   #exchange: Exchange | undefined;
   #takenOver: TakenOver | undefined;
   #served = 0;
@@ -138,7 +139,7 @@ export class Http1ClientConnection implements ClientConnection {
     if (exchange === undefined)
       return new HttpError('http1/unsolicited', 502, 'an answer to nothing');
     const { maxFields } = this.#options.limits;
-    const parsed = parseResponseHead(text, exchange.head.method, maxFields, this.#lines);
+    const parsed = parseResponseHead(text, exchange.head.method, maxFields, this.#lastHead);
     if (!parsed.ok) return parsed.error;
     const { head, framing, keepAlive, upgrade } = parsed.value;
     if (head.status === 101) {

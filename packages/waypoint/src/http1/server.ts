@@ -9,8 +9,9 @@ import type {
 } from '../http/message.ts';
 import { HttpError } from '../http/message.ts';
 import { Deadline } from './deadline.ts';
+import { LastHead } from './fields.ts';
 import type { Framing } from './head.ts';
-import { FieldLines, parseRequestHead } from './head.ts';
+import { parseRequestHead } from './head.ts';
 import type { Http1Limits } from './limits.ts';
 import { MessageParser } from './parser.ts';
 import { reasonPhrase } from './reason.ts';
@@ -36,7 +37,7 @@ export class Http1ServerConnection {
   readonly #options: Http1ServerOptions;
   readonly #parser: MessageParser;
   readonly #deadline: Deadline;
-  readonly #lines = new FieldLines();
+  readonly #lastHead = new LastHead('request');
   #exchange: Exchange | undefined;
   #takenOver: TakenOver | undefined;
   /** The body of the request is not wanted yet. */
@@ -186,7 +187,7 @@ export class Http1ServerConnection {
 
   #head(text: string): Framing | HttpError {
     const { limits, onRequest } = this.#options;
-    const parsed = parseRequestHead(text, limits.maxFields, this.#lines);
+    const parsed = parseRequestHead(text, limits.maxFields, this.#lastHead);
     if (!parsed.ok) return parsed.error;
     const { head, framing, keepAlive } = parsed.value;
     this.#deadline.set(limits.stallTimeoutMs);
