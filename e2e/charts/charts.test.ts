@@ -1,5 +1,6 @@
 import { readFileSync, readdirSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
+import { stateKeyName } from '@ambit/api';
 import { describe, expect, test } from '@jest/globals';
 import { parse, parseAllDocuments } from 'yaml';
 import { parseConfig as parseAgent } from '../../packages/cni-redirect/src/agent/config.ts';
@@ -135,6 +136,16 @@ describe('a program finds in its environment what it reads', () => {
     const informative = new Set(['POD_NAME', 'POD_NAMESPACE']);
     expect([...env.keys()].filter((key) => !read.has(key) && !informative.has(key))).toEqual([]);
   });
+});
+
+test('the key of what ztunnel keeps on the disk is where the agent removes it', () => {
+  const objects = render('ambit');
+  const envOf = (name: string) => {
+    const [container] = containersOf(find(objects, 'DaemonSet', name));
+    return new Map(container!.env.map(({ name: key, value }) => [key, value ?? 'x']));
+  };
+  const { ztunnelSocket } = parseAgent(envOf('cni-redirect'));
+  expect(envOf('ztunnel').get('STATE_KEY_FILE')).toBe(join(dirname(ztunnelSocket), stateKeyName));
 });
 
 test('the controller of a namespace of its own is where the proxies look for it', () => {

@@ -1,10 +1,12 @@
 // Puts the mesh into the cluster as a user does: the Gateway API's own resources, then the chart.
 import { readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { root } from '../../scripts/lib/ensure.mjs';
 import { fetchTool } from '../../scripts/lib/layer.mjs';
 import { paths } from './layout.mjs';
-import { attempt, run } from './process.mjs';
+import { run } from './process.mjs';
+import { tracesInCluster, tracesOnNodes } from './traces.mjs';
 
 export const gatewayApi = 'sigs.k8s.io/gateway-api@v1.6.3';
 const namespace = 'istio-system';
@@ -37,23 +39,14 @@ export function install() {
   );
 }
 
-/** @returns what the mesh left in the cluster; its definitions are kept, since users' objects hang on them */
-export function uninstall() {
+/** @returns what the mesh left in the cluster and on its nodes */
+export async function uninstall() {
   helm('uninstall', 'ambit', '-n', namespace, '--wait', '--timeout', '5m');
   kubectl('delete', 'namespace', namespace, '--ignore-not-found', '--timeout=2m');
-  return leftInCluster();
-}
-
-function leftInCluster() {
-  const listed = attempt(fetchTool('kubectl'), [
-    '--kubeconfig',
-    paths.kubeconfig,
-    'get',
-    'clusterroles,clusterrolebindings,validatingwebhookconfigurations,priorityclasses,gatewayclasses',
-    '-o',
-    'name',
-  ]);
-  return (listed.stdout ?? '')
-    .split('\n')
-    .filter((line) => /ambit|ztunnel|cni-redirect|istio/.test(line));
+  // What is collected after its owner goes a moment later.
+  for (let round = 0; ; round += 1) {
+    const left = [...tracesInCluster(paths.kubeconfig), ...tracesOnNodes()];
+    if (left.length === 0 || round === 10) return left;
+    await sleep(2_000);
+  }
 }

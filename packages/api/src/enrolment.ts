@@ -2,6 +2,8 @@ import type { IpAddress } from './address.ts';
 
 /** Unix socket on which the node agent listens and to which ztunnel connects; frames are JSON lines. */
 export const agentSocketName = 'ztunnel.sock';
+/** Beside that socket: the key of what ztunnel keeps on disk. Without it what is there opens no more. */
+export const stateKeyName = 'state.key';
 export const enrolmentSchema = 1;
 export const maxEnrolmentFrameBytes = 64 * 1024;
 

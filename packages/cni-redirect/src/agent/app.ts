@@ -11,7 +11,7 @@ import { decodeNamespace, decodePod } from './kube/decode.ts';
 import type { Follower } from './kube/follow.ts';
 import { follow } from './kube/follow.ts';
 import { annotate, annotateSelf, fetchPod, recordEvent } from './kube/writes.ts';
-import { Leave } from './leave.ts';
+import { Leave, removeFiles } from './leave.ts';
 import { createObserver } from './observe.ts';
 import { followOwnDaemonSet } from './own-daemonset.ts';
 import { startPluginServer } from './plugin-server.ts';
@@ -106,12 +106,13 @@ export async function startAgent(
       ownDaemonSet?.close();
       installation.close();
       // Otherwise rules and listeners stay: pods that are captured go on, and new ones wait for the next agent.
-      await leave.stop(config.removeOnStop || ownDaemonSet?.deleted === true);
+      const forGood = config.removeOnStop || ownDaemonSet?.deleted === true;
+      await leave.stop(forGood);
       await plugin.close();
       await pods.close();
       await ztunnel.close();
-      await health.close();
-      await figures.close();
+      if (forGood) removeFiles(config);
+      await Promise.all([health.close(), figures.close()]);
     },
   };
 }

@@ -1,9 +1,14 @@
+import { rmSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { stateKeyName } from '@ambit/api';
 import type { Logger } from '@ambit/core';
 import { causeChain, createBackoff } from '@ambit/core';
 import type { Installation } from '../install/install.ts';
 import { renderNodeRemoval } from '../rules/node.ts';
 import { runOnNode } from '../rules/run.ts';
+import type { AgentConfig } from './config.ts';
 import type { Pods } from './pods.ts';
+import { recordsFile } from './records.ts';
 
 export interface LeaveOptions {
   readonly installation: Installation;
@@ -79,4 +84,16 @@ export class Leave {
     this.#left = true;
     logger.info('the mesh has left this node');
   }
+}
+
+/**
+ * The last of a mesh that is uninstalled: the list of captured pods, and the key without which nobody opens what the
+ * node's proxy has left on the disk. A proxy that runs still goes on and keeps what it knows in memory.
+ */
+export function removeFiles({
+  stateDir,
+  ztunnelSocket,
+}: Pick<AgentConfig, 'stateDir' | 'ztunnelSocket'>): void {
+  for (const file of [recordsFile(stateDir), join(dirname(ztunnelSocket), stateKeyName)])
+    rmSync(file, { force: true });
 }

@@ -13,13 +13,15 @@ export interface PodRecord {
   readonly enrolled?: EnrolledPod;
 }
 
+export const recordsFile = (stateDir: string): string => join(stateDir, 'pods.json');
+
 /** The records, kept in a file so that a restarted agent finds the pods that were there before it. */
 export class PodRecords {
   readonly #file: string;
   readonly #records = new Map<string, PodRecord>();
 
   constructor(stateDir: string) {
-    this.#file = join(stateDir, 'pods.json');
+    this.#file = recordsFile(stateDir);
     try {
       const entries = JSON.parse(readFileSync(this.#file, 'utf8')) as PodRecord[];
       for (const entry of entries) this.#records.set(entry.uid, entry);

@@ -1,4 +1,4 @@
-import { existsSync, readFileSync, readdirSync, rmSync } from 'node:fs';
+import { existsSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { AgentWorld, namespacesPath, podsPath } from './agent-world.ts';
@@ -139,6 +139,8 @@ describe('an agent that stops', () => {
   test('because the mesh is uninstalled leaves nothing and cuts no connection that ends soon', async () => {
     w.echoes.push(serveIn(w.peer, 80, 'peer'));
     await startCaptured(env);
+    // What a proxy has on the node's disk opens with this.
+    writeFileSync(join(w.root, 'state.key'), 'key');
     const open = dial(w.pod, w.peer.ip4, 80);
     expect(await open.line()).toBe('z15001');
     w.kube.delete(sets, 'istio-system/cni-redirect');
@@ -156,6 +158,7 @@ describe('an agent that stops', () => {
     expect(rulesOf(w.pod)).toBe('');
     expect(plugins()).not.toContain('ambit-cni');
     expect(readdirSync(join(w.root, 'bin'))).toEqual([]);
+    expect(readdirSync(w.root).sort()).toEqual(['bin', 'net.d', 'plugin']);
     // Of the sandbox's own services tables may be there.
     expect(sh('nft list tables')).not.toMatch(/ambit(?!_services)/);
   });
