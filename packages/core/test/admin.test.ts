@@ -1,6 +1,7 @@
+import { once } from 'node:events';
 import { request } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { createServer } from 'node:net';
+import { connect, createServer } from 'node:net';
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
 import type { AdminServers, Logger, Readiness } from '../src/index.ts';
 import { createLogger, createMetrics, createReadiness, startAdmin } from '../src/index.ts';
@@ -68,6 +69,26 @@ test('readiness says what it waits for, and then that it is ready', async () => 
   ready();
   expect(await ask(admin.readiness, '/healthz/ready')).toMatchObject({ status: 200 });
   expect(await ask(admin.readiness, '/config_dump')).toMatchObject({ status: 404 });
+});
+
+test('a program that waits for something is alive', async () => {
+  expect(await ask(admin.readiness, '/healthz/live')).toEqual({ status: 200, text: 'live\n' });
+});
+
+test('nobody keeps a probe out by holding connections', async () => {
+  const { port } = admin.readiness;
+  let closed = 0;
+  const held = Array.from({ length: 300 }, () => {
+    const socket = connect({ host: '127.0.0.1', port });
+    return socket.on('error', () => undefined).on('close', () => (closed += 1));
+  });
+  try {
+    await Promise.all(held.map((socket) => once(socket, 'connect')));
+    expect(await ask(admin.readiness, '/healthz/live')).toMatchObject({ status: 200 });
+    expect(closed).toBeGreaterThan(150);
+  } finally {
+    for (const socket of held) socket.destroy();
+  }
 });
 
 test('metrics under both of the paths that scrapers use, and nothing else there', async () => {

@@ -1,6 +1,6 @@
 import type { IncomingMessage, RequestListener, Server, ServerResponse } from 'node:http';
 import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import type { AddressInfo, Socket } from 'node:net';
 import { listening } from '../net/listen.ts';
 import type { Logger } from '../observe/logger.ts';
 import { logLevels } from '../observe/logger.ts';
@@ -122,7 +122,10 @@ function metricsRoutes({ metrics, logger }: AdminOptions): RequestListener {
 
 function readinessRoutes({ readiness }: AdminOptions): RequestListener {
   return (request, response) => {
-    if (request.url !== '/healthz/ready') answer(response, 404, 'GET /healthz/ready\n');
+    // The answer itself says it: whoever cannot give it for a minute serves nobody either.
+    if (request.url === '/healthz/live') answer(response, 200, 'live\n');
+    else if (request.url !== '/healthz/ready')
+      answer(response, 404, 'GET /healthz/ready\nGET /healthz/live\n');
     else if (readiness.ready) answer(response, 200, 'ready\n');
     else answer(response, 503, `waiting for ${readiness.pending.join(', ')}\n`);
   };
@@ -150,9 +153,23 @@ async function serve(
       routes(request, response);
     },
   );
-  server.maxConnections = maxConnections;
+  makeRoom(server);
   await listening(server, { host, port });
   return server;
+}
+
+/** Whoever holds many connections loses the oldest, so that nobody keeps a probe or a scraper out by being first. */
+function makeRoom(server: Server): void {
+  const open = new Set<Socket>();
+  server.on('connection', (socket: Socket) => {
+    const [oldest] = open;
+    if (oldest !== undefined && open.size >= maxConnections) {
+      open.delete(oldest);
+      oldest.destroy();
+    }
+    open.add(socket);
+    socket.once('close', () => open.delete(socket));
+  });
 }
 
 function closed(server: Server): Promise<void> {
