@@ -110,3 +110,42 @@ test('it refuses a field that it does not know', () => {
   expect(said).toMatch(/spec\.listener/);
   expect(code).not.toBe(0);
 }, 60_000);
+
+describe('its definitions', () => {
+  const route = (timeout: string) =>
+    ({
+      apiVersion: 'networking.istio.io/v1',
+      kind: 'VirtualService',
+      metadata: { name: 'a', namespace: 'default' },
+      spec: { hosts: ['a'], http: [{ timeout, route: [{ destination: { host: 'a' } }] }] },
+    }) as unknown as KubeObject;
+  const rule = (trafficPolicy: object) =>
+    ({
+      apiVersion: 'networking.istio.io/v1',
+      kind: 'DestinationRule',
+      metadata: { name: 'a', namespace: 'default' },
+      spec: { host: 'a', trafficPolicy },
+    }) as unknown as KubeObject;
+
+  test.each(['soon', '0s', '-1s', '5'])('refuse the timeout %s by themselves', (timeout) => {
+    const { code, said } = dryRun([route(timeout)]);
+    expect(said).toMatch(/spec\.http\[0\]\.timeout: Invalid value/);
+    expect(code).not.toBe(0);
+  });
+
+  test('refuse what is no length of time on a port of a DestinationRule', () => {
+    const portLevelSettings = [{ port: { number: 80 }, outlierDetection: { interval: 'often' } }];
+    const { code, said } = dryRun([rule({ portLevelSettings })]);
+    expect(said).toMatch(/portLevelSettings\[0\]\.outlierDetection\.interval: Invalid value/);
+    expect(code).not.toBe(0);
+  });
+
+  test.each(['250ms', '1.5s', '1h30m'])('take %s', (timeout) => {
+    expect(dryRun([route(timeout)])).toMatchObject({ code: 0 });
+  });
+
+  test('take 0s where it switches something off', () => {
+    const object = rule({ connectionPool: { tcp: { idleTimeout: '0s' } } });
+    expect(dryRun([object])).toMatchObject({ code: 0 });
+  });
+});

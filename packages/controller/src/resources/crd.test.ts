@@ -58,6 +58,40 @@ describe('the definitions of custom resources', () => {
     }
   });
 
+  test('say of a length of time what Istio says, but where 0s has a meaning', () => {
+    const specOf = (plural: string): JsonSchema =>
+      crds().find(({ spec }) => spec.names.plural === plural)?.spec.versions[0]?.schema
+        .openAPIV3Schema.properties?.['spec'] ?? {};
+    const at = (schema: JsonSchema, path: string): string | undefined => {
+      const found = path
+        .split('.')
+        .reduce<JsonSchema | undefined>(
+          (one, name) => (name === '[]' ? one?.items : one?.properties?.[name]),
+          schema,
+        );
+      expect(found?.type).toBe('string');
+      return found?.['x-kubernetes-validations']?.[0]?.rule;
+    };
+    const rule = "duration(self) >= duration('1ms')";
+    const [route, rules] = [specOf('virtualservices'), specOf('destinationrules')];
+    for (const path of ['timeout', 'retries.perTryTimeout', 'fault.delay.fixedDelay'])
+      expect(at(route, `http.[].${path}`)).toBe(rule);
+    const policies = [
+      'trafficPolicy',
+      'trafficPolicy.portLevelSettings.[]',
+      'subsets.[].trafficPolicy',
+    ];
+    for (const policy of policies) {
+      expect(at(rules, `${policy}.outlierDetection.interval`)).toBe(rule);
+      expect(at(rules, `${policy}.connectionPool.http.idleTimeout`)).toBe(rule);
+      expect(at(rules, `${policy}.connectionPool.tcp.idleTimeout`)).toBeUndefined();
+      expect(at(rules, `${policy}.loadBalancer.consistentHash.httpCookie.ttl`)).toBeUndefined();
+    }
+    // So many could be there that an API server refuses to reckon with them.
+    const deepest = 'subsets.[].trafficPolicy.portLevelSettings.[].outlierDetection.interval';
+    expect(at(rules, deepest)).toBeUndefined();
+  });
+
   test('know the modes and the actions', () => {
     const [peer, policy] = crds().map(
       ({ spec }) => spec.versions[0]?.schema.openAPIV3Schema.properties?.['spec']?.properties ?? {},

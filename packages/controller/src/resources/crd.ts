@@ -130,28 +130,41 @@ export function crdOf(resource: ResourceDefinition): CustomResourceDefinition {
   };
 }
 
-/** TypeBox writes JSON Schema; a structural schema knows no patternProperties and no closed objects. */
-function structural(schema: TSchema): JsonSchema {
+/** Of JSON Schema, as it stands there. */
+const keywords = new Set(['description', 'enum', 'maxItems', 'maxLength', 'required']);
+
+/** What the API server has to expect more values of has no rules in CEL: it reckons with all of them, and refuses. */
+const maxRuled = 1_000_000;
+
+/**
+ * TypeBox writes JSON Schema; a structural schema knows no patternProperties and no closed objects.
+ * @param times how many of it there may be in a resource
+ */
+function structural(schema: TSchema, times = 1): JsonSchema {
   const from = schema as JsonSchema & { patternProperties?: Record<string, JsonSchema> };
   const values = Object.values(from.patternProperties ?? {})[0];
   // Of what a schema says nothing, everything is kept.
   if (from.type === undefined && from.enum === undefined) {
     return { 'x-kubernetes-preserve-unknown-fields': true };
   }
+  const kept = Object.entries(from).filter(([key]) => keywords.has(key));
+  const rules = from['x-kubernetes-validations'];
   return {
     type: from.type ?? 'string',
-    ...(from.description === undefined ? {} : { description: from.description }),
-    ...(from.enum === undefined ? {} : { enum: from.enum }),
-    ...(from.maxItems === undefined ? {} : { maxItems: from.maxItems }),
-    ...(from.maxLength === undefined ? {} : { maxLength: from.maxLength }),
-    ...(from.required === undefined ? {} : { required: from.required }),
-    ...(from.items === undefined ? {} : { items: structural(from.items) }),
-    ...(values === undefined ? {} : { additionalProperties: structural(values) }),
+    ...Object.fromEntries(kept),
+    ...(rules === undefined || times > maxRuled ? {} : { 'x-kubernetes-validations': rules }),
+    ...(from.items === undefined
+      ? {}
+      : { items: structural(from.items, times * (from.maxItems ?? maxRuled)) }),
+    ...(values === undefined ? {} : { additionalProperties: structural(values, times * maxRuled) }),
     ...(from.properties === undefined
       ? {}
       : {
           properties: Object.fromEntries(
-            Object.entries(from.properties).map(([name, value]) => [name, structural(value)]),
+            Object.entries(from.properties).map(([name, value]) => [
+              name,
+              structural(value, times),
+            ]),
           ),
         }),
   };

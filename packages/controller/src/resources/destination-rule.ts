@@ -3,7 +3,18 @@ import { Type } from 'typebox';
 
 import type { ResourceDefinition } from './crd.ts';
 import { workloadSelector } from './selector.ts';
-import { amount, duration, flag, many, part, text, textMap, texts, whole } from './shape.ts';
+import {
+  amount,
+  duration,
+  durationOrNone,
+  flag,
+  many,
+  part,
+  text,
+  textMap,
+  texts,
+  whole,
+} from './shape.ts';
 
 const loadBalancer = part({
   simple: Type.Optional(
@@ -23,7 +34,7 @@ const loadBalancer = part({
         part({
           name: text,
           path: text,
-          ttl: duration,
+          ttl: durationOrNone,
           attributes: many(part({ name: text, value: text })),
         }),
       ),
@@ -55,7 +66,7 @@ const connectionPool = part({
       connectTimeout: duration,
       tcpKeepalive: Type.Optional(part({ probes: whole, time: duration, interval: duration })),
       maxConnectionDuration: duration,
-      idleTimeout: duration,
+      idleTimeout: durationOrNone,
     }),
   ),
   http: Type.Optional(

@@ -19,7 +19,23 @@ export function many<T extends TSchema>(item: T, maxItems = 4096): TOptional<TAr
 
 /** `exact`, `prefix` or `regex` (RE2), of which exactly one is set. */
 export const stringMatch = part({ exact: text, prefix: text, regex: text });
-/** A length of time such as `1.5s` or `1h30m`. */
+const lengthOfTime = {
+  description: 'A length of time such as 250ms, 1.5s or 1h30m.',
+  maxLength: 32,
+};
+
+/** A length of time such as `1.5s` or `1h30m`, of 1ms at least, as Istio's definitions have it. */
 export const duration = Type.Optional(
-  Type.String({ description: 'A length of time such as 250ms, 1.5s or 1h30m.', maxLength: 32 }),
+  Type.String({
+    ...lengthOfTime,
+    'x-kubernetes-validations': [
+      {
+        rule: "duration(self) >= duration('1ms')",
+        message:
+          'must be a length of time of at least 1ms, such as 250ms, 1.5s or 1h30m; for none leave the field out',
+      },
+    ],
+  }),
 );
+/** The same where nothing at all, `0s`, says something, too. */
+export const durationOrNone = Type.Optional(Type.String(lengthOfTime));
