@@ -52,7 +52,7 @@ function ensureMachineCanHoldNodes() {
   if (!/^\d+:memory:/m.test(groups))
     throw new Unmet(
       'the cluster is made for cgroup version 1 and this machine has version 2 only.\n' +
-        'Make a cluster with kind instead and run:  KUBECONFIG=… npm run e2e  (.github/workflows/kind.yaml shows how).',
+        'Make a cluster with kind instead and run:  KUBECONFIG=… npm run e2e  (.github/workflows/ci.yaml shows how).',
     );
 }
 
