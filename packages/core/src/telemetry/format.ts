@@ -161,13 +161,26 @@ function compilePieces(pieces: readonly Piece[]): RenderLine {
     }
     endRun();
     if (piece.kind === 'whole') parts.push(piece.render);
-    else parts.push((entry) => piece.write(piece.read(entry)));
+    else parts.push(renderVarying(piece));
   }
   endRun();
   return (entry) => {
     let line = '';
     for (const part of parts) line += part(entry);
     return line;
+  };
+}
+
+/** A time or a number of bytes often is what it was in the line before, too. */
+function renderVarying({ read, write }: Extract<Piece, { readonly kind: 'value' }>): RenderLine {
+  let last: string | number | undefined;
+  let text = write(undefined);
+  return (entry) => {
+    const value = read(entry);
+    if (value === last) return text;
+    last = value;
+    text = write(value);
+    return text;
   };
 }
 
@@ -466,7 +479,7 @@ function plainValue(value: string | number | undefined): string {
 
 /** A stranger's text between quotes ends neither them nor the line. */
 function textValue(value: string | number | undefined): string {
-  if (value === undefined) return absent;
+  if (typeof value !== 'string') return plainValue(value);
   const text = plainValue(value);
   return plain.test(text) ? text : escapeControls(text.replace(/["\\]/g, '\\$&'));
 }

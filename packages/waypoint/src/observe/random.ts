@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 
-const pooledBytes = 4 * 1024;
+const pooledBytes = 16 * 1024;
 let pool = '';
 let used = 0;
 
