@@ -7,6 +7,8 @@ export interface ByteStream {
   attach(sink: ByteSink): void;
   /** Takes the bytes in any case; false asks the writer to stop until `drain`. The buffer must not change after. */
   write(chunk: Buffer): boolean;
+  /** As `write`, for text in Latin-1; there where it costs less than to make a buffer of it first. */
+  writeLatin1?(text: string): boolean;
   /** No more will be written; what was written goes out first. */
   end(): void;
   /** Ends both ways at once and lets the other side know that it was no orderly end. */

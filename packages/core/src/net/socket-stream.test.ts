@@ -39,3 +39,23 @@ test.each([
   expect((near as unknown as { _handle: unknown })._handle).toBeNull();
   close();
 });
+
+test('text is written as one byte a character, in turn with buffers', async () => {
+  const { near, far, close } = await pair();
+  const came = (async () => Buffer.concat(await far.toArray()))();
+  const stream = socketStream(near);
+  stream.attach({
+    data: () => undefined,
+    end: () => undefined,
+    drain: () => undefined,
+    close: () => undefined,
+  });
+  const long = 'x\u00e9\u00ff'.repeat(50_000);
+  stream.write(Buffer.from('a'));
+  stream.writeLatin1?.(long);
+  stream.write(Buffer.from('b'));
+  stream.end();
+  expect((await came).equals(Buffer.from(`a${long}b`, 'latin1'))).toBe(true);
+  far.end();
+  close();
+});

@@ -84,6 +84,10 @@ class SocketStream implements ByteStream {
     return this.#socket.destroyed || this.#socket.write(chunk);
   }
 
+  writeLatin1(text: string): boolean {
+    return this.#socket.destroyed || this.#socket.write(text, 'latin1');
+  }
+
   end(): void {
     if (this.#socket.destroyed) return;
     if (this.#resets) resetOnClose(this.#socket, false);

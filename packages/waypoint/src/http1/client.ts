@@ -112,6 +112,12 @@ export class Http1ClientConnection implements ClientConnection {
     return this.#stream.write(bytes);
   }
 
+  sendHead(text: string): void {
+    const stream = this.#stream;
+    if (stream.writeLatin1 === undefined) stream.write(Buffer.from(text, 'latin1'));
+    else stream.writeLatin1(text);
+  }
+
   pause(): void {
     this.#stream.pause();
   }
@@ -278,11 +284,8 @@ class Exchange implements ClientExchange {
     } else if (hasBody) this.#left = Number(length);
     if (upgrade !== undefined) lines += `connection: Upgrade\r\nupgrade: ${upgrade}\r\n`;
     this.sent = !hasBody;
-    this.#connection.send(
-      Buffer.from(
-        `${method} ${path} HTTP/1.1\r\nhost: ${authority}\r\n${headers.toLines()}${lines}\r\n`,
-        'latin1',
-      ),
+    this.#connection.sendHead(
+      `${method} ${path} HTTP/1.1\r\nhost: ${authority}\r\n${headers.toLines()}${lines}\r\n`,
     );
   }
 
