@@ -58,7 +58,7 @@ function readSettings(flags: number, id: number, payload: Buffer, events: Contro
     events.fail(errorCode.protocol, 'malformed SETTINGS');
     return;
   }
-  if ((flags & flag.ack) !== 0 || !events.charge(10)) return;
+  if (!events.charge((flags & flag.ack) !== 0 ? 1 : 10) || (flags & flag.ack) !== 0) return;
   const values: [number, number][] = [];
   for (let at = 0; at < payload.length; at += 6) {
     values.push([payload.readUInt16BE(at), payload.readUInt32BE(at + 2)]);
@@ -79,6 +79,7 @@ function readWindowUpdate(id: number, payload: Buffer, events: ControlEvents): v
 
 function readPing(flags: number, payload: Buffer, events: ControlEvents): void {
   if (payload.length !== 8) events.fail(errorCode.frameSize, 'malformed PING');
-  else if ((flags & flag.ack) !== 0) events.pingAnswered(payload);
-  else if (events.charge(2)) events.ping(payload);
+  else if ((flags & flag.ack) === 0) {
+    if (events.charge(2)) events.ping(payload);
+  } else if (events.charge(1)) events.pingAnswered(payload);
 }

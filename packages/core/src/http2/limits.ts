@@ -35,6 +35,12 @@ export const controlPerSecond = 150;
 /** Bytes waiting in the TLS socket above which streams are told to stop writing. */
 export const socketHighWaterBytes = 1024 * 1024;
 
+/**
+ * Heads of answers and control frames that wait for a peer who does not read; one that is not answered asks no more than
+ * `maxStreams` at once, so only those get there who mean to.
+ */
+export const maxUnreadBytes = 4 * 1024 * 1024;
+
 /** Between the two GOAWAYs of a server, at most: a PING between them tells that the first has been read. */
 export const secondGoawayMs = 1_000;
 /** How long a peer may take to read what is left once a session is over. */

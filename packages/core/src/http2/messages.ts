@@ -11,6 +11,11 @@ import {
 import { dynamicTableBytes } from './hpack-table.ts';
 import type { SessionLimits } from './limits.ts';
 
+export const plainPing = Buffer.alloc(8);
+/** Of the PING behind a GOAWAY that warns. */
+export const lastWordPing = Buffer.from('lastword');
+export const settingsAck = frame(frameType.settings, flag.ack, 0, Buffer.alloc(0));
+
 /** What each side says first. */
 export function greetingOf(role: 'client' | 'server', limits: SessionLimits): readonly Buffer[] {
   return [

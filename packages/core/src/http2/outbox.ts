@@ -1,19 +1,27 @@
 import { FrameWriter } from './frame-writer.ts';
+import { maxUnreadBytes } from './limits.ts';
 import type { SessionTransport } from './transport.ts';
 
 /** The frames that wait to leave, and whether the socket takes more. */
 export class Outbox {
   readonly #transport: SessionTransport;
   readonly #left: (room: boolean) => void;
+  readonly #overfull: () => void;
   readonly #frames = new FrameWriter();
   #flushing = false;
   #closed = false;
   #congested = false;
+  /** Of the frames that no window bounds: what was queued since the socket took no more. */
+  #unread = 0;
 
-  /** `left` is told of each write, and whether the socket took it all. */
-  constructor(transport: SessionTransport, left: (room: boolean) => void) {
+  /**
+   * `left` is told of each write, and whether the socket took it all; `overfull` that a peer asks and asks, and does not
+   * read what it is told.
+   */
+  constructor(transport: SessionTransport, left: (room: boolean) => void, overfull: () => void) {
     this.#transport = transport;
     this.#left = left;
+    this.#overfull = overfull;
   }
 
   /** The socket holds as much as it may; streams wait until it has drained. */
@@ -27,6 +35,7 @@ export class Outbox {
 
   drained(): void {
     this.#congested = false;
+    this.#unread = 0;
   }
 
   /** Whole frames, as they are. */
@@ -34,6 +43,9 @@ export class Outbox {
     if (this.#closed) return;
     this.#frames.frame(bytes);
     this.#flushSoon();
+    if (!this.#congested) return;
+    this.#unread += bytes.length;
+    if (this.#unread > maxUnreadBytes) this.#overfull();
   }
 
   /** Bytes of a stream; a frame takes `maxBytes` of them at most. */

@@ -38,6 +38,7 @@ export class SendSide {
   }
 
   pump(stream: Http2Stream): void {
+    if (stream.closed) return;
     while (stream.queuedBytes > 0 && !this.#outbox.congested && !this.#outbox.closed) {
       const room = Math.min(this.#connectionWindow, stream.sendWindow, this.frameBytes);
       if (room <= 0) break;
@@ -78,6 +79,10 @@ export class SendSide {
   /** The socket takes more. */
   drained(): void {
     this.#outbox.drained();
+    this.#pumpBlocked();
+  }
+
+  #pumpBlocked(): void {
     if (this.#blocked.size === 0) return;
     for (const stream of [...this.#blocked]) {
       if (this.#outbox.congested) break;
@@ -88,9 +93,11 @@ export class SendSide {
 
   /** False where the peer gave more than there can be. */
   widen(increment: number): boolean {
+    const wasShut = this.#connectionWindow <= 0;
     this.#connectionWindow += increment;
     if (this.#connectionWindow > maxWindow) return false;
-    this.drained();
+    // Credit of the peer says nothing about the socket: whoever does not read gets no more for it.
+    if (wasShut) this.#pumpBlocked();
     return true;
   }
 

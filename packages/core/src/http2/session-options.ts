@@ -10,6 +10,8 @@ export interface SessionHandlers {
   headers(streamId: number, block: HeaderBlock, endStream: boolean): void;
   /** A stream is over, for whatever reason; an error where it was no orderly end. */
   streamClosed(streamId: number, error: Http2Error | undefined): void;
+  /** The peer takes more streams at once than it did before. */
+  room?(): void;
   /** The session takes no new streams any more. */
   goaway(): void;
   closed(error: Http2Error | undefined): void;

@@ -20,7 +20,7 @@ import type { FieldList } from './hpack-table.ts';
 import { dynamicTableBytes } from './hpack-table.ts';
 import type { SessionLimits } from './limits.ts';
 import { controlBurst, controlPerSecond, costs, lingerMs, secondGoawayMs } from './limits.ts';
-import { greetingOf } from './messages.ts';
+import { greetingOf, lastWordPing, plainPing, settingsAck } from './messages.ts';
 import { Outbox } from './outbox.ts';
 import { ReceiveWindow } from './receive-window.ts';
 import { SendSide } from './send-side.ts';
@@ -28,10 +28,6 @@ import type { SessionHandlers, SessionOptions } from './session-options.ts';
 import { SessionWatch } from './session-watch.ts';
 import { Http2Stream } from './stream.ts';
 import type { SessionTransport } from './transport.ts';
-
-const noBytes = Buffer.alloc(0);
-const plainPing = Buffer.alloc(8);
-const lastWordPing = Buffer.from('lastword');
 
 /** One HTTP/2 connection (RFC 9113), the same code on both sides. It begins with `start`. */
 export class Session {
@@ -65,9 +61,11 @@ export class Session {
     this.#handlers = handlers;
     this.#received = new ReceiveWindow(limits.connectionWindowBytes);
     this.#decoder = new HpackDecoder(limits.headers);
-    this.#outbox = new Outbox(transport, (room) => {
+    const overfull = (): void => this.fail(errorCode.enhanceYourCalm, 'the peer does not read');
+    const left = (room: boolean): void => {
       if (room) this.#sends.drained();
-    });
+    };
+    this.#outbox = new Outbox(transport, left, overfull);
     const tableBytes = this.#isTunnels ? 0 : dynamicTableBytes;
     this.#sends = new SendSide(this.#outbox, tableBytes, (stream) => this.#settle(stream));
     const control = this.#control();
@@ -192,6 +190,8 @@ export class Session {
   /** The peer broke the protocol, or its budget: says so and ends. */
   fail(code: number, why: string): void {
     if (this.#closed) return;
+    // Whoever is told that there is room must not write behind the last word.
+    this.#outbox.close();
     this.#outbox.flush(goawayFrame(this.#lastPeerStream, code, why.slice(0, 100)));
     this.#transport.end();
     this.destroy(new Http2Error('http2/protocol', why));
@@ -430,8 +430,10 @@ export class Session {
       charge: (cost) => this.charge(cost),
       fail: (code, why) => this.fail(code, why),
       settings: (values) => {
+        const before = this.room;
         for (const [id, value] of values) this.#setting(id, value);
-        this.#outbox.queue(frame(frameType.settings, flag.ack, 0, noBytes));
+        this.#outbox.queue(settingsAck);
+        if (this.room > before) this.#handlers.room?.();
       },
       connectionWindow: (increment) => {
         if (!this.#sends.widen(increment))
@@ -477,7 +479,10 @@ export class Session {
     const stream = this.streams.get(id);
     const cheap = !this.#isTunnels || stream?.carried !== true;
     if (this.#isServer && cheap && !this.charge(costs.reset)) return;
-    if (stream === undefined) return;
+    if (stream === undefined) {
+      if (!this.#isServer) this.charge(costs.strayFrame);
+      return;
+    }
     // A whole answer stays one, whatever becomes of the rest of the request.
     const answered = !this.#isServer && !this.#isTunnels && stream.receiving === 'ended';
     stream.finish(answered ? undefined : resetByPeer(code));

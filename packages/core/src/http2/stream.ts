@@ -2,6 +2,7 @@ import type { ByteSink, ByteStream } from '../net/byte-stream.ts';
 import type { Http2Error } from './errors.ts';
 import { errorCode } from './frames.ts';
 import type { FieldList } from './hpack-table.ts';
+import { Unread } from './unread.ts';
 
 /** What a stream asks of its session. */
 export interface StreamHost {
@@ -36,7 +37,7 @@ export class Http2Stream implements ByteStream {
   blocked = false;
   #host: StreamHost;
   #sink: ByteSink | undefined;
-  #waiting: Buffer[] = [];
+  readonly #waiting = new Unread();
   #paused = false;
   /** While the sink takes a chunk: whatever it does, the next one waits until it is done with this one. */
   #delivering = false;
@@ -102,7 +103,7 @@ export class Http2Stream implements ByteStream {
   /** Called by the session with bytes of the peer. */
   receive(chunk: Buffer): void {
     const sink = this.#sink;
-    if (sink === undefined || this.#paused || this.#delivering || this.#waiting.length > 0) {
+    if (sink === undefined || this.#paused || this.#delivering || !this.#waiting.isEmpty()) {
       this.#waiting.push(chunk);
       this.deliver();
       return;
@@ -113,7 +114,7 @@ export class Http2Stream implements ByteStream {
     } finally {
       this.#delivering = false;
     }
-    if (this.#waiting.length > 0 || this.#isOver()) this.deliver();
+    if (!this.#waiting.isEmpty() || this.#isOver()) this.deliver();
   }
 
   #hand(sink: ByteSink, chunk: Buffer): void {
@@ -147,11 +148,9 @@ export class Http2Stream implements ByteStream {
 
   /** What has come and was not read is not wanted any more; nor is its end, which would make a whole of the rest. */
   dropUnread(): void {
-    if (this.#waiting.length === 0) return;
-    let bytes = 0;
-    for (const chunk of this.#waiting.splice(0)) bytes += chunk.length;
+    if (this.#waiting.isEmpty()) return;
     this.#endTold = true;
-    this.#host.consumed(this, bytes);
+    this.#host.consumed(this, this.#waiting.clear());
   }
 
   /** Hands on what waits, and the end behind it. */
@@ -168,12 +167,13 @@ export class Http2Stream implements ByteStream {
     } finally {
       this.#delivering = false;
     }
-    if (this.#waiting.length > 0) return;
+    if (!this.#waiting.isEmpty()) return;
     if (this.receiving === 'ended' && !this.#endTold && this.#error === undefined) {
       this.#endTold = true;
       sink.end();
     }
-    if (this.#closed) {
+    // Told once: whoever heard the end may have ended the stream, and heard of that already.
+    if (this.#closed && this.#sink !== undefined) {
       this.#sink = undefined;
       sink.close(this.#error);
     }
