@@ -87,6 +87,30 @@ function parsed(text: string): IpAddress {
 
 const part = (value: unknown): string => Buffer.from(JSON.stringify(value)).toString('base64url');
 
+describe('several rules of one issuer', () => {
+  test('a token is good that is good by one of them, whichever comes first', async () => {
+    const foreign = { ...(await exportJWK(stranger.publicKey)), kid: 'stranger' };
+    const other: JwtRule = {
+      ...rule,
+      audiences: ['b'],
+      keys: { kind: 'inline', jwks: JSON.stringify({ keys: [foreign] }) },
+    };
+    const first = { ...rule, audiences: ['a'] };
+    const byOther = await sign({ aud: 'b' }, { kid: 'stranger' }, stranger.privateKey);
+    const verdict = async (token: string, rules: readonly JwtRule[]): Promise<string> => {
+      const asked = request([['authorization', `Bearer ${token}`]]);
+      const outcome = await verifyTokens(rules, asked, jwks, now * 1000);
+      return outcome.ok ? (outcome.value[0]?.rule.audiences.join() ?? '') : outcome.error;
+    };
+    expect(await verdict(byOther, [first, other])).toBe('b');
+    expect(await verdict(byOther, [other, first])).toBe('b');
+    expect(await verdict(await sign({ aud: 'a' }), [other, first])).toBe('a');
+    // Audience of the one, key of the other: good by neither.
+    const mixed = await sign({ aud: 'a' }, { kid: 'stranger' }, stranger.privateKey);
+    expect(await verdict(mixed, [first, other])).toBe('Jwks does not have a key to match');
+  });
+});
+
 describe('good tokens', () => {
   test('RS256 and ES256, with and without a key id', async () => {
     expect(await judged(await sign({}))).toBe(`${issuer}/me`);

@@ -90,23 +90,37 @@ async function verifyToken(
   if (payload === undefined) return err('Jwt is not in the form of Header.Payload.Signature');
   const issuer = issuerOf(payload);
   if (issuer === undefined) return err('Jwt is no JSON with an issuer');
-  const rule = rules.find((one) => one.issuer === issuer) ?? rules.find((one) => one.issuer === '');
-  if (rule === undefined) return err('Jwt issuer is not configured');
-  const claims = await claimsBy(text, rule, jwks, nowMs);
-  if (!claims.ok) return claims;
-  const { aud, azp, sub } = claims.value;
+  const named = rules.filter((one) => one.issuer === issuer);
+  const candidates = named.length > 0 ? named : rules.filter((one) => one.issuer === '');
+  // Where several speak of an issuer, a token is good that is good by one of them.
+  let refused: string | undefined;
+  for (const rule of candidates) {
+    const claims = await claimsBy(text, rule, jwks, nowMs);
+    if (claims.ok) return ok(goodToken(issuer, payload, rule, claims.value));
+    refused ??= claims.error;
+  }
+  return err(refused ?? 'Jwt issuer is not configured');
+}
+
+function goodToken(
+  issuer: string,
+  payload: string,
+  rule: JwtRule,
+  claims: JWTPayload,
+): Omit<GoodToken, 'location'> {
+  const { aud, azp, sub } = claims;
   const audiences = typeof aud === 'string' ? [aud] : Array.isArray(aud) ? aud.map(String) : [];
-  return ok({
+  return {
     rule,
     payload,
-    claims: claims.value,
+    claims,
     token: {
       principal: `${issuer}/${typeof sub === 'string' ? sub : ''}`,
       audiences,
       presenter: typeof azp === 'string' ? azp : undefined,
-      claims: inWords(claims.value, rule.spaceDelimitedClaims),
+      claims: inWords(claims, rule.spaceDelimitedClaims),
     },
-  });
+  };
 }
 
 /** Claims such as `scope` are one text of several words; policies ask for one of them. */
