@@ -20,10 +20,13 @@ const nobody: ReadonlySet<string> = new Set();
 const over: Verdict = { kind: 'over', exhausted: false };
 const exhausted: Verdict = { kind: 'over', exhausted: true };
 
+/** What counts the repeats. */
+type Repeated = Pick<UpstreamCluster, 'requests' | 'retries' | 'settings'>;
+
 /** What is remembered of one request's tries, and whether there is to be another. */
 export class RetryState {
   readonly policy: RetryPolicy;
-  readonly #cluster: UpstreamCluster;
+  readonly #cluster: Repeated;
   readonly #retriableHeaders: readonly string[];
   #repeats = 0;
   #stale = 0;
@@ -32,7 +35,7 @@ export class RetryState {
   #tried: Set<string> | undefined;
 
   /** `headers` are those of the request to the endpoint; what is meant for us is taken out of them. */
-  constructor(policy: RetryPolicy, cluster: UpstreamCluster, headers: HeaderList) {
+  constructor(policy: RetryPolicy, cluster: Repeated, headers: HeaderList) {
     this.policy = policy;
     this.#cluster = cluster;
     this.#retriableHeaders = policy.on.includes('retriable-headers') ? takeNames(headers) : [];
@@ -54,12 +57,15 @@ export class RetryState {
   /** After a try. `reused`: it was sent on a connection that had been idle. */
   after(outcome: TryOutcome, method: string, reused: boolean, random: () => number): Verdict {
     const idempotent = isIdempotent(method);
+    const { policy } = this;
+    // Whoever wants nothing repeated means what an endpoint may have acted on.
+    const never = policy.attempts <= 0 && !(outcome.kind === 'reset' && outcome.unprocessed);
+    if (never) return over;
     // An idle connection that the endpoint had just given up says nothing about the endpoint.
     if (outcome.kind === 'reset' && reused && idempotent && this.#stale < maxStale) {
       this.#stale += 1;
       return { kind: 'again', waitMs: 0 };
     }
-    const { policy } = this;
     if (policy.attempts <= 0) return over;
     const kind = { idempotent, retriableHeaders: this.#retriableHeaders };
     if (!isWorthRetry(policy, outcome, kind)) return over;
