@@ -91,9 +91,20 @@ export function locationOf(
       ? implied
       : redirect.derivePort === 'from-request'
         ? request.port
-        : redirect.authority === undefined && redirect.scheme === undefined && asked !== undefined
-          ? Number(asked)
+        : redirect.authority === undefined && asked !== undefined
+          ? keptPort(Number(asked), redirect.scheme, implied)
           : implied);
   const shown = /:\d{1,5}$/.test(host) || port === implied ? '' : `:${port}`;
-  return `${scheme}://${host}${shown}${rewritePath(request.path, redirect.path)}`;
+  return `${scheme}://${host}${shown}${targetOf(redirect.path, request.path)}`;
+}
+
+/** With another scheme a port stays, unless it was one that goes without saying (Envoy's rule). */
+function keptPort(asked: number, scheme: string | undefined, implied: number): number {
+  return scheme !== undefined && (asked === 80 || asked === 443) ? implied : asked;
+}
+
+/** A query that the redirect itself names takes the place of the request's. */
+function targetOf(path: PathRewrite | undefined, asked: string): string {
+  const names = path !== undefined && path.kind !== 'regex' && path.value.includes('?');
+  return rewritePath(names ? (asked.split('?')[0] ?? '') : asked, path);
 }
