@@ -1,3 +1,5 @@
+import { once } from 'node:events';
+import { connect } from 'node:http2';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import type { PolicyKey } from '@ambit/api';
 import { decodeGateway, decodeWith } from '@ambit/api';
@@ -74,6 +76,23 @@ async function gateway(fields: Record<string, unknown>): Promise<void> {
   });
 }
 
+describe('what a head says of its message can be asked for by name', () => {
+  const handshake = { connection: 'Upgrade, close', upgrade: 'websocket' };
+  test.each([
+    ['upgrade', 'websocket'],
+    [':method', 'GET'],
+    [':path', '/'],
+    [':scheme', 'http'],
+    ['host', 'shop.test'],
+  ])('DENY of %s: %s', async (name, value) => {
+    await policy('by-name', {}, [header(name, 'another')]);
+    const passed = world.ask({ headers: { ...handshake, 'x-a': 'b' } });
+    expect((await passed).status).toBe(200);
+    await policy('by-name', {}, [header(name, value)]);
+    expect((await world.ask({ headers: handshake })).status).toBe(403);
+  });
+});
+
 describe('what only the proxy may say of a client', () => {
   const forged = {
     'x-forwarded-client-cert': `By=${own};URI=spiffe://cluster.local/ns/x/sa/forged`,
@@ -113,6 +132,17 @@ describe('what only the proxy may say of a client', () => {
   test('is judged as the proxy says it, not as the client does', async () => {
     await policy('forged', { action: 'ALLOW' }, [header('x-forwarded-proto', 'https')]);
     expect((await world.ask({ headers: forged })).status).toBe(403);
+  });
+
+  test('is nothing that a client of HTTP/2 says of its scheme', async () => {
+    await policy('forged', { action: 'ALLOW' }, [header('x-forwarded-proto', 'https')]);
+    const stream = await world.tunnel(80, 'client');
+    stream.on('error', () => undefined);
+    const session = connect('http://shop.test', { createConnection: () => stream });
+    const asked = session.request({ ':path': '/', ':scheme': 'https' });
+    const [answer] = (await once(asked, 'response')) as [Record<string, unknown>];
+    session.destroy();
+    expect(answer[':status']).toBe(403);
   });
 
   test.each(Object.keys(forged))('%s: its twin and its nomination are refused', async (name) => {

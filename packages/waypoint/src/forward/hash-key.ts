@@ -1,12 +1,13 @@
 import type { HashKey, TrafficSettings } from '@ambit/api';
 import type { RequestHead } from '../http/message.ts';
+import { requestField } from '../http/request-field.ts';
 import { hashOf } from './balance/hash.ts';
 
 /** What requests that belong together share; undefined where this one has nothing of the kind. */
 export function valueOf(key: HashKey, request: RequestHead, sourceIp: string): string | undefined {
   switch (key.kind) {
     case 'header':
-      return request.headers.get(key.name.toLowerCase());
+      return requestField(request, request.path, key.name.toLowerCase())[0];
     case 'source-ip':
       return sourceIp;
     case 'query': {

@@ -85,7 +85,8 @@ export function requestOf(list: FieldList): RequestHead {
   headers.delete('expect');
   return {
     method,
-    scheme,
+    // How the connection is, and not how its client calls it: policies may ask for it, and endpoints are told.
+    scheme: 'http',
     authority: named,
     path,
     headers,

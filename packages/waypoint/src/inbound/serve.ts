@@ -191,6 +191,7 @@ function findRoute(
     path: queryAt < 0 ? request.path : request.path.slice(0, queryAt),
     query: queryAt < 0 ? '' : request.path.slice(queryAt + 1),
     headers: request.headers,
+    upgrade: request.upgrade,
     port,
     sourceNamespace: sourceWorkload?.namespace ?? downstream.peer.namespace,
     sourceLabels: sourceWorkload?.labels ?? [],

@@ -4,6 +4,7 @@ import type { ConnectionFacts, Decision, RequestFacts, VerifiedToken } from '@am
 import { authorize } from '@ambit/core';
 import type { Downstream, WaypointContext } from '../context.ts';
 import type { RequestHead } from '../http/message.ts';
+import { requestField } from '../http/request-field.ts';
 import { toldClient } from '../http/vouched.ts';
 import { keyOf } from '../inbound/plan.ts';
 
@@ -121,8 +122,7 @@ export function factsOf(request: RequestHead, token: VerifiedToken | undefined):
     method: request.method,
     authority: request.authority,
     path: queryAt < 0 ? request.path : request.path.slice(0, queryAt),
-    header: (name) =>
-      name === 'host' || name === ':authority' ? [request.authority] : request.headers.all(name),
+    header: (name) => requestField(request, request.path, name),
     ...(token === undefined ? {} : { token }),
   };
 }

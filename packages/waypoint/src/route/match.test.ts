@@ -1,4 +1,4 @@
-import { expect, test } from '@jest/globals';
+import { describe, expect, test } from '@jest/globals';
 import type { HttpMatch, HttpRoute } from '@ambit/api';
 import { noChanges } from '@ambit/api';
 import { HeaderList } from '../http/headers.ts';
@@ -31,7 +31,11 @@ function route(name: string, fields: Partial<HttpRoute> = {}): HttpRoute {
 
 const under = (value: string): readonly HttpMatch[] => [any({ path: { kind: 'prefix', value } })];
 
-function found(routes: readonly HttpRoute[], path: string): string | undefined {
+function found(
+  routes: readonly HttpRoute[],
+  path: string,
+  more: Partial<RouteFacts> = {},
+): string | undefined {
   const facts = {
     method: 'GET',
     scheme: 'http',
@@ -42,6 +46,7 @@ function found(routes: readonly HttpRoute[], path: string): string | undefined {
     port: 80,
     sourceNamespace: undefined,
     sourceLabels: [],
+    ...more,
   } as unknown as RouteFacts;
   return new RouteIndex(routes).find(facts)?.route.name;
 }
@@ -87,4 +92,45 @@ test('two objects with unsure routes close what neither can be told from the oth
   expect(found(routes, '/one')).toBe('VirtualService/a/two/rest');
   expect(found(routes, '/two/three')).toBe('VirtualService/a/three');
   expect(found(routes, '/two')).toBe('VirtualService/a/one');
+});
+
+describe('what is no field any more once a head is read can be asked for as one', () => {
+  const exact = (value: string) => ({ kind: 'exact', value }) as const;
+  const asks = (name: string, value: string): string | undefined =>
+    found(
+      [
+        route('with', { matches: [any({ headers: [{ name, match: exact(value) }] })] }),
+        route('else'),
+      ],
+      '/a',
+      { query: 'b=c', upgrade: 'websocket' },
+    );
+
+  test.each([
+    ['host', 'shop'],
+    [':authority', 'shop'],
+    [':method', 'GET'],
+    [':scheme', 'http'],
+    [':path', '/a?b=c'],
+    ['upgrade', 'websocket'],
+    ['connection', 'upgrade'],
+  ])('%s: %s', (name, value) => {
+    expect(asks(name, value)).toBe('with');
+    expect(asks(name, 'other')).toBe('else');
+  });
+
+  test('withoutHeaders.host keeps out who asks for it', () => {
+    const without = [{ name: 'host', match: exact('shop') }];
+    const routes = [route('without', { matches: [any({ withoutHeaders: without })] })];
+    expect(found(routes, '/a')).toBeUndefined();
+    expect(found(routes, '/a', { authority: 'cart' })).toBe('without');
+  });
+
+  test('nobody who wants to change over has none of it', () => {
+    const present = { kind: 'present' } as const;
+    const routes = [
+      route('with', { matches: [any({ headers: [{ name: 'upgrade', match: present }] })] }),
+    ];
+    expect(found(routes, '/a')).toBeUndefined();
+  });
 });

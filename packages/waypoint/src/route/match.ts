@@ -9,6 +9,7 @@ import type {
 } from '@ambit/api';
 import { PrefixIndex } from '@ambit/core';
 import type { HeaderList } from '../http/headers.ts';
+import { requestField } from '../http/request-field.ts';
 import { matchesWhole } from './regex.ts';
 
 /** What routes may ask of a request. */
@@ -20,6 +21,7 @@ export interface RouteFacts {
   readonly path: string;
   readonly query: string;
   readonly headers: HeaderList;
+  readonly upgrade?: string | undefined;
   readonly port: Port;
   readonly sourceNamespace: string | undefined;
   readonly sourceLabels: LabelPairs;
@@ -66,8 +68,8 @@ export function httpMatches(match: HttpMatch, facts: RouteFacts): boolean {
   if (scheme !== undefined && !stringMatches(scheme, facts.scheme)) return false;
   if (method !== undefined && !stringMatches(method, facts.method)) return false;
   if (authority !== undefined && !authorityMatches(authority, facts.authority)) return false;
-  if (!match.headers.every((one) => headerMatches(one, facts.headers))) return false;
-  if (match.withoutHeaders.some((one) => headerMatches(one, facts.headers))) return false;
+  if (!match.headers.every((one) => headerMatches(one, facts))) return false;
+  if (match.withoutHeaders.some((one) => headerMatches(one, facts))) return false;
   return match.query.length === 0 || queryMatches(match.query, facts.query);
 }
 
@@ -85,8 +87,10 @@ function authorityMatches(match: StringMatch, authority: string): boolean {
   return host !== authority && stringMatches(match, host);
 }
 
-function headerMatches({ name, match }: NamedMatch, headers: HeaderList): boolean {
-  const values = headers.all(name);
+function headerMatches({ name, match }: NamedMatch, facts: RouteFacts): boolean {
+  const { path, query } = facts;
+  const target = name === ':path' && query !== '' ? `${path}?${query}` : path;
+  const values = requestField(facts, target, name);
   if (values.length === 0) return false;
   return match.kind === 'present' || stringMatches(match, values.join(','));
 }
