@@ -1,16 +1,19 @@
-import type { Cluster, ServiceKey, Subset, TrafficPolicy, TrafficSettings } from '@ambit/api';
-import { defaultTraffic, parsePort, serviceKey } from '@ambit/api';
+import type { Cluster, ServiceKey, Subset, TrafficPolicy } from '@ambit/api';
+import { defaultTraffic, serviceKey } from '@ambit/api';
 
 import type { DestinationRuleRecord } from '../kube/decode/configuration.ts';
 import type { Problem } from '../kube/decode/fields.ts';
 import { field, objectKey, text } from '../kube/decode/fields.ts';
-import type { SettingsSpec, TrafficPolicySpec } from '../resources/destination-rule.ts';
+import type { DestinationRuleSpec } from '../resources/destination-rule.ts';
 import type { HostResolver } from './istio-host.ts';
 import { hostnameOf, serviceOfHost } from './istio-host.ts';
-import { compileLoadBalancer } from './load-balancer.ts';
-import { compileOutlierDetection } from './outlier-detection.ts';
-import { compilePool } from './pool-limits.ts';
-import { compileUpstreamTls } from './upstream-tls.ts';
+import type { PolicyLayer, Report } from './traffic-policy.ts';
+import { compilePolicy, mergePolicies } from './traffic-policy.ts';
+
+/** A subset, and what its own `trafficPolicy` says. */
+interface CompiledSubset extends Subset {
+  readonly own: PolicyLayer | undefined;
+}
 
 export interface CompiledDestinationRule {
   readonly key: string;
@@ -18,8 +21,11 @@ export interface CompiledDestinationRule {
   readonly createdAtMs: number;
   /** Undefined for a host that is no Service of this cluster, or a spec that cannot be read. */
   readonly service: ServiceKey | undefined;
+  /** What its `trafficPolicy` says; undefined where it has none. */
+  readonly own: PolicyLayer | undefined;
   readonly policy: TrafficPolicy;
-  readonly subsets: readonly Subset[];
+  /** With the policies that they have where no other rule speaks for all. */
+  readonly subsets: readonly CompiledSubset[];
   readonly problems: readonly Problem[];
 }
 
@@ -51,13 +57,13 @@ export function compileDestinationRule(
       : undefined;
     if (service !== undefined)
       report('spec', 'cannot be read and speaks of TLS: requests to its host are answered 503');
+    const tls = { mode: 'broken', why: 'its DestinationRule cannot be read' } as const;
+    const own = { whole: { tls }, ports: [] };
     return {
       ...common,
       service: service && serviceKey(service.namespace, hostnameOf(service, clusterDomain)),
-      policy: {
-        ...defaultTraffic,
-        tls: { mode: 'broken', why: 'its DestinationRule cannot be read' },
-      },
+      own,
+      policy: mergePolicies(own),
       subsets: [],
     };
   }
@@ -69,23 +75,28 @@ export function compileDestinationRule(
       `${JSON.stringify(host)} is no Service of this cluster and no host of a ServiceEntry`,
       true,
     );
-  const policy = compilePolicy(trafficPolicy, defaultTraffic, 'spec.trafficPolicy', report);
+  const own = trafficPolicy && compilePolicy(trafficPolicy, 'spec.trafficPolicy', report);
   return {
     ...common,
     service: service && serviceKey(service.namespace, hostnameOf(service, clusterDomain)),
-    policy,
-    subsets: subsets.map((subset, index): Subset => {
-      const path = `spec.subsets[${index}]`;
-      reportName(subsets, index, report);
-      return {
-        name: subset.name ?? '',
-        labels: Object.entries(subset.labels ?? {}),
-        // A subset takes from the rule what it does not say itself.
-        policy: compilePolicy(subset.trafficPolicy, policy, `${path}.trafficPolicy`, report),
-      };
-    }),
+    own,
+    policy: own === undefined ? defaultTraffic : mergePolicies(own),
+    subsets: compileSubsets(subsets, own, report),
     problems,
   };
+}
+
+function compileSubsets(
+  subsets: NonNullable<DestinationRuleSpec['subsets']>,
+  whole: PolicyLayer | undefined,
+  report: Report,
+): CompiledSubset[] {
+  return subsets.map(({ name = '', labels = {}, trafficPolicy }, index) => {
+    const path = `spec.subsets[${index}]`;
+    reportName(subsets, index, report);
+    const own = trafficPolicy && compilePolicy(trafficPolicy, `${path}.trafficPolicy`, report);
+    return { name, labels: Object.entries(labels), own, policy: mergePolicies(whole, own) };
+  });
 }
 
 function reportName(
@@ -112,7 +123,10 @@ function mentionsTls(raw: unknown): boolean {
   return JSON.stringify(raw ?? null).includes('"tls":');
 }
 
-/** The rules of one service as one: the first that speaks of the whole wins, every subset is kept. */
+/**
+ * The rules of one service as one: the first that speaks of the whole wins, every subset is kept. As in Istio a
+ * subset takes what it does not say from that one, also where it stands in another.
+ */
 export function mergeDestinationRules(
   service: ServiceKey,
   rules: readonly CompiledDestinationRule[],
@@ -120,11 +134,12 @@ export function mergeDestinationRules(
   const ordered = inOrder(rules);
   const [first] = ordered;
   if (first === undefined) return undefined;
-  const subsets = new Map<string, Subset>();
-  for (const subset of ordered.flatMap((rule) => rule.subsets)) {
-    if (!subsets.has(subset.name)) subsets.set(subset.name, subset);
-  }
   const speaking = ordered.find(speaksOfAll) ?? first;
+  const subsets = new Map<string, Subset>();
+  for (const { name, labels, own } of ordered.flatMap((rule) => rule.subsets)) {
+    if (subsets.has(name)) continue;
+    subsets.set(name, { name, labels, policy: mergePolicies(speaking.own, own) });
+  }
   return { service, policy: speaking.policy, subsets: [...subsets.values()] };
 }
 
@@ -138,101 +153,6 @@ export function inOrder(
 }
 
 /** Whether a rule has a `trafficPolicy` for all that it does not name. */
-export function speaksOfAll({ policy }: CompiledDestinationRule): boolean {
-  return policy !== defaultTraffic;
-}
-
-/** Where problems go, and whose rule it is. */
-interface Report {
-  (field: string, message: string, admissible?: true): void;
-  readonly namespace: string;
-}
-
-const defaultSettings: TrafficSettings = {
-  balancing: defaultTraffic.balancing,
-  locality: defaultTraffic.locality,
-  pool: defaultTraffic.pool,
-};
-
-function compilePolicy(
-  spec: TrafficPolicySpec | undefined,
-  inherited: TrafficPolicy,
-  path: string,
-  report: Report,
-): TrafficPolicy {
-  if (spec === undefined) return inherited;
-  const { ports: inheritedPorts, ...base } = inherited;
-  const own = compileSettings(spec, base, path, report);
-  const whole: TrafficSettings = {
-    ...own,
-    ...compileRetryBudget(spec, path, report),
-    ...(spec.proxyProtocol === undefined
-      ? {}
-      : { proxyProtocol: spec.proxyProtocol.version === 'V2' ? 'v2' : 'v1' }),
-  };
-  const ports = (spec.portLevelSettings ?? []).flatMap((one, index) => {
-    const at = `${path}.portLevelSettings[${index}]`;
-    const port = parsePort(one.port?.number ?? 0);
-    if (!port.ok) {
-      report(`${at}.port.number`, port.error.message);
-      return [];
-    }
-    // As in Istio: what a port says stands for itself, nothing of the whole is taken over.
-    const settings = compileSettings(one, defaultSettings, at, report);
-    // The PROXY protocol and a retry budget can be asked for only for all ports.
-    const { proxyProtocol, retryBudget } = whole;
-    const shared = {
-      ...(proxyProtocol === undefined ? {} : { proxyProtocol }),
-      ...(retryBudget === undefined ? {} : { retryBudget }),
-    };
-    return [{ port: port.value, settings: { ...settings, ...shared } }];
-  });
-  return {
-    ...whole,
-    ports: spec.portLevelSettings === undefined ? inheritedPorts : ports,
-  };
-}
-
-function compileRetryBudget(
-  { retryBudget }: TrafficPolicySpec,
-  path: string,
-  report: Report,
-): Pick<TrafficSettings, 'retryBudget'> {
-  if (retryBudget === undefined) return {};
-  const { percent = 20, minRetryConcurrency = 3 } = retryBudget;
-  const good = percent >= 0 && percent <= 100;
-  if (!good) report(`${path}.retryBudget.percent`, 'must be from 0 to 100; 20 is used');
-  const counted = minRetryConcurrency >= 0;
-  if (!counted) {
-    report(`${path}.retryBudget.minRetryConcurrency`, 'must not be negative; 3 is used');
-  }
-  return {
-    retryBudget: {
-      percent: good ? percent : 20,
-      minRetryConcurrency: counted ? minRetryConcurrency : 3,
-    },
-  };
-}
-
-function compileSettings(
-  spec: SettingsSpec,
-  base: TrafficSettings,
-  path: string,
-  report: Report,
-): TrafficSettings {
-  const outlier =
-    spec.outlierDetection && compileOutlierDetection(spec.outlierDetection, path, report);
-  const tls = spec.tls && compileUpstreamTls(spec.tls, `${path}.tls`, report);
-  const { warmup, ...inherited } = base;
-  const balancer = spec.loadBalancer && compileLoadBalancer(spec.loadBalancer, path, report);
-  return {
-    ...inherited,
-    ...(balancer ?? (warmup === undefined ? {} : { warmup })),
-    pool:
-      spec.connectionPool === undefined
-        ? base.pool
-        : compilePool(spec.connectionPool, `${path}.connectionPool`, report),
-    ...(outlier === undefined ? {} : { outlier }),
-    ...(tls === undefined ? {} : { tls }),
-  };
+export function speaksOfAll({ own }: CompiledDestinationRule): boolean {
+  return own !== undefined;
 }

@@ -638,7 +638,7 @@ describe('DestinationRule', () => {
       },
       subsets: [{ name: 'v1', trafficPolicy: { tls: { mode: 'ISTIO_MUTUAL' } } }],
     });
-    expect(problems).toEqual([]);
+    expect(problems.map(({ field }) => field)).toEqual(['spec.trafficPolicy.proxyProtocol']);
     expect(policy).toMatchObject({
       proxyProtocol: 'v2',
       tls: {
@@ -652,7 +652,7 @@ describe('DestinationRule', () => {
           privateKey: '/etc/k.pem',
         },
       },
-      ports: [{ port: 80, settings: { tls: { mode: 'disable' }, proxyProtocol: 'v2' } }],
+      ports: [{ port: 80, settings: { tls: { mode: 'disable' } } }],
     });
     expect(subsets[0]?.policy).toMatchObject({
       proxyProtocol: 'v2',
