@@ -22,6 +22,7 @@ import type { ServiceRecord } from '../kube/decode/service.ts';
 import type { CompiledDestinationRule } from '../translate/destination-rule.ts';
 import { credentialUses } from '../translate/credential.ts';
 import { compileDestinationRule } from '../translate/destination-rule.ts';
+import { exportedToOf } from '../translate/export-to.ts';
 import type { HostResolver } from '../translate/istio-host.ts';
 import { hostnameOf, serviceOfHost } from '../translate/istio-host.ts';
 import type { CompiledPolicy } from '../translate/policy.ts';
@@ -473,6 +474,14 @@ function delegateOf(record: VirtualServiceRecord): CompiledVirtualService {
   const { meta, problems } = record;
   const key = `${meta.namespace}/${meta.name}`;
   const { namespace, createdAtMs } = meta;
-  const none = { exportedTo: [], services: [], http: [], tls: [], tcp: [] };
-  return { key, namespace, createdAtMs, ...none, problems };
+  const none = { services: [], http: [], tls: [], tcp: [] };
+  const told = [...problems];
+  const object = `VirtualService ${key}`;
+  const exportTo = record.spec.ok ? record.spec.value.exportTo : undefined;
+  const exportedTo = exportedToOf(
+    exportTo,
+    namespace,
+    (field, message) => void told.push({ object, field, message }),
+  );
+  return { key, namespace, createdAtMs, exportedTo, ...none, problems: told };
 }

@@ -2,8 +2,9 @@ import type { HttpMatch, HttpRoute, Mirror } from '@ambit/api';
 import { noChanges } from '@ambit/api';
 
 import type { Report } from '../kube/decode/fields.ts';
-import type { HttpRouteSpec } from '../resources/virtual-service.ts';
+import type { DestinationSpec, HttpRouteSpec } from '../resources/virtual-service.ts';
 import { combined } from './delegate.ts';
+import { exportedToOf, isExportedTo } from './export-to.ts';
 import type { ActionWorld, MatchedPath } from './virtual-service-action.ts';
 import {
   closedAction,
@@ -30,7 +31,11 @@ export interface HttpCompilation {
   readonly world: VirtualServiceWorld;
   readonly report: Report;
   /** Of the route that delegates, when these are a delegate's. */
-  readonly root?: { readonly spec: HttpRouteSpec; readonly matches: readonly ReadMatch[] };
+  readonly root?: {
+    readonly spec: HttpRouteSpec;
+    readonly matches: readonly ReadMatch[];
+    readonly namespace: string;
+  };
 }
 
 export function compileHttp(
@@ -46,21 +51,49 @@ function compileRoute(
   compilation: HttpCompilation,
 ): readonly HttpRoute[] {
   const { root } = compilation;
-  const spec = root === undefined ? own : inherited(root.spec, own);
+  const spec = root === undefined ? own : inherited(root, own);
   const matches = matchesOf(spec, path, compilation);
   // Every match is for gateways other than the mesh, or clashes with those of the root: the route is none of ours.
   if (matches === undefined) return [];
   if (spec.delegate !== undefined) return delegated(spec, matches, path, compilation);
-  return routesOf(spec, matches, path, compilation);
+  const contradicts = [own, root?.spec].some((one) => one !== undefined && mirrorsTwice(one));
+  return routesOf(spec, matches, path, compilation, contradicts);
+}
+
+/** Of a route as it is written. As in Istio a delegate with the one and its root with the other mirror to both. */
+function mirrorsTwice({ mirror, mirrors = [] }: HttpRouteSpec): boolean {
+  return mirror !== undefined && mirrors.length > 0;
 }
 
 /** As in Istio: what a delegate does not say, its root says for it. */
-function inherited(root: HttpRouteSpec, own: HttpRouteSpec): HttpRouteSpec {
+function inherited(
+  { spec: root, namespace }: NonNullable<HttpCompilation['root']>,
+  own: HttpRouteSpec,
+): HttpRouteSpec {
+  const { mirror, mirrors } = root;
   const rest = Object.fromEntries(
     Object.entries(root).filter(([field]) => field !== 'match' && field !== 'delegate'),
   );
   const name = [root.name, own.name].filter((one) => one !== undefined).join('-');
-  return { ...rest, ...own, ...(name === '' ? {} : { name }) };
+  return {
+    ...rest,
+    ...(mirror && { mirror: absolute(mirror, namespace) }),
+    ...(mirrors && {
+      mirrors: mirrors.map(({ destination, ...one }) => ({
+        ...one,
+        ...(destination && { destination: absolute(destination, namespace) }),
+      })),
+    }),
+    ...own,
+    ...(name === '' ? {} : { name }),
+  };
+}
+
+/** A short name is a Service of the namespace of who wrote it. */
+function absolute(destination: DestinationSpec, namespace: string): DestinationSpec {
+  const { host } = destination;
+  if (host === undefined || host === '' || host.includes('.')) return destination;
+  return { ...destination, host: `${host}.${namespace}` };
 }
 
 function matchesOf(
@@ -103,7 +136,16 @@ function delegated(
   if (record === undefined || !record.spec.ok) {
     return closed(`there is no readable VirtualService ${namespace}/${name}`, true);
   }
-  const { hosts = [], http = [], tls, tcp } = record.spec.value;
+  const { hosts = [], http = [], tls, tcp, exportTo } = record.spec.value;
+  // What is wrong with the values is told on the delegate itself.
+  if (
+    !isExportedTo(
+      exportedToOf(exportTo, namespace, () => undefined),
+      own,
+    )
+  ) {
+    return closed(`VirtualService ${namespace}/${name} is not exported to namespace ${own}`, true);
+  }
   if (hosts.length > 0) {
     return closed(`VirtualService ${namespace}/${name} has hosts; a delegate has none`, true);
   }
@@ -116,7 +158,7 @@ function delegated(
     name: `VirtualService/${namespace}/${name}`,
     world,
     report: (field, message) => report(at, `${namespace}/${name}: ${field}: ${message}`, true),
-    root: { spec, matches },
+    root: { spec, matches, namespace: own },
   });
   return routes.map((route) => ({ ...route, object: compilation.name }));
 }
@@ -130,6 +172,7 @@ function routesOf(
   matches: readonly ReadMatch[],
   path: string,
   compilation: HttpCompilation,
+  contradicts: boolean,
 ): readonly HttpRoute[] {
   const { namespace, world, report } = compilation;
   const broken: string[] = [];
@@ -139,6 +182,7 @@ function routesOf(
   };
   const parts: ActionWorld = { namespace, world, report, close };
   const name = nameOf(spec, compilation);
+  if (contradicts) close(`${path}.mirrors`, 'cannot be combined with mirror; remove one');
   const action = compileAction(spec, path, parts);
   const rewriteOf = compileRewrite(spec, path, parts);
   const common = { name, ...compileCommon(spec, path, parts) };
@@ -241,9 +285,6 @@ function compileMirrors(spec: HttpRouteSpec, path: string, parts: ActionWorld): 
             percentage: percentage(share, `${path}.mirrorPercentage`),
           },
         ];
-  if (spec.mirror !== undefined && (spec.mirrors ?? []).length > 0) {
-    parts.close(`${path}.mirrors`, 'cannot be combined with mirror; remove one');
-  }
   const more = (spec.mirrors ?? []).map((mirror, index): Mirror => {
     const at = `${path}.mirrors[${index}]`;
     return {

@@ -341,6 +341,62 @@ describe('what depends on the match', () => {
       { name: 'VirtualService/shop/inner/root', timeoutMs: 1000 },
     ]);
   });
+
+  describe('mirror and mirrors', () => {
+    const mirror = { host: 'reviews' };
+    const mirrors = [{ destination: { host: 'far.other' }, percentage: { value: 50 } }];
+    const targets = (root: object, inner: object, delegate: object = { name: 'inner' }) => {
+      const spec = { hosts: ['reviews'], http: [{ delegate, ...root }] };
+      const route = { route: [to('reviews.shop')], ...inner };
+      const { http, problems } = compile(spec, { inner: { http: [route] } });
+      expect(problems).toEqual([]);
+      return http[0]?.mirrors.map(({ target, percentage }) => [
+        target.kind === 'service' ? target.service : target.kind,
+        percentage,
+      ]);
+    };
+    const reviews = 'shop/reviews.shop.svc.cluster.local';
+    const far = 'other/far.other.svc.cluster.local';
+
+    test('one of the root and the other of its delegate: both are mirrored to', () => {
+      const both = [
+        [reviews, 100],
+        [far, 50],
+      ];
+      expect(targets({ mirror }, { mirrors })).toEqual(both);
+      expect(targets({ mirrors }, { mirror })).toEqual(both);
+      expect(targets({ mirror }, { mirror: { host: 'far.other' } })).toEqual([[far, 100]]);
+    });
+
+    test("the root's short names are of its own namespace", () => {
+      const elsewhere = { name: 'inner', namespace: 'other' };
+      expect(targets({ mirror }, {}, elsewhere)).toEqual([[reviews, 100]]);
+      const short = [{ destination: { host: 'reviews' } }];
+      expect(targets({ mirrors: short }, {}, elsewhere)).toEqual([[reviews, 100]]);
+    });
+  });
+
+  test.each([
+    [['.'], 'other', false],
+    [['other'], 'other', false],
+    [['~'], 'shop', false],
+    [['third'], 'shop', false],
+    [['shop'], 'other', true],
+    [['*'], 'other', true],
+    [undefined, 'other', true],
+    [['.'], 'shop', true],
+  ])('a delegate with exportTo %j in namespace %s is taken: %s', (exportTo, namespace, taken) => {
+    const http = [{ delegate: { name: 'inner', namespace } }];
+    const inner = { ...(exportTo && { exportTo }), http: [{ route: [to('reviews.shop')] }] };
+    const { http: routes, problems } = compile({ hosts: ['reviews'], http }, { inner });
+    const action = routes[0]?.action;
+    expect(action?.kind === 'forward' && action.targets[0]?.target.kind).toBe(
+      taken ? 'service' : 'missing',
+    );
+    const message = `VirtualService ${namespace}/inner is not exported to namespace shop; requests are answered 500`;
+    const told = { field: 'spec.http[0].delegate', message, admissible: true };
+    expect(problems).toMatchObject(taken ? [] : [told]);
+  });
 });
 
 describe('what cannot be understood never holds for less than was meant, and is closed', () => {
