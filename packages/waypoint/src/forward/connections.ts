@@ -43,6 +43,10 @@ const maxKnownKeys = 16;
 /** One that tells of a single connection of a client is of no use to others. */
 const proxiedIdleMs = 5_000;
 
+function takesNothing(): HttpError {
+  return new HttpError('pool/connect-failed', 503, 'the endpoint takes no request', true);
+}
+
 /**
  * The connections of one cluster. A connection is only ever used for the client for whom it was opened, because the
  * endpoint is told who that is.
@@ -236,7 +240,9 @@ export class ConnectionPool {
     if (asking.length === 0) {
       this.#freed(key, connection);
     } else {
-      if (connection.protocol === 'HTTP/2') this.#keep(key, connection);
+      if (connection.protocol === 'HTTP/2' && !connection.closed) this.#keep(key, connection);
+      // One that takes nothing from the start would be made again and again.
+      if (!connection.free) asking.shift()?.fail(takesNothing());
       for (const one of asking) this.#giveOrConnect(one, connection);
     }
     // What it was made with does not hold any more.
@@ -245,8 +251,11 @@ export class ConnectionPool {
 
   #giveOrConnect(waiting: Waiting, connection: ClientConnection): void {
     // A connection of HTTP/1.1, or one whose peer wants fewer streams than were waiting.
+    const { maxConnections = unlimited } = this.#cluster.settings.pool;
     if (connection.free) waiting.give(connection, false);
-    else void this.#connect(waiting);
+    else if (this.#ride(waiting)) return;
+    else if (this.connections < maxConnections) void this.#connect(waiting);
+    else this.#waiting.push(waiting);
   }
 
   #made({ stream, alpn }: Opened, key: string, protocol: UpstreamProtocol): ClientConnection {
@@ -268,7 +277,8 @@ export class ConnectionPool {
     const connection = isHttp2
       ? new Http2ClientConnection(stream, { ...common, maxStreams: this.#maxStreams })
       : new Http1ClientConnection(stream, { ...common, limits: this.#limits });
-    this.#all.set(connection, key);
+    // It may have been over with the first bytes of its peer.
+    if (!connection.closed) this.#all.set(connection, key);
     const { maxConnectionDurationMs } = pool;
     if (maxConnectionDurationMs !== undefined && !connection.closed) {
       lifetime = setTimeout(() => connection.drain(), maxConnectionDurationMs);

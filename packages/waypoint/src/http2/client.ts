@@ -26,6 +26,8 @@ export interface Http2ClientOptions {
 const costOfInformational = 5;
 const earnedByRequest = 20;
 const earnedByWrite = 4;
+/** What is left to say on either side once the answer is whole may take this long. */
+const lateEndMs = 5_000;
 
 /** The client's side of one HTTP/2 connection, many requests at a time. */
 export class Http2ClientConnection implements ClientConnection {
@@ -47,6 +49,9 @@ export class Http2ClientConnection implements ClientConnection {
       handlers: {
         headers: (id, block, endStream) => this.#exchanges.get(id)?.headers(block, endStream),
         streamClosed: (id) => this.#freed(id),
+        room: () => {
+          if (this.free) options.onFree(this);
+        },
         goaway: () => (this.#going = true),
         closed: () => {
           this.closed = true;
@@ -114,6 +119,7 @@ class Exchange implements ClientExchange {
   #events: ResponseEvents | undefined;
   #length: BodyLength | undefined;
   #received: HeaderList | undefined;
+  #lateEnd: NodeJS.Timeout | undefined;
 
   constructor(session: Session, stream: Http2Stream, isHead: boolean, events: ResponseEvents) {
     this.#session = session;
@@ -160,7 +166,18 @@ class Exchange implements ClientExchange {
     this.#length = new BodyLength(bodiless ? 0 : expected);
     const events = this.#events;
     if (bodiless || endStream) this.#events = undefined;
+    if (bodiless && !endStream) this.#cutLater();
     events?.response(head, !bodiless && !endStream);
+  }
+
+  /** Nobody waits for the end of what is whole already: it may not hold its place for ever. */
+  #cutLater(): void {
+    this.#lateEnd ??= setTimeout(() => this.#cutRest(), lateEndMs);
+  }
+
+  #cutRest(): void {
+    if (this.#stream.closed) return;
+    this.#stream.reset(errorCode.cancel, new Error('answered before all was asked'));
   }
 
   #trailers({ fields }: HeaderBlock, endStream: boolean): void {
@@ -182,6 +199,9 @@ class Exchange implements ClientExchange {
     const events = this.#events;
     this.#events = undefined;
     events?.end(this.#received);
+    // Whatever is left of the request is not wanted, and nobody would end it.
+    if (this.#stream.sending === 'open') this.#cutRest();
+    else if (this.#stream.sending === 'ending') this.#cutLater();
   }
 
   /** The endpoint talks nonsense. */
@@ -193,6 +213,7 @@ class Exchange implements ClientExchange {
   }
 
   #closed(error: Http2Error | undefined): void {
+    clearTimeout(this.#lateEnd);
     const events = this.#events;
     this.#events = undefined;
     const why = error?.message ?? 'the endpoint ended the stream without an answer';
