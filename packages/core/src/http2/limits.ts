@@ -31,6 +31,8 @@ export const maxContinuations = 8;
 /** What a peer may do without moving data: this much at once, and so much each second. */
 export const controlBurst = 1500;
 export const controlPerSecond = 150;
+/** What is sent to a peer has to be granted by it, and one of small windows grants it in small pieces. */
+export const bytesPerToken = 200;
 
 /** Bytes waiting in the TLS socket above which streams are told to stop writing. */
 export const socketHighWaterBytes = 1024 * 1024;

@@ -1,6 +1,7 @@
 import { defaultFrameBytes, defaultWindow, maxWindow, rstStreamFrame } from './frames.ts';
 import { HpackEncoder } from './hpack-encoder.ts';
 import type { FieldList } from './hpack-table.ts';
+import { bytesPerToken } from './limits.ts';
 import { headerFrames } from './messages.ts';
 import type { Outbox } from './outbox.ts';
 import type { Http2Stream } from './stream.ts';
@@ -15,6 +16,7 @@ export class SendSide {
   readonly #sent: (stream: Http2Stream) => void;
   readonly #blocked = new Set<Http2Stream>();
   #connectionWindow = defaultWindow;
+  #newlySent = 0;
   /** Of new streams. */
   streamWindow = defaultWindow;
   frameBytes = defaultFrameBytes;
@@ -35,6 +37,13 @@ export class SendSide {
 
   reset(id: number, code: number): void {
     this.#outbox.queue(rstStreamFrame(id, code));
+  }
+
+  /** What the peer has earned by what was sent to it since this was asked last. */
+  takeEarned(): number {
+    const tokens = this.#newlySent / bytesPerToken;
+    this.#newlySent = 0;
+    return tokens;
   }
 
   pump(stream: Http2Stream): void {
@@ -63,6 +72,7 @@ export class SendSide {
     stream.sentBytes += part.length;
     stream.sendWindow -= part.length;
     this.#connectionWindow -= part.length;
+    this.#newlySent += part.length;
     const last =
       stream.sending === 'ending' && stream.queuedBytes === 0 && stream.trailers === undefined;
     if (last) stream.sending = 'ended';

@@ -146,6 +146,7 @@ export class Session {
 
   /** Takes something of the peer's budget; false when it was used up, and the session is over. */
   charge(cost: number): boolean {
+    this.#budget.earn(this.#sends.takeEarned());
     if (this.#budget.spend(cost, performance.now())) return true;
     this.fail(errorCode.enhanceYourCalm, 'too many frames that carry nothing');
     return false;
