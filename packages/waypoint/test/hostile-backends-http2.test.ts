@@ -29,7 +29,7 @@ const setting = (id: number, value: number): Buffer =>
 const none = Buffer.alloc(0);
 const ok = Buffer.from([0x88]);
 
-function head(stream: number, fields = ok, flags = 4): Buffer {
+function head(stream: number, fields: Buffer = ok, flags = 4): Buffer {
   return frame(1, flags, stream, fields);
 }
 const lengthOf = (bytes: number): Buffer =>
@@ -47,7 +47,7 @@ const repeat = (count: number, one: Buffer): Buffer =>
 
 /** Frames of the waypoint, as far as the endpoint has to understand them; the path comes as `x-path`. */
 function read(socket: Socket): void {
-  let input = none;
+  let input: Buffer = none;
   let greeted = false;
   socket.on('data', (chunk: Buffer) => {
     input = Buffer.concat([input, chunk]);
