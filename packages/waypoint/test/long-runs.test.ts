@@ -217,8 +217,8 @@ test.each([
     stream.end(message(1));
     // A client that looks whether the server is there.
     const pings = setInterval(() => {
-    if (!session.destroyed) session.ping(() => undefined);
-  }, 20);
+      if (!session.destroyed) session.ping(() => undefined);
+    }, 20);
     await new Promise((resolve) => stream.once('close', resolve));
     clearInterval(pings);
     expect(stream.rstCode).toBe(0);
