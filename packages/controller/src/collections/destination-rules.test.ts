@@ -3,6 +3,8 @@ import { beforeEach, describe, expect, test } from '@jest/globals';
 import { decoded } from '../../test/records.ts';
 import { trustDomain } from '../../test/support.ts';
 import { decodeDestinationRule } from '../kube/decode/configuration.ts';
+import { decodeService } from '../kube/decode/service.ts';
+import { SnapshotState } from '../push/state.ts';
 import type { MeshCollections } from './mesh.ts';
 import { createMeshCollections } from './mesh.ts';
 
@@ -80,5 +82,96 @@ describe('DestinationRules of one host', () => {
     expect(told('istio-system/a')).toEqual([`DestinationRule istio-system/a ${hidden}`]);
     expect(told('istio-system/b')).toEqual([`DestinationRule istio-system/b ${hidden}`]);
     expect(told('shop/a')).toEqual([]);
+  });
+
+  describe('and what they are exported to', () => {
+    let state: SnapshotState;
+
+    beforeEach(() => {
+      state = new SnapshotState(mesh.outputs);
+      service();
+    });
+
+    /** The service, bound to a waypoint of the namespace that is named. */
+    function service(waypoint?: string): void {
+      const labels =
+        waypoint === undefined
+          ? {}
+          : { 'istio.io/use-waypoint': 'w', 'istio.io/use-waypoint-namespace': waypoint };
+      const metadata = { name: 'web', namespace: 'shop', labels };
+      const spec = { clusterIP: '10.96.0.7', clusterIPs: ['10.96.0.7'], ports: [{ port: 80 }] };
+      mesh.sources.services.set('shop/web', decoded(decodeService, { metadata, spec }));
+    }
+
+    /** How the service's endpoints are chosen from. */
+    function balancing(): string | undefined {
+      mesh.flush();
+      const upsert = state.resource('cluster', 'shop/web.shop.svc.cluster.local');
+      return upsert?.type === 'cluster' ? upsert.resource.policy.balancing.kind : undefined;
+    }
+
+    test.each([
+      [undefined, undefined, 'random'],
+      [[], undefined, 'random'],
+      [['*'], 'infra', 'random'],
+      [['.'], undefined, 'random'],
+      [['.'], 'shop', 'random'],
+      [['shop'], 'shop', 'random'],
+      [['.'], 'infra', undefined],
+      [['infra'], 'infra', 'random'],
+      [['.', 'infra'], 'infra', 'random'],
+      [['infra'], undefined, undefined],
+      [['other'], 'shop', undefined],
+    ])('the rule of the owner to %j, waypoint in %s: %s', (exportTo, waypoint, expected) => {
+      service(waypoint);
+      rule('shop/a', 2024, { trafficPolicy, ...(exportTo && { exportTo }) });
+      expect(balancing()).toBe(expected);
+      expect(told('shop/a')).toHaveLength(expected === undefined ? 1 : 0);
+    });
+
+    test('one of the root namespace is for whom it names, and for itself with a dot', () => {
+      rule('istio-system/a', 2024, { trafficPolicy, exportTo: ['.'] });
+      expect(balancing()).toBeUndefined();
+      expect(told('istio-system/a')).toEqual([
+        'DestinationRule istio-system/a spec.exportTo: has no effect without namespace shop, that of the service; add it',
+      ]);
+      service('istio-system');
+      expect([balancing(), told('istio-system/a')]).toEqual(['random', []]);
+      service('shop');
+      rule('istio-system/a', 2024, { trafficPolicy, exportTo: ['shop'] });
+      expect([balancing(), told('istio-system/a')]).toEqual(['random', []]);
+    });
+
+    test('one that its waypoint may not use is no rival of those that it may', () => {
+      service('infra');
+      const robin = { loadBalancer: { simple: 'ROUND_ROBIN' } };
+      rule('shop/a', 2024, { trafficPolicy: robin, exportTo: ['.'] });
+      rule('istio-system/a', 2025, { trafficPolicy });
+      expect([balancing(), told('istio-system/a')]).toEqual(['random', []]);
+      expect(told('shop/a')).toEqual([
+        'DestinationRule shop/a spec.exportTo: has no effect without namespace infra, that of the waypoint of the service; add it',
+      ]);
+      rule('shop/b', 2026, { trafficPolicy });
+      expect([balancing(), told('shop/b')]).toEqual(['random', []]);
+      service('shop');
+      expect(balancing()).toBe('round-robin');
+      expect(told('shop/b')[0]).toContain('shop/a of the same host is older');
+    });
+
+    test('one of a stranger stays without effect whatever it is exported to', () => {
+      rule('other/a', 2024, { trafficPolicy, exportTo: ['shop'] });
+      expect(balancing()).toBeUndefined();
+      expect(told('other/a')[0]).toContain('put the rule there');
+    });
+
+    test.each(['~', 'A b', ''])('to %j is told, and leaves nobody out', (name) => {
+      rule('shop/a', 2024, { trafficPolicy, exportTo: [name] });
+      expect([balancing(), told('shop/a')]).toEqual([
+        'random',
+        [
+          'DestinationRule shop/a spec.exportTo[0]: must be *, . or the name of a namespace; until then the rule is exported to all',
+        ],
+      ]);
+    });
   });
 });

@@ -1,14 +1,49 @@
 import { isDeepStrictEqual } from 'node:util';
 
+import type { ServiceKey } from '@ambit/api';
+
 import type { CompiledDestinationRule } from '../translate/destination-rule.ts';
+import type { Rivals } from '../translate/destination-rule-rivals.ts';
 import { ownerOf, rivalProblems } from '../translate/destination-rule-rivals.ts';
+import { isExportedTo } from '../translate/export-to.ts';
+import type { Binding } from '../translate/waypoint.ts';
 import type { Collection } from './collection.ts';
 import type { Derived, Graph, Reader } from './derived.ts';
+import type { RulesOf } from './route-outputs.ts';
 import { only } from './version.ts';
+
+/** To what a service is bound. */
+type BindingOfService = (read: Reader, service: ServiceKey) => Binding | undefined;
+
+interface RuleParts {
+  readonly rootNamespace: string;
+  /** With an index `service`. */
+  readonly rules: Collection<CompiledDestinationRule>;
+  readonly bindingOfService: BindingOfService;
+}
+
+/** The rules of a service that its waypoint may use: the owner's own, else those of the mesh. Nobody else has a say. */
+export function rulesOfService({ rules, rootNamespace, bindingOfService }: RuleParts): RulesOf {
+  return (read, service, namespace) => {
+    const client = clientOf(bindingOfService(read, service), namespace);
+    const all = read
+      .find(rules, 'service', service)
+      .filter(({ exportedTo }) => isExportedTo(exportedTo, client));
+    const own = all.filter((rule) => rule.namespace === namespace);
+    return own.length > 0 ? own : all.filter((rule) => rule.namespace === rootNamespace);
+  };
+}
+
+/** The namespace that a rule is to be exported to: of the waypoint, or of the service where it has none. */
+function clientOf(binding: Binding | undefined, owner: string): string {
+  if (binding === undefined || binding.kind === 'none') return owner;
+  return binding.gateway.split('/')[0] ?? owner;
+}
 
 interface Parts {
   readonly graph: Graph;
   readonly rootNamespace: string;
+  readonly bindingOfService: BindingOfService;
   readonly noted: <P, V>(name: string, derived: Derived<P, V>) => Collection<V>;
   /** As they were compiled, with an index `place` by `placeOf`. */
   readonly rules: Collection<CompiledDestinationRule>;
@@ -40,13 +75,20 @@ export function rivalStage(parts: Parts): Collection<CompiledDestinationRule> {
   );
 }
 
-function rivalsOf(read: Reader, rule: CompiledDestinationRule, { rules, rootNamespace }: Parts) {
+function rivalsOf(
+  read: Reader,
+  rule: CompiledDestinationRule,
+  { rules, rootNamespace, bindingOfService }: Parts,
+): Rivals {
   const { service, namespace } = rule;
   const owner = ownerOf(rule);
-  const none = { own: [], root: [] };
-  if (service === undefined || owner === undefined) return none;
-  const from = (place: string) => read.find(rules, 'place', `${service} ${place}`);
-  if (namespace === owner) return { own: from(owner), root: [] };
-  if (namespace !== rootNamespace) return none;
-  return { own: from(owner), root: from(rootNamespace) };
+  if (service === undefined || owner === undefined) return { client: namespace, own: [], root: [] };
+  const client = clientOf(bindingOfService(read, service), owner);
+  const from = (place: string) =>
+    read
+      .find(rules, 'place', `${service} ${place}`)
+      .filter(({ exportedTo }) => isExportedTo(exportedTo, client));
+  if (namespace === owner) return { client, own: from(owner), root: [] };
+  if (namespace !== rootNamespace) return { client, own: [], root: [] };
+  return { client, own: from(owner), root: from(rootNamespace) };
 }

@@ -46,7 +46,7 @@ import type { ClusterFacts } from '../translate/workload.ts';
 import type { Collection } from './collection.ts';
 import { credentialStages } from './credentials.ts';
 import type { Graph, Noted, Reader } from './derived.ts';
-import { placeOf, rivalStage } from './destination-rules.ts';
+import { placeOf, rivalStage, rulesOfService } from './destination-rules.ts';
 import type { LabelledCollections } from './labelled.ts';
 import { labelledStages } from './labelled.ts';
 import type { GatewayRoutes } from './gateway-routes.ts';
@@ -361,19 +361,16 @@ function routingStages(parts: Parts, entries: EntryCollections, bindings: Collec
       equal: isDeepStrictEqual,
     }),
   );
-  const rulesOf: RulesOf = (read, service, namespace) => {
-    const all = read.find(destinationRules, 'service', service);
-    // The owner's own come before those of the mesh; nobody else has a say.
-    const own = all.filter((rule) => rule.namespace === namespace);
-    return own.length > 0 ? own : all.filter((rule) => rule.namespace === cluster.rootNamespace);
-  };
+  const bindingOfService = (read: Reader, service: ServiceKey): Binding | undefined =>
+    entries.serviceByKey(read, service)?.entry.binding ?? serviceBinding(read, bindings, service);
+  const { rootNamespace } = cluster;
+  const rulesOf = rulesOfService({ rules: destinationRules, rootNamespace, bindingOfService });
   const virtualServiceWorld = virtualServiceWorlds(parts, { rulesOf, gatewayRoutes, entries });
   const virtualServices = virtualServiceStage(parts, virtualServiceWorld);
   const credentials = credentialStages({
     ...parts,
     rules: destinationRules,
-    bindingOfService: (read, service) =>
-      entries.serviceByKey(read, service)?.entry.binding ?? serviceBinding(read, bindings, service),
+    bindingOfService,
   });
   const outputs = [
     ...routeOutputs(parts, { virtualServices, gatewayRoutes, entries }),
@@ -383,7 +380,8 @@ function routingStages(parts: Parts, entries: EntryCollections, bindings: Collec
   const told = rivalStage({
     graph,
     noted,
-    rootNamespace: cluster.rootNamespace,
+    rootNamespace,
+    bindingOfService,
     rules: destinationRules,
     judged: credentials.rules,
   });

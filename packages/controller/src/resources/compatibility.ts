@@ -18,7 +18,8 @@ function section(resource: ResourceDefinition): string[] {
   const [version] = crdOf(resource).spec.versions;
   const spec = version?.schema.openAPIV3Schema.properties?.['spec'];
   const refused = new Map([...(resource.refused ?? []), ...(resource.refusedInPart ?? [])]);
-  const rows = spec === undefined ? [] : fields(spec, '').map((path) => row(path, refused));
+  const notes = resource.notes ?? new Map<string, string>();
+  const rows = spec === undefined ? [] : fields(spec, '').map((path) => row(path, refused, notes));
   return [
     `## ${resource.kind}`,
     '',
@@ -31,9 +32,15 @@ function section(resource: ResourceDefinition): string[] {
   ];
 }
 
-function row(path: string, refused: ReadonlyMap<string, string>): string {
+function row(
+  path: string,
+  refused: ReadonlyMap<string, string>,
+  notes: ReadonlyMap<string, string>,
+): string {
   const why = [...refused].find(([one]) => path === one || path.startsWith(`${one}.`))?.[1];
-  return `| \`${path}\` | ${why === undefined ? 'yes' : `no: ${why.replaceAll('|', '\\|')}`} |`;
+  const note = notes.get(path);
+  const done = note === undefined ? 'yes' : `yes: ${note}`;
+  return `| \`${path}\` | ${(why === undefined ? done : `no: ${why}`).replaceAll('|', '\\|')} |`;
 }
 
 function fields({ properties = {} }: JsonSchema, prefix: string): string[] {

@@ -39,6 +39,8 @@ export interface ResourceDefinition {
   readonly refused?: ReadonlyMap<string, string>;
   /** Others of that kind, which compiling tells: they close a rule and leave the others. Paths as in `refused`. */
   readonly refusedInPart?: ReadonlyMap<string, string>;
+  /** What is to be known of fields that are done, for the page of compatibility. Paths as there. */
+  readonly notes?: ReadonlyMap<string, string>;
 }
 
 /** A CustomResourceDefinition of apiextensions.k8s.io/v1, ready to be created. */

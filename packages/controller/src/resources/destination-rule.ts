@@ -157,6 +157,16 @@ export const destinationRuleResource: ResourceDefinition = {
   columns: [
     { name: 'Host', type: 'string', jsonPath: '.spec.host', description: 'For whom it holds.' },
   ],
+  notes: new Map([
+    [
+      'host',
+      'one Service, or one host of a ServiceEntry as that writes it; `*.shop.svc.cluster.local` and `*` cover no Services and are told',
+    ],
+    [
+      'exportTo[]',
+      'judged by the namespace of the waypoint of the service, or of the service where it has none (docs/balancing.md)',
+    ],
+  ]),
   refused: new Map([
     ['workloadSelector', 'chooses sidecars, which there are none of; remove it'],
     ...[

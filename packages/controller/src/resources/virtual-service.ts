@@ -164,6 +164,12 @@ export const virtualServiceResource: ResourceDefinition = {
   categories: ['istio-io', 'networking-istio-io'],
   versions: ['v1', 'v1beta1', 'v1alpha3'],
   spec: virtualServiceSpec,
+  notes: new Map([
+    [
+      'hosts[]',
+      'Services, or hosts of a ServiceEntry as that writes it; `*.shop.svc.cluster.local` and `*` cover no Services and are told',
+    ],
+  ]),
   columns: [
     {
       name: 'Gateways',

@@ -1,9 +1,12 @@
 import type { Problem } from '../kube/decode/fields.ts';
 import type { CompiledDestinationRule } from './destination-rule.ts';
 import { inOrder, speaksOfAll } from './destination-rule.ts';
+import { isExportedTo } from './export-to.ts';
 
 /** The rules of the same host that have a say besides the one that is judged, which may be among them. */
 export interface Rivals {
+  /** The namespace of the waypoint that calls the service. Rules that are not exported to it are left out. */
+  readonly client: string;
   /** Of the namespace of the service. */
   readonly own: readonly CompiledDestinationRule[];
   /** Of the root namespace, which hold for services without a rule of their own. */
@@ -18,7 +21,7 @@ export function ownerOf({ service }: CompiledDestinationRule): string | undefine
 /** What of a rule has no effect because of where it stands or of the rules beside it. */
 export function rivalProblems(
   rule: CompiledDestinationRule,
-  { own, root }: Rivals,
+  { client, own, root }: Rivals,
   rootNamespace: string,
 ): readonly Problem[] {
   const owner = ownerOf(rule);
@@ -28,8 +31,13 @@ export function rivalProblems(
     field,
     message,
   });
+  const isOfOthers = rule.namespace !== owner && rule.namespace !== rootNamespace;
+  if (!isOfOthers && !isExportedTo(rule.exportedTo, client)) {
+    const who = client === owner ? 'that of the service' : 'that of the waypoint of the service';
+    return [told('spec.exportTo', `has no effect without namespace ${client}, ${who}; add it`)];
+  }
   if (rule.namespace === owner) return olderProblems(rule, own, told);
-  if (rule.namespace !== rootNamespace) {
+  if (isOfOthers) {
     return [
       told('spec.host', `has no effect on a service of namespace ${owner}; put the rule there`),
     ];

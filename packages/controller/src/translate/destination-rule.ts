@@ -5,6 +5,7 @@ import type { DestinationRuleRecord } from '../kube/decode/configuration.ts';
 import type { Problem } from '../kube/decode/fields.ts';
 import { field, objectKey, text } from '../kube/decode/fields.ts';
 import type { DestinationRuleSpec } from '../resources/destination-rule.ts';
+import { exportedToOf } from './export-to.ts';
 import type { HostResolver } from './istio-host.ts';
 import { hostnameOf, serviceOfHost } from './istio-host.ts';
 import type { PolicyLayer, Report } from './traffic-policy.ts';
@@ -19,6 +20,8 @@ export interface CompiledDestinationRule {
   readonly key: string;
   readonly namespace: string;
   readonly createdAtMs: number;
+  /** `exportTo`: the namespaces whose proxies may use it, `*` for all of them. */
+  readonly exportedTo: readonly string[];
   /** Undefined for a host that is no Service of this cluster, or a spec that cannot be read. */
   readonly service: ServiceKey | undefined;
   /** What its `trafficPolicy` says; undefined where it has none. */
@@ -61,13 +64,14 @@ export function compileDestinationRule(
     const own = { whole: { tls }, ports: [] };
     return {
       ...common,
+      exportedTo: ['*'],
       service: service && serviceKey(service.namespace, hostnameOf(service, clusterDomain)),
       own,
       policy: mergePolicies(own),
       subsets: [],
     };
   }
-  const { host = '', trafficPolicy, subsets = [] } = record.spec.value;
+  const { host = '', trafficPolicy, subsets = [], exportTo } = record.spec.value;
   const service = resolve(host, meta.namespace);
   if (service === undefined)
     report(
@@ -78,12 +82,26 @@ export function compileDestinationRule(
   const own = trafficPolicy && compilePolicy(trafficPolicy, 'spec.trafficPolicy', report);
   return {
     ...common,
+    exportedTo: compileExportTo(exportTo, report),
     service: service && serviceKey(service.namespace, hostnameOf(service, clusterDomain)),
     own,
     policy: own === undefined ? defaultTraffic : mergePolicies(own),
     subsets: compileSubsets(subsets, own, report),
     problems,
   };
+}
+
+/** A mistake leaves nobody out: without the rule, plain text might go where it asks for TLS. */
+function compileExportTo(
+  written: readonly string[] | undefined,
+  report: Report,
+): readonly string[] {
+  const mistakes: string[] = [];
+  const exportedTo = exportedToOf(written, report.namespace, (field, message) => {
+    mistakes.push(field);
+    report(field, `${message}; until then the rule is exported to all`);
+  });
+  return mistakes.length > 0 ? ['*'] : exportedTo;
 }
 
 function compileSubsets(

@@ -3,7 +3,7 @@ import type { Port, Service } from '@ambit/api';
 import { aService } from '@ambit/testkit';
 
 import { decoded } from '../../test/records.ts';
-import { decodeVirtualService } from '../kube/decode/configuration.ts';
+import { decodeDestinationRule, decodeVirtualService } from '../kube/decode/configuration.ts';
 import { decodeMetadata } from '../kube/decode/fields.ts';
 import type { JsonSchema, ResourceDefinition } from '../resources/crd.ts';
 import { crdOf, refusedFields, schemaProblems } from '../resources/crd.ts';
@@ -13,7 +13,9 @@ import {
   tcpRouteResource,
   tlsRouteResource,
 } from '../resources/gateway-api.ts';
+import { destinationRuleResource } from '../resources/destination-rule.ts';
 import { virtualServiceResource } from '../resources/virtual-service.ts';
+import { compileDestinationRule, mergeDestinationRules } from './destination-rule.ts';
 import type { AnyGatewayRoute } from './gateway-route.ts';
 import { compileGatewayRoute } from './gateway-route.ts';
 import { regexProblem } from './regex.ts';
@@ -176,6 +178,80 @@ describe('VirtualService', () => {
     expect(idle(virtualServiceResource, compile, base, contexts, samples)).toEqual([
       'http[].match[].name',
     ]);
+  });
+});
+
+describe('DestinationRule', () => {
+  const base: Value = { host: 'reviews' };
+  const ofPort = (settings: object): Value => ({
+    portLevelSettings: [{ port: { number: 80 }, ...settings }],
+  });
+  const ofSubset = (trafficPolicy: Value): Value => ({
+    host: 'reviews',
+    subsets: [{ name: 'v1', trafficPolicy }],
+  });
+  const places: readonly (readonly [start: string, around: (settings: object) => Value])[] = [
+    ['trafficPolicy.portLevelSettings[].', (one) => ({ ...base, trafficPolicy: ofPort(one) })],
+    ['trafficPolicy.', (one) => ({ ...base, trafficPolicy: { ...one } })],
+    ['subsets[].trafficPolicy.portLevelSettings[].', (one) => ofSubset(ofPort(one))],
+    ['subsets[].trafficPolicy.', (one) => ofSubset({ ...one })],
+    ['subsets[].', () => ofSubset({})],
+  ];
+  const byHeader = { consistentHash: { httpHeaderName: 'a' } };
+  const files = { mode: 'MUTUAL', clientCertificate: '/c', privateKey: '/k' };
+  const settings: readonly (readonly [start: string, one: object])[] = [
+    [
+      'loadBalancer.consistentHash.httpCookie',
+      {
+        loadBalancer: {
+          consistentHash: { httpCookie: { name: 'a', ttl: '1s', attributes: [{ name: 'b' }] } },
+        },
+      },
+    ],
+    ['loadBalancer.consistentHash.ringHash', { loadBalancer: byHeader }],
+    ['loadBalancer.consistentHash.maglev', { loadBalancer: byHeader }],
+    ['loadBalancer.consistentHash.minimumRingSize', { loadBalancer: byHeader }],
+    [
+      'loadBalancer.localityLbSetting.failover[]',
+      { loadBalancer: { localityLbSetting: { failover: [{ from: 'a', to: 'b' }] } } },
+    ],
+    ['loadBalancer.warmup.', { loadBalancer: { warmup: { duration: '9s', aggression: 2 } } }],
+    ['connectionPool.tcp.tcpKeepalive', { connectionPool: { tcp: { tcpKeepalive: {} } } }],
+    ['tls.mode', {}],
+    ['tls.clientCertificate', { tls: files }],
+    ['tls.privateKey', { tls: files }],
+    ['tls.caCertificates', { tls: files }],
+    ['tls.caCrl', { tls: files }],
+    ['tls.', { tls: { mode: 'SIMPLE' } }],
+    ['', {}],
+  ];
+  const escaped = (text: string): string => text.replaceAll(/[.[\]]/g, '\\$&');
+  const contexts: Contexts = places.flatMap(([place, around]) =>
+    settings.map(
+      ([start, one]) => [new RegExp(`^${escaped(place + start)}`), around(one)] as const,
+    ),
+  );
+  const samples: Samples = [
+    [/^host$/, 'cart'],
+    [/tableSize$/, 7],
+    [/loadBalancer\.simple$/, 'ROUND_ROBIN'],
+    [/(?:[tT]imeout|[iI]nterval|time|[dD]uration|Time|ttl|warmupDurationSecs)$/, '7s'],
+    [/(?:clientCertificate|privateKey|caCertificates|caCrl)$/, '/sample'],
+    [/port\.number$/, 8080],
+    [/localityLbSetting\.enabled$/, false],
+  ];
+
+  test('no field is dropped in silence', () => {
+    const compile = (spec: Value): unknown => {
+      const object = { metadata: { name: 'dr', namespace: 'shop' }, spec };
+      const compiled = compileDestinationRule(
+        decoded(decodeDestinationRule, object),
+        'cluster.local',
+      );
+      const { service, exportedTo, problems } = compiled;
+      return [service, exportedTo, problems, service && mergeDestinationRules(service, [compiled])];
+    };
+    expect(idle(destinationRuleResource, compile, base, contexts, samples)).toEqual([]);
   });
 });
 
