@@ -247,7 +247,8 @@ describe('a session', () => {
     );
     for (const bytes of stalled) expect(bytes).toBeLessThanOrEqual(4 * 2 ** 20 + chunk.length);
     expect(await writeAll([], 32 * 2 ** 20)).toBe(32 * 2 ** 20);
-    await new Promise((resolve) => setTimeout(resolve, 200));
+    // The rest comes without anything else happening, however busy the machine is.
+    while (received < 32 * 2 ** 20) await new Promise((resolve) => setTimeout(resolve, 20));
     expect(received).toBe(32 * 2 ** 20);
   });
 

@@ -105,7 +105,7 @@ describe('the client with which a waypoint itself asks', () => {
 
   test('reaches a service of the mesh in a tunnel, again and again, also many at once', async () => {
     const { http } = world.waypoint.context.client;
-    const asked = call({ address: at('meshed.test.svc.cluster.local', 80) });
+    const asked = call({ address: at('meshed.test.svc.cluster.local', 80), timeoutMs: 10_000 });
     for (let count = 0; count < 20; count += 1) {
       expect((await http.request(asked)).body.toString()).toMatch(/^hello \d+$/);
     }
