@@ -144,6 +144,13 @@ function podTemplate(
             periodSeconds: 1,
             failureThreshold: 4,
           },
+          // Not whether it is ready: without a controller it serves what it knows.
+          livenessProbe: {
+            httpGet: { path: '/healthz/live', port: readinessPort },
+            periodSeconds: 10,
+            timeoutSeconds: 5,
+            failureThreshold: 6,
+          },
           resources: settings.resources,
           securityContext: {
             allowPrivilegeEscalation: false,
