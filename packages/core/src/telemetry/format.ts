@@ -1,6 +1,7 @@
 import type { Result } from '@ambit/api';
 import { err, ok } from '@ambit/api';
 import { escapeControls } from '../observe/logger.ts';
+import { addressFields } from './address-fields.ts';
 
 /** One request as the access log tells it: what Envoy's operators read. Absent and empty values alike become `-`. */
 export interface AccessEntry {
@@ -267,6 +268,7 @@ const fields: ReadonlyMap<string, Read> = new Map<string, Read>([
     (entry) => given(entry.requestedServerName)?.replace(/[^A-Za-z0-9.\-]/g, '_'),
   ],
   ['ROUTE_NAME', (entry) => given(entry.routeName)],
+  ...addressFields,
 ]);
 
 function compileOperator(
