@@ -9,6 +9,7 @@ export * from './lifecycle/readiness.ts';
 export * from './observe/logger.ts';
 export * from './observe/metrics.ts';
 export type { CounterSeries, HistogramSeries, Labels } from './observe/series.ts';
+export type { AccessEntry } from './telemetry/access-entry.ts';
 export * from './telemetry/format.ts';
 export { appOf, principalOf, unknown, versionOf } from './telemetry/facts.ts';
 export type { TelemetryFacts } from './telemetry/facts.ts';

@@ -164,6 +164,15 @@ extensionProviders:
     ['extensionProviders: {}', /must be a list/],
     ['accessLogEncoding: XML', /accessLogEncoding: must be one of TEXT, JSON/],
     ['accessLogEncoding: JSON\naccessLogFormat: "{"', /must be a JSON object of texts/],
+    ['accessLogFormat: "%NO_SUCH%"', /accessLogFormat: cannot be used: unknown operator NO_SUCH/],
+    [
+      'accessLogEncoding: JSON\naccessLogFormat: \'{"a": "%NO_SUCH%"}\'',
+      /accessLogFormat: cannot be used: a: unknown operator NO_SUCH/,
+    ],
+    [
+      'extensionProviders: [{ name: x, envoyFileAccessLog: { logFormat: { text: "%NO_SUCH%" } } }]',
+      /logFormat: cannot be used: unknown operator NO_SUCH/,
+    ],
     ['enableTracing: sure', /enableTracing: must be boolean/],
     [
       'extensionProviders: [{ name: x, envoyExtAuthzHttp: { service: a.b, port: 1, includeRequestBodyInCheck: { maxRequestBytes: 99999999 } } }]',

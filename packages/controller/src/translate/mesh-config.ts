@@ -15,7 +15,7 @@ import {
 } from '../resources/mesh-config.ts';
 import type { NamespaceSelector } from './namespace-selector.ts';
 import { compileNamespaceSelector } from './namespace-selector.ts';
-import { accessLogFormat, compileProvider, providerAddress } from './provider.ts';
+import { accessLogFormat, compileProvider, formatProblem, providerAddress } from './provider.ts';
 
 /** What the mesh's owner says for all of it: MeshConfig as far as it is read. */
 export interface MeshConfig {
@@ -181,7 +181,10 @@ class Compiling {
         'must be a JSON object of texts where accessLogEncoding is JSON',
       );
     }
-    return { ...envoyLog, path: accessLogFile, format: format ?? envoyLog.format };
+    const problem = format && formatProblem(format);
+    if (problem !== undefined) this.#report('accessLogFormat', problem);
+    const usable = problem === undefined ? format : undefined;
+    return { ...envoyLog, path: accessLogFile, format: usable ?? envoyLog.format };
   }
 
   /** Tracing as it was configured before there were providers. */

@@ -6,6 +6,7 @@ import type {
   Result,
 } from '@ambit/api';
 import { err, ok, parseHostname, parsePort } from '@ambit/api';
+import { compileFormat, compileJsonFormat } from '@ambit/core';
 
 import { field } from '../kube/decode/fields.ts';
 import { problemsBelow } from '../resources/crd.ts';
@@ -269,11 +270,14 @@ function accessLog(spec: FileAccessLogSpec, compiling: Compiling): ExtensionProv
   const { text, labels } = spec.logFormat ?? {};
   if (text !== undefined && labels !== undefined)
     compiling.fail(`${at}.logFormat`, 'has text and labels; keep one of them');
+  const format = formatOf(text, labels && Object.entries(labels));
+  const problem = formatProblem(format);
+  if (problem !== undefined) compiling.note(`${at}.logFormat`, problem);
   return {
     kind: 'access-log',
     name: compiling.name,
     path: spec.path ?? '/dev/stdout',
-    format: formatOf(text, labels && Object.entries(labels)),
+    format,
   };
 }
 
@@ -285,6 +289,14 @@ function formatOf(
   if (text === undefined || text === '') return { kind: 'default-text' };
   // As Istio: a line ends, whether or not its format says so.
   return { kind: 'text', text: text.endsWith('\n') ? text : `${text}\n` };
+}
+
+/** Why waypoints could not write in this format. */
+export function formatProblem(format: AccessLogFormat): string | undefined {
+  if (format.kind === 'default-text') return undefined;
+  const compiled =
+    format.kind === 'text' ? compileFormat(format.text) : compileJsonFormat(new Map(format.fields));
+  return compiled.ok ? undefined : `cannot be used: ${compiled.error}`;
 }
 
 /** MeshConfig's own format and encoding; undefined where they are at odds. */

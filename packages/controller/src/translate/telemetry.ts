@@ -10,7 +10,8 @@ import type {
   TracingRule,
 } from '@ambit/api';
 import { metricNames } from '@ambit/api';
-import { compileFilter, compileFormat, compileJsonFormat, compileTag } from '@ambit/core';
+import { compileFilter, compileFormat, compileTag } from '@ambit/core';
+import { formatProblem } from './provider.ts';
 
 import type { TelemetryRecord } from '../kube/decode/configuration.ts';
 import type { Problem, Report } from '../kube/decode/fields.ts';
@@ -173,10 +174,8 @@ function logProblem(provider: ExtensionProvider): string | undefined {
   if (provider.kind !== 'access-log') return `takes no access log: it is of kind ${provider.kind}`;
   const { format, path } = provider;
   if (path !== '/dev/stdout') return `writes to ${path}; a waypoint writes to /dev/stdout only`;
-  if (format.kind === 'default-text') return undefined;
-  const compiled =
-    format.kind === 'text' ? compileFormat(format.text) : compileJsonFormat(new Map(format.fields));
-  return compiled.ok ? undefined : `its format cannot be used: ${compiled.error}`;
+  const problem = formatProblem(format);
+  return problem === undefined ? undefined : `its format ${problem}`;
 }
 
 function tracingRule(rule: TracingRuleSpec, path: string, compiling: Compiling): TracingRule {

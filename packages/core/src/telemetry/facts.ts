@@ -1,5 +1,5 @@
 import type { Service, Workload } from '@ambit/api';
-import type { AccessEntry } from './format.ts';
+import type { AccessEntry } from './access-entry.ts';
 
 /** Everything that is known of a request or connection when it is over; what filters and tags may ask of. */
 export interface TelemetryFacts extends AccessEntry {

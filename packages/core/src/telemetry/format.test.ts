@@ -1,5 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
-import type { AccessEntry, RenderLine } from './format.ts';
+import type { AccessEntry } from './access-entry.ts';
+import type { RenderLine } from './format.ts';
 import {
   compileFormat,
   compileJsonFormat,
@@ -253,5 +254,61 @@ describe('the JSON format', () => {
       ok: false,
       error: 'x: unknown operator NONE',
     });
+  });
+});
+
+describe('operators beyond those of the default format', () => {
+  const of: Partial<AccessEntry> = {
+    grpcStatus: '5',
+    attempts: 2,
+    traceId: '0af7651916cd43dd8448eb211c80319c',
+    responseFlags: 'UF,URX',
+    responseTrailer: (name) => (name === 'x-sum' ? 'seven' : undefined),
+  };
+
+  test.each([
+    ['%GRPC_STATUS%', 'NotFound'],
+    ['%GRPC_STATUS(SNAKE_STRING)%', 'NOT_FOUND'],
+    ['%GRPC_STATUS(NUMBER)% %GRPC_STATUS_NUMBER%', '5 5'],
+    ['%TRACE_ID%', '0af7651916cd43dd8448eb211c80319c'],
+    ['%STREAM_ID%', 'c0ffee00-1111-4222-8333-444455556666'],
+    ['%UPSTREAM_REQUEST_ATTEMPT_COUNT%', '2'],
+    ['%RESPONSE_DURATION% %RESPONSE_TX_DURATION%', '6 1'],
+    ['%RESPONSE_FLAGS_LONG%', 'UpstreamConnectionFailure,UpstreamRetryLimitExceeded'],
+    ['%REQ_WITHOUT_QUERY(X-ENVOY-ORIGINAL-PATH?:PATH):6%', '/revie'],
+    ['%QUERY_PARAM(full)%|%QUERY_PARAM(none)%', '|-'],
+    ['%TRAILER(X-Sum):3%', 'sev'],
+    ['%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%:%DOWNSTREAM_REMOTE_PORT%', '10.244.0.9:43210'],
+    ['%UPSTREAM_REMOTE_ADDRESS%', '10.244.0.7:9080'],
+    ['%ACCESS_LOG_TYPE%', 'DownstreamEnd'],
+    ['%DYNAMIC_METADATA(a:b):9% %FILTER_STATE(x)% %CONNECTION_ID%', '- - -'],
+  ])('%s', (format, line) => {
+    expect(compiled(format)(entry(of))).toBe(`${line}\n`);
+  });
+
+  test('every name of a gRPC status, in both styles', () => {
+    const both = compiled('%GRPC_STATUS% %GRPC_STATUS(SNAKE_STRING)%');
+    const lines = Array.from({ length: 17 }, (_, status) =>
+      both(entry({ grpcStatus: String(status) })).trim(),
+    );
+    expect(lines.slice(0, 5)).toEqual([
+      'OK OK',
+      'Canceled CANCELLED',
+      'Unknown UNKNOWN',
+      'InvalidArgument INVALID_ARGUMENT',
+      'DeadlineExceeded DEADLINE_EXCEEDED',
+    ]);
+    expect(lines.at(-1)).toBe('Unauthenticated UNAUTHENTICATED');
+    expect(both(entry())).toBe('- -\n');
+  });
+
+  test.each([
+    ['%GRPC_STATUS(LOUD)%', 'knows CAMEL_STRING, SNAKE_STRING and NUMBER'],
+    ['%ENVIRONMENT(HOME)%', 'must not tell'],
+    ['%TRAILER%', 'needs a name'],
+    ['%TRACE_ID(x)%', 'takes no argument'],
+  ])('%s is refused', (format, why) => {
+    const result = compileFormat(format);
+    expect(result.ok ? 'taken' : result.error).toContain(why);
   });
 });

@@ -1,40 +1,10 @@
 import type { Result } from '@ambit/api';
 import { err, ok } from '@ambit/api';
 import { escapeControls } from '../observe/logger.ts';
+import type { AccessEntry, Read } from './access-entry.ts';
+import { absent, cut, given, varying } from './access-entry.ts';
 import { addressFields } from './address-fields.ts';
-
-/** One request as the access log tells it: what Envoy's operators read. Absent and empty values alike become `-`. */
-export interface AccessEntry {
-  readonly startTimeMs: number;
-  readonly method: string;
-  /** As it was forwarded, with the query. */
-  readonly path: string;
-  /** As it came, where a route rewrote it. */
-  readonly originalPath: string | undefined;
-  readonly protocol: string | undefined;
-  /** 0 where nothing was answered. */
-  readonly responseCode: number;
-  readonly responseFlags: string | undefined;
-  readonly responseCodeDetails: string | undefined;
-  readonly connectionTerminationDetails: string | undefined;
-  readonly upstreamTransportFailureReason: string | undefined;
-  readonly bytesReceived: number;
-  readonly bytesSent: number;
-  readonly durationMs: number;
-  readonly upstreamServiceTimeMs: number | undefined;
-  readonly upstreamHost: string | undefined;
-  readonly upstreamCluster: string | undefined;
-  readonly upstreamLocalAddress: string | undefined;
-  readonly downstreamLocalAddress: string | undefined;
-  readonly downstreamRemoteAddress: string | undefined;
-  readonly downstreamPeerUri: string | undefined;
-  readonly requestedServerName: string | undefined;
-  readonly routeName: string | undefined;
-  readonly authority: string;
-  /** The value under a lower-case name. */
-  requestHeader(name: string): string | undefined;
-  responseHeader(name: string): string | undefined;
-}
+import { compileKnown, shortened } from './operators.ts';
 
 export type RenderLine = (entry: AccessEntry) => string;
 
@@ -75,23 +45,11 @@ export const defaultJsonFormat: ReadonlyMap<string, string> = new Map([
   ['route_name', '%ROUTE_NAME%'],
 ]);
 
-/** What one operator finds in an entry; a number stays one in JSON. */
-interface Read {
-  (entry: AccessEntry): string | number | undefined;
-  /** Differs from almost every request to the next. */
-  varies?: true;
-}
-
-function varying(read: Read): Read {
-  return Object.assign(read, { varies: true as const });
-}
-
 type Segment =
   | { readonly kind: 'literal'; readonly text: string }
   | { readonly kind: 'operator'; readonly read: Read };
 
 const maxValueChars = 2048;
-const absent = '-';
 
 /** A piece of a line: what stands there always, or what is read and how it is written. */
 type Piece =
@@ -258,9 +216,6 @@ const fields: ReadonlyMap<string, Read> = new Map<string, Read>([
   ['DURATION', varying((entry) => Math.round(entry.durationMs))],
   ['UPSTREAM_HOST', (entry) => given(entry.upstreamHost)],
   ['UPSTREAM_CLUSTER', (entry) => given(entry.upstreamCluster)],
-  ['UPSTREAM_LOCAL_ADDRESS', (entry) => given(entry.upstreamLocalAddress)],
-  ['DOWNSTREAM_LOCAL_ADDRESS', (entry) => given(entry.downstreamLocalAddress)],
-  ['DOWNSTREAM_REMOTE_ADDRESS', (entry) => given(entry.downstreamRemoteAddress)],
   ['DOWNSTREAM_PEER_URI_SAN', (entry) => given(entry.downstreamPeerUri)],
   // Of a stranger and unquoted in the default format: like Envoy, nothing that no host name has.
   [
@@ -276,7 +231,11 @@ function compileOperator(
   argument: string | undefined,
   length: number | undefined,
 ): Result<Read, string> {
-  if (name === 'REQ' || name === 'RESP') return compileHeader(name, argument, length);
+  if (name === 'REQ' || name === 'RESP' || name === 'REQ_WITHOUT_QUERY') {
+    return compileHeader(name, argument, length);
+  }
+  const known = compileKnown(name, argument, length);
+  if (known !== undefined) return known;
   if (length !== undefined) return err(`operator ${name} takes no length`);
   if (name === 'START_TIME') return compileStartTime(argument);
   if (name === 'RESPONSE_CODE_DETAILS') return compileDetails(argument);
@@ -296,7 +255,7 @@ function compileDetails(argument: string | undefined): Result<Read, string> {
 const headerName = /^:?[A-Za-z0-9!#$&'*+.^_`|~-]+$/;
 
 function compileHeader(
-  operatorName: 'REQ' | 'RESP',
+  operatorName: 'REQ' | 'RESP' | 'REQ_WITHOUT_QUERY',
   argument: string | undefined,
   length: number | undefined,
 ): Result<Read, string> {
@@ -305,19 +264,19 @@ function compileHeader(
   if (name === undefined || names.length > 2 || !names.every((each) => headerName.test(each))) {
     return err(`operator ${operatorName} needs one header's name, or two: ${argument ?? 'none'}`);
   }
-  const readOne = operatorName === 'REQ' ? requestValue : responseValue;
+  const readOne = operatorName === 'RESP' ? responseValue : requestValue;
   const first = readOne(name.toLowerCase());
   const second = other === undefined ? undefined : readOne(other.toLowerCase());
   const both: Read = second === undefined ? first : (entry) => first(entry) ?? second(entry);
-  const read: Read =
-    length === undefined
-      ? both
-      : (entry) => {
-          const value = both(entry);
-          return value === undefined ? undefined : cut(String(value), length);
-        };
+  const bare: Read =
+    operatorName === 'REQ_WITHOUT_QUERY' ? (entry) => beforeQuery(both(entry)) : both;
+  const read = length === undefined ? bare : shortened(bare, length);
   const varies = names.some((each) => varyingHeaders.has(each.toLowerCase()));
   return ok(varies ? varying(read) : read);
+}
+
+function beforeQuery(value: string | number | undefined): string | number | undefined {
+  return typeof value === 'string' ? value.split('?', 1)[0] : value;
 }
 
 const varyingHeaders: ReadonlySet<string> = new Set([
@@ -452,20 +411,9 @@ function timePart(specifier: string, digits: string | undefined): TimePart | und
   return (time) => `${second(time)}.${fraction(time, Number(seconds))}`;
 }
 
-function given(text: string | undefined): string | undefined {
-  return text === '' || text === absent ? undefined : text;
-}
-
 function joined(text: string | undefined): string | undefined {
   const value = given(text);
   return value?.includes(' ') === true ? value.replaceAll(' ', '_') : value;
-}
-
-/** At most so many characters, and none of them halved. */
-function cut(text: string, length: number): string {
-  if (text.length <= length) return text;
-  const last = text.charCodeAt(length - 1);
-  return text.slice(0, last >= 0xd800 && last <= 0xdbff ? length - 1 : length);
 }
 
 function oneLine(literal: string): string {

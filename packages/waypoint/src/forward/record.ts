@@ -36,9 +36,12 @@ export class RequestRecord implements RequestFigures, TracedRequest {
   /** Another try would have been worth it and was not allowed. */
   exhausted = false;
   responseCode = 0;
+  /** How often it was sent on. */
+  attempts = 0;
   grpcStatus = '';
   upstreamServiceTimeMs: number | undefined;
   #responseHeaders: HeaderList | undefined;
+  #responseTrailers: HeaderList | undefined;
   #trace: RequestTrace | undefined;
   #finished = false;
 
@@ -78,6 +81,7 @@ export class RequestRecord implements RequestFigures, TracedRequest {
   }
 
   trailers(trailers: HeaderList | undefined): void {
+    this.#responseTrailers = trailers;
     if (!this.isGrpc) return;
     this.grpcStatus = statusOf(trailers?.get('grpc-status')) ?? this.grpcStatus;
   }
@@ -177,6 +181,12 @@ export class RequestRecord implements RequestFigures, TracedRequest {
   }
   responseHeader(name: string): string | undefined {
     return this.#responseHeaders?.get(name);
+  }
+  responseTrailer(name: string): string | undefined {
+    return this.#responseTrailers?.get(name);
+  }
+  get traceId(): string | undefined {
+    return this.#trace?.context.traceId;
   }
   requestHeaders(): HeaderList {
     return this.#request.headers;

@@ -225,6 +225,7 @@ export class Forwarding implements ExchangeEvents, BodySink, UnderWay {
     }
     this.#retry.trying(host.id);
     this.#record.host = host;
+    this.#record.attempts += 1;
     this.#try = new Try(this, {
       host,
       cluster,
