@@ -176,7 +176,10 @@ describe('who may speak at all', () => {
         return open(it, address(server.ip4, 8080));
       },
     );
-    await expect(opened).rejects.toHaveProperty('code', expect.stringMatching(/^hbone\//));
+    await expect(opened).rejects.toHaveProperty(
+      'code',
+      expect.stringMatching(/^(?:hbone|http2)\//),
+    );
     const text = await eventually(
       () => node2.metrics(),
       (it) => samples(it, 'ambit_rejected_total', { reason: 'tls/foreign-trust-domain' })[0] === 1,

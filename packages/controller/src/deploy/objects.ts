@@ -100,6 +100,21 @@ export function waypointObjects(waypoint: CompiledWaypoint, settings: DeploySett
   ];
 }
 
+const probes = {
+  readinessProbe: {
+    httpGet: { path: '/healthz/ready', port: readinessPort },
+    periodSeconds: 1,
+    failureThreshold: 4,
+  },
+  // Not whether it is ready: without a controller it serves what it knows.
+  livenessProbe: {
+    httpGet: { path: '/healthz/live', port: readinessPort },
+    periodSeconds: 10,
+    timeoutSeconds: 5,
+    failureThreshold: 6,
+  },
+};
+
 function podTemplate(
   { meta, infrastructure }: CompiledWaypoint,
   labels: Readonly<Record<string, string>>,
@@ -139,18 +154,7 @@ function podTemplate(
             { name: 'status-port', containerPort: readinessPort },
             { name: 'http-metrics', containerPort: metricsPort },
           ],
-          readinessProbe: {
-            httpGet: { path: '/healthz/ready', port: readinessPort },
-            periodSeconds: 1,
-            failureThreshold: 4,
-          },
-          // Not whether it is ready: without a controller it serves what it knows.
-          livenessProbe: {
-            httpGet: { path: '/healthz/live', port: readinessPort },
-            periodSeconds: 10,
-            timeoutSeconds: 5,
-            failureThreshold: 6,
-          },
+          ...probes,
           resources: settings.resources,
           securityContext: {
             allowPrivilegeEscalation: false,
