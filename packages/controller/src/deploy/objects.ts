@@ -161,6 +161,7 @@ function podTemplate(
             runAsNonRoot: true,
             readOnlyRootFilesystem: true,
             capabilities: { drop: ['ALL'] },
+            seccompProfile: { type: 'RuntimeDefault' },
           },
           volumeMounts: [
             { name: 'istio-token', mountPath: '/var/run/secrets/tokens', readOnly: true },
