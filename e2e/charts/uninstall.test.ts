@@ -99,11 +99,13 @@ test('before the programs go, every agent that runs has to say that it has left'
   await released;
 });
 
-test('an agent that does not answer is named, with what to do', async () => {
+test('an agent that does not answer is named, with what to do, and the rest is called off', async () => {
   await agent('cni-redirect-a', 'node-1');
   await expect(releasePods(options({ timeoutMs: 100 }))).rejects.toThrow(
     /have not released their pods: cni-redirect-a on node-1; see their logs.*--no-hooks/s,
   );
+  // Nothing is uninstalled: those that were quick take their pods back.
+  expect(await stateLabel()).toBeUndefined();
 });
 
 /** What the controller makes, and what looks like it and is its users'. */

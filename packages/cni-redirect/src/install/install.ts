@@ -68,7 +68,8 @@ class Installer implements Installation {
     // Out of the chain first: a chain must not name what is not there.
     await unchainAll(this.#options.confDir);
     await removePlugin(this.#files);
-    this.missing = 'the mesh is leaving this node';
+    this.missing =
+      'the mesh is leaving this node (label ambit.dev/mesh of its namespace; take it away to call that off)';
     this.#options.logger.info('the plugin is taken out of the CNI configuration and removed');
   }
 

@@ -17,7 +17,7 @@ const pauseMs = 1_000;
 
 /**
  * Before the programs go: asks every node agent to release its pods and to take its plugin away, and waits until each
- * says that it has. So new connections go straight before there is nobody left who would take them.
+ * says that it has. Where one does not in time, it is called off. So new connections go straight before there is nobody left who would take them.
  */
 export async function releasePods(options: ReleaseOptions): Promise<void> {
   const { client, rootNamespace, timeoutMs, log } = options;
@@ -27,10 +27,12 @@ export async function releasePods(options: ReleaseOptions): Promise<void> {
     const waiting = await agentsThatStay(client, rootNamespace);
     if (waiting.length === 0) return;
     if (performance.now() > deadlineMs) {
+      // Nothing is uninstalled now: the agents that were quick take their pods back.
+      await patchLabel(client, rootNamespace, meshStateLabel, null);
       throw new MeshError(
         'uninstall/not-released',
         `these node agents have not released their pods: ${waiting.join(', ')}; see their logs, and try again. ` +
-          'To uninstall nevertheless: helm uninstall --no-hooks; pods that are captured there then have no connection until they are restarted',
+          'Until then the mesh stays, on every node. To uninstall nevertheless: helm uninstall --no-hooks; pods that are captured there then have no connection until they are restarted',
       );
     }
     log.info({ waiting }, 'waiting for node agents to release their pods');
