@@ -67,7 +67,7 @@ async function settles(count: number, gone: readonly string[] = []): Promise<voi
     const pods = await replicas();
     // In the midst of a rollout there may be as many, and ready, of two templates.
     const templates = new Set(pods.map(({ labels }) => labels.get('pod-template-hash')));
-    const fine = pods.length === count && templates.size === 1 && pods.every(({ ready }) => ready);
+    const fine = pods.length === count && templates.size <= 1 && pods.every(({ ready }) => ready);
     return (fine && !pods.some(({ name }) => gone.includes(name))) || undefined;
   }, 60_000);
 }
