@@ -22,6 +22,7 @@ import {
 } from '@ambit/core';
 import type { TestCa } from '@ambit/testkit';
 import { makeTestCa } from '@ambit/testkit';
+import { frame } from './frames.ts';
 
 const clientUri = 'spiffe://cluster.local/ns/a/sa/client';
 const serverUri = 'spiffe://cluster.local/ns/b/sa/server';
@@ -366,19 +367,6 @@ describe('a hostile peer', () => {
     await once(socket, 'secureConnect');
     return socket;
   }
-  const frame = (
-    type: number,
-    flags: number,
-    stream: number,
-    payload = Buffer.alloc(0),
-  ): Buffer => {
-    const header = Buffer.alloc(9);
-    header.writeUIntBE(payload.length, 0, 3);
-    header[3] = type;
-    header[4] = flags;
-    header.writeUInt32BE(stream, 5);
-    return Buffer.concat([header, payload]);
-  };
   const hello = Buffer.concat([Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'), frame(4, 0, 0)]);
   const increment = Buffer.from([0, 0, 0, 1]);
   const connectBlock = Buffer.concat([

@@ -5,34 +5,17 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { afterEach, describe, expect, test } from '@jest/globals';
-import type { Http2Error, SessionHandlers, SessionLimits } from '../src/index.ts';
-import { Session, defaultLimits, socketStream, streamTransport } from '../src/index.ts';
+import type { Http2Error, SessionHandlers } from '../src/index.ts';
+import { Session, socketStream, streamTransport } from '../src/index.ts';
+import { frame, limitsOf } from './frames.ts';
 
 /** Peers that mean no good, frame by frame. */
-const limits: SessionLimits = {
-  ...defaultLimits,
-  streamWindowBytes: 1024 * 1024,
-  connectionWindowBytes: 1024 * 1024,
-  connectionCredit: 'when-read',
-  maxFrameBytes: 32 * 1024,
-  maxBlockBytes: 64 * 1024,
-  headers: { maxListBytes: 60 * 1024, maxFields: 128 },
-  pingIntervalMs: 0,
-};
+const limits = limitsOf(1024 * 1024, 1024 * 1024);
 
 const closing: (() => unknown)[] = [];
 afterEach(async () => {
   for (const close of closing.splice(0).reverse()) await close();
 });
-
-function frame(type: number, flags: number, stream: number, payload: Buffer): Buffer {
-  const head = Buffer.alloc(9);
-  head.writeUIntBE(payload.length, 0, 3);
-  head[3] = type;
-  head[4] = flags;
-  head.writeUInt32BE(stream, 5);
-  return Buffer.concat([head, payload]);
-}
 
 function uint32(value: number): Buffer {
   const bytes = Buffer.alloc(4);

@@ -6,19 +6,11 @@ import { connect, createServer as createTcpServer } from 'node:net';
 import { once } from 'node:events';
 import { afterEach, describe, expect, test } from '@jest/globals';
 import type { FieldList, SessionHandlers, SessionLimits } from '../src/index.ts';
-import { Session, defaultLimits, errorCode, socketStream, streamTransport } from '../src/index.ts';
+import { Session, errorCode, socketStream, streamTransport } from '../src/index.ts';
+import { limitsOf } from './frames.ts';
 
 /** Sessions that carry requests, with nghttp2 as Node has it at the other end. */
-const limits: SessionLimits = {
-  ...defaultLimits,
-  streamWindowBytes: 128 * 1024,
-  connectionWindowBytes: 256 * 1024,
-  connectionCredit: 'when-read',
-  maxFrameBytes: 32 * 1024,
-  maxBlockBytes: 64 * 1024,
-  headers: { maxListBytes: 60 * 1024, maxFields: 128 },
-  pingIntervalMs: 0,
-};
+const limits = limitsOf(128 * 1024, 256 * 1024);
 
 const closing: (() => unknown)[] = [];
 afterEach(async () => {

@@ -2,11 +2,10 @@ import { createHash } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { connect, createServer } from 'node:http2';
 import type { ClientHttp2Session, Http2Server, ServerHttp2Stream } from 'node:http2';
-import type { AddressInfo } from 'node:net';
 import type { Readable, Writable } from 'node:stream';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import type { Backend, WaypointWorld } from './world.ts';
-import { endpointOf, shopKey, shopService, startBackend, startWorld } from './world.ts';
+import { startBackend, startWorldOfBoth } from './world.ts';
 
 /** Random whole exchanges, the same seed each time: what arrives is what was sent, or it is seen to be cut. */
 let world: WaypointWorld;
@@ -112,25 +111,7 @@ beforeAll(async () => {
       cut: () => stream.close(2),
     });
   });
-  await new Promise<void>((resolve) => h2.listen(0, '127.0.4.8', resolve));
-  const { port } = h2.address() as AddressInfo;
-  const at = (servicePort: number, targetPort: number): object => ({
-    services: [{ service: shopKey, ready: true, ports: [{ servicePort, targetPort }] }],
-  });
-  world = await startWorld({
-    services: [
-      shopService({
-        ports: [
-          { name: 'http', port: 80, appProtocol: '' },
-          { name: 'grpc', port: 81, appProtocol: '' },
-        ],
-      }),
-    ],
-    workloads: [
-      endpointOf(plain),
-      endpointOf({ ...plain, name: 'h2', ip: '127.0.4.8', port }, {}, { ...at(81, port) }),
-    ],
-  });
+  world = await startWorldOfBoth(plain, h2, '127.0.4.8');
 }, 30_000);
 
 afterAll(async () => {

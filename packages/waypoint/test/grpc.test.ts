@@ -1,10 +1,9 @@
 import { connect, createServer } from 'node:http2';
 import type { ClientHttp2Session, Http2Server, ServerHttp2Stream } from 'node:http2';
-import type { AddressInfo } from 'node:net';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import { exact, forward, match, nowhere, route } from './nouns.ts';
 import type { Backend, WaypointWorld } from './world.ts';
-import { endpointOf, shopKey, shopService, startBackend, startWorld } from './world.ts';
+import { shopKey, startBackend, startWorldOfBoth } from './world.ts';
 
 /** Clients of HTTP/2; port 80 leads to an endpoint of HTTP/1.1, port 81 to one of gRPC. */
 let world: WaypointWorld;
@@ -51,25 +50,7 @@ beforeAll(async () => {
     stream.on('data', (chunk: Buffer) => stream.write(`<${chunk.toString()}>`));
     stream.on('end', () => stream.end('bye'));
   });
-  await new Promise<void>((resolve) => grpc.listen(0, '127.0.4.1', resolve));
-  const { port } = grpc.address() as AddressInfo;
-  const service = (servicePort: number, targetPort: number): object => ({
-    services: [{ service: shopKey, ready: true, ports: [{ servicePort, targetPort }] }],
-  });
-  world = await startWorld({
-    services: [
-      shopService({
-        ports: [
-          { name: 'http', port: 80, appProtocol: '' },
-          { name: 'grpc', port: 81, appProtocol: '' },
-        ],
-      }),
-    ],
-    workloads: [
-      endpointOf(plain),
-      endpointOf({ ...plain, name: 'grpc', ip: '127.0.4.1', port }, {}, { ...service(81, port) }),
-    ],
-  });
+  world = await startWorldOfBoth(plain, grpc, '127.0.4.1');
 }, 30_000);
 
 afterAll(async () => {

@@ -1,11 +1,10 @@
 import { createServer, connect } from 'node:http2';
 import type { ClientHttp2Session, Http2Server, ServerHttp2Stream } from 'node:http2';
-import type { AddressInfo } from 'node:net';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { parseIp, parsePort } from '@ambit/api';
 import { duplexOf } from '@ambit/core';
 import type { Backend, WaypointWorld } from './world.ts';
-import { endpointOf, shopService, startBackend, startWorld, vip } from './world.ts';
+import { startBackend, startWorldOfBoth, vip } from './world.ts';
 
 let world: WaypointWorld;
 let plain: Backend;
@@ -31,34 +30,7 @@ beforeAll(async () => {
       stream.end(Buffer.concat(chunks));
     });
   });
-  await new Promise<void>((resolve) => grpc.listen(0, '127.0.1.1', resolve));
-  const { port } = grpc.address() as AddressInfo;
-  world = await startWorld({
-    services: [
-      shopService({
-        ports: [
-          { name: 'http', port: 80, appProtocol: '' },
-          { name: 'grpc', port: 81, appProtocol: '' },
-        ],
-      }),
-    ],
-    workloads: [
-      endpointOf(plain),
-      endpointOf(
-        { ...plain, name: 'grpc', ip: '127.0.1.1', port },
-        {},
-        {
-          services: [
-            {
-              service: 'test/shop.test.svc.cluster.local',
-              ready: true,
-              ports: [{ servicePort: 81, targetPort: port }],
-            },
-          ],
-        },
-      ),
-    ],
-  });
+  world = await startWorldOfBoth(plain, grpc, '127.0.1.1');
 }, 30_000);
 
 afterAll(async () => {

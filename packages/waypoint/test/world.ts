@@ -1,5 +1,6 @@
 import type { IncomingHttpHeaders, IncomingMessage, RequestListener, Server } from 'node:http';
 import { createServer, request as httpRequest } from 'node:http';
+import type { Http2Server } from 'node:http2';
 import type { AddressInfo } from 'node:net';
 import { connect } from 'node:net';
 import type { Duplex } from 'node:stream';
@@ -371,5 +372,32 @@ export async function ask(session: ClientSession, asking: Asking): Promise<Answe
       setTimeout(() => call.end(asking.body), bodyAfterMs);
     }
     if (abortAfterMs !== undefined) setTimeout(() => call.destroy(), abortAfterMs);
+  });
+}
+
+/** A waypoint whose port 80 leads to an endpoint of HTTP/1.1 and whose port 81 leads to one of HTTP/2 on `ip`. */
+export async function startWorldOfBoth(
+  plain: Backend,
+  http2: Http2Server,
+  ip: string,
+): Promise<WaypointWorld> {
+  await new Promise<void>((resolve) => http2.listen(0, ip, resolve));
+  const { port } = http2.address() as AddressInfo;
+  const services = [
+    { service: shopKey, ready: true, ports: [{ servicePort: 81, targetPort: port }] },
+  ];
+  return startWorld({
+    services: [
+      shopService({
+        ports: [
+          { name: 'http', port: 80, appProtocol: '' },
+          { name: 'grpc', port: 81, appProtocol: '' },
+        ],
+      }),
+    ],
+    workloads: [
+      endpointOf(plain),
+      endpointOf({ ...plain, name: 'http2', ip, port }, {}, { services }),
+    ],
   });
 }
