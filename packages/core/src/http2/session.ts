@@ -26,6 +26,7 @@ import { ReceiveWindow } from './receive-window.ts';
 import { SendSide } from './send-side.ts';
 import type { SessionHandlers, SessionOptions } from './session-options.ts';
 import { SessionWatch } from './session-watch.ts';
+import type { StreamHost } from './stream.ts';
 import { Http2Stream } from './stream.ts';
 import type { SessionTransport } from './transport.ts';
 
@@ -44,6 +45,16 @@ export class Session {
   readonly #sends: SendSide;
   readonly #watch: SessionWatch;
   readonly #received: ReceiveWindow;
+  /** What all streams ask of this session. */
+  readonly #host: StreamHost = {
+    pump: (stream) => this.#sends.pump(stream),
+    consumed: (stream, bytes) => this.#consumed(stream, bytes),
+    reset: (stream, code, reason) => {
+      this.#sends.reset(stream.id, code);
+      stream.finish(new Http2Error('http2/aborted', reason.message, { cause: reason }));
+    },
+    closed: (stream, error) => this.#closedStream(stream, error),
+  };
   #peerMaxStreams = Number.POSITIVE_INFINITY;
   #lastPeerStream = 0;
   #nextStream = 1;
@@ -254,27 +265,15 @@ export class Session {
   }
 
   #addStream(id: number): Http2Stream {
-    const stream = new Http2Stream(
-      {
-        pump: (one) => this.#sends.pump(one),
-        consumed: (one, bytes) => this.#consumed(one, bytes),
-        reset: (one, code, reason) => {
-          this.#sends.reset(one.id, code);
-          one.finish(new Http2Error('http2/aborted', reason.message, { cause: reason }));
-        },
-        closed: (one, error) => this.#closedStream(one, error),
-      },
-      id,
-      this.#sends.streamWindow,
-      this.limits.streamWindowBytes,
-    );
+    const { streamWindow } = this.#sends;
+    const stream = new Http2Stream(this.#host, id, streamWindow, this.limits.streamWindowBytes);
     this.streams.set(id, stream);
     this.#watch.streamBegun();
     return stream;
   }
 
   #consumed(stream: Http2Stream, bytes: number): void {
-    if (this.limits.connectionCredit === 'when-read') this.#giveBack(bytes);
+    this.#giveUnread(bytes);
     stream.unreturned += bytes;
     const due = stream.unreturned >= this.limits.streamWindowBytes / 4;
     if (stream.closed || stream.receiving === 'ended' || !due) return;
