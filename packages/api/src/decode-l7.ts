@@ -72,10 +72,16 @@ const httpMatch: Decoder<HttpMatch> = object((f) => ({
   query: f.get('query', namedMatches),
 }));
 
+const formats: Decoder<NonNullable<HeaderChanges['formats']>> = object((f) => ({
+  set: f.get('set', labels),
+  add: f.get('add', labels),
+}));
+
 const changes: Decoder<HeaderChanges> = object((f) => ({
   remove: f.get('remove', list(text)),
   set: f.get('set', labels),
   add: f.get('add', labels),
+  ...f.optional('formats', formats),
 }));
 
 const target: Decoder<Target> = union<Target>('kind', {

@@ -42,6 +42,11 @@ export interface HeaderChanges {
   readonly remove: readonly string[];
   readonly set: readonly (readonly [name: string, value: string])[];
   readonly add: readonly (readonly [name: string, value: string])[];
+  /** Set and added after the others: values in Envoy's format strings, written anew for each message. */
+  readonly formats?: {
+    readonly set: readonly (readonly [name: string, format: string])[];
+    readonly add: readonly (readonly [name: string, format: string])[];
+  };
 }
 
 /** Where a share of the traffic goes. A `missing` one answers 500, so that nothing is let past it. */

@@ -11,6 +11,8 @@ export * from './observe/metrics.ts';
 export type { CounterSeries, HistogramSeries, Labels } from './observe/series.ts';
 export type { AccessEntry } from './telemetry/access-entry.ts';
 export * from './telemetry/format.ts';
+export type { HeaderFormat } from './telemetry/header-format.ts';
+export { compileHeaderFormat } from './telemetry/header-format.ts';
 export { appOf, principalOf, unknown, versionOf } from './telemetry/facts.ts';
 export type { TelemetryFacts } from './telemetry/facts.ts';
 export type { TrafficLabel, TrafficLabels } from './telemetry/labels.ts';

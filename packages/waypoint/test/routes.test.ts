@@ -251,6 +251,40 @@ describe('headers', () => {
     expect(v1.requests.at(-1)?.headers.host).toBe('inner.example');
   });
 
+  test('values that are formats are written for each request and answer', async () => {
+    const formats = (set: object, add: object = []) => changes({ formats: { set, add } });
+    await routes(
+      route({
+        matches: [match({ path: exact('/own') })],
+        response: formats([['x-code', '%RESPONSE_CODE%']]),
+        action: { kind: 'respond', status: 202, body: '', contentType: 'text/plain' },
+      }),
+      route({
+        request: formats(
+          [
+            ['x-was', '%REQ(:path)% by %PROTOCOL%'],
+            ['x-kept', '%REQ(x-nowhere)%'],
+            [':authority', '%REQ(x-go)%'],
+          ],
+          [['x-more', '%REQ(x-a)%']],
+        ),
+        response: formats([['x-echo', '%REQ(x-a)%:%RESP(x-version)%']]),
+      }),
+    );
+    const sent = { 'x-a': '1', 'x-kept': 'client', 'x-more': '0', 'x-go': 'Inner.Example:80' };
+    const answer = await world.ask({ path: '/a?b=c', headers: sent });
+    expect(answer.headers['x-echo']).toMatch(/^1:/);
+    expect(v1.requests.at(-1)?.headers).toMatchObject({
+      'x-was': '/a?b=c by HTTP/1.1',
+      'x-kept': 'client',
+      'x-more': '0, 1',
+      host: 'inner.example:80',
+    });
+    await world.ask({ headers: { 'x-go': 'no host' } });
+    expect(v1.requests.at(-1)?.headers.host).toBe('shop.test');
+    expect((await world.ask({ path: '/own' })).headers['x-code']).toBe('202');
+  });
+
   test('of answers of the proxy itself too', async () => {
     const response = changes({ set: [['x-answer', 'route']] });
     await routes(

@@ -1,4 +1,8 @@
-import type { HeaderChanges } from '@ambit/api';
+import type { HeaderChanges, Result } from '@ambit/api';
+import { ok } from '@ambit/api';
+import type { HeaderFormat } from '@ambit/core';
+import { compileHeaderFormat } from '@ambit/core';
+import { authorityProblem } from './target-text.ts';
 
 const nameForm = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,256}$/;
 // Whatever else is in a value could end the line and begin another one.
@@ -27,6 +31,8 @@ export interface WrittenChanges {
   readonly set?: readonly (readonly [name: string, value: string])[];
   readonly add?: readonly (readonly [name: string, value: string])[];
   readonly remove?: readonly string[];
+  /** The values are Envoy's format strings, as Istio's are; those of the Gateway API are text. */
+  readonly formatted?: true;
 }
 
 /** Names in lower case; what may not be changed this way, or would break the message, is told and left out. */
@@ -35,35 +41,55 @@ export function readHeaderChanges(
   path: string,
   report: (field: string, message: string) => void,
 ): HeaderChanges {
-  const good = (name: string, value: string, at: string, authority: boolean): boolean => {
-    const lower = name.toLowerCase();
-    const problem =
-      authorityNames.has(lower) && !authority
-        ? 'can only be set, not added or removed'
-        : authorityNames.has(lower)
-          ? valueProblem(value)
-          : (nameProblem(lower) ?? valueProblem(value));
-    if (problem !== undefined) report(at, problem);
-    return problem === undefined;
+  const valueOf = (text: string): Result<HeaderFormat, string> =>
+    written.formatted === true ? compileHeaderFormat(text) : ok({ kind: 'fixed', value: text });
+  const pairs = (field: 'set' | 'add'): Pairs => {
+    const fixed: Pair[] = [];
+    const formats: Pair[] = [];
+    for (const [name, text] of written[field] ?? []) {
+      const value = valueOf(text);
+      const lower = name.toLowerCase();
+      const problem =
+        nameProblem(lower, field) ??
+        (value.ok ? valueProblem(lower, text, value.value) : value.error);
+      if (problem !== undefined) report(`${path}.${field}[${name}]`, problem);
+      else if (value.ok && value.value.kind === 'fixed')
+        fixed.push([lower, value.value.value.trim()]);
+      else formats.push([lower, text.trim()]);
+    }
+    return { fixed, formats };
   };
-  const pairs = (field: 'set' | 'add'): (readonly [string, string])[] =>
-    (written[field] ?? [])
-      .filter(([name, value]) => good(name, value, `${path}.${field}[${name}]`, field === 'set'))
-      .map(([name, value]) => [name.toLowerCase(), value] as const);
-  return {
-    remove: (written.remove ?? [])
-      .filter((name, index) => good(name, '', `${path}.remove[${index}]`, false))
-      .map((name) => name.toLowerCase()),
-    set: pairs('set'),
-    add: pairs('add'),
-  };
+  const remove: string[] = [];
+  for (const [index, name] of (written.remove ?? []).entries()) {
+    const problem = nameProblem(name.toLowerCase(), 'remove');
+    if (problem !== undefined) report(`${path}.remove[${index}]`, problem);
+    else remove.push(name.toLowerCase());
+  }
+  const set = pairs('set');
+  const add = pairs('add');
+  const fixed = { remove, set: set.fixed, add: add.fixed };
+  return set.formats.length + add.formats.length === 0
+    ? fixed
+    : { ...fixed, formats: { set: set.formats, add: add.formats } };
 }
 
-function nameProblem(name: string): string | undefined {
+type Pair = readonly [name: string, value: string];
+interface Pairs {
+  readonly fixed: readonly Pair[];
+  readonly formats: readonly Pair[];
+}
+
+function nameProblem(name: string, field: 'set' | 'add' | 'remove'): string | undefined {
+  if (authorityNames.has(name)) {
+    return field === 'set' ? undefined : 'can only be set, not added or removed';
+  }
   if (!isHeaderName(name)) return 'is no name of a header';
   return notForRoutes.has(name) ? 'is not for routes to change; remove it' : undefined;
 }
 
-function valueProblem(value: string): string | undefined {
-  return valueForm.test(value) ? undefined : 'has a value with characters that no header may have';
+function valueProblem(name: string, text: string, value: HeaderFormat): string | undefined {
+  if (!valueForm.test(text)) return 'has a value with characters that no header may have';
+  return authorityNames.has(name) && value.kind === 'fixed'
+    ? authorityProblem(value.value)
+    : undefined;
 }

@@ -206,6 +206,11 @@ function changesOf(
 ): HeaderChanges {
   if (spec === undefined) return noChanges;
   const { set = {}, add = {}, remove = [] } = spec;
-  const written = { set: Object.entries(set), add: Object.entries(add), remove };
+  const written = {
+    set: Object.entries(set),
+    add: Object.entries(add),
+    remove,
+    formatted: true,
+  } as const;
   return readHeaderChanges(written, path, report);
 }

@@ -463,6 +463,21 @@ describe('what cannot be understood never holds for less than was meant, and is 
       { headers: { request: { set: { ':path': '/' } } } },
       'headers.request.set[:path]',
     ],
+    [
+      'an operator that there is not',
+      { headers: { request: { set: { a: '%NONSENSE%' } } } },
+      'headers.request.set[a]',
+    ],
+    [
+      'a percent sign alone',
+      { headers: { response: { add: { a: '100% sure' } } } },
+      'headers.response.add[a]',
+    ],
+    [
+      'a space in the authority',
+      { headers: { request: { set: { Host: 'a b' } } } },
+      'headers.request.set[Host]',
+    ],
     ['a dangling delegate', { route: undefined, delegate: { name: 'nobody' } }, 'delegate'],
     ['a delegate beside a route', { delegate: { name: 'nobody' } }, 'delegate'],
   ])('%s', (_name, more, field) => {
@@ -482,6 +497,31 @@ describe('what cannot be understood never holds for less than was meant, and is 
     });
     expect(tcp).toMatchObject([{ matches: [], targets: [{ target: { port: 80 } }] }]);
   });
+});
+
+test('values of headers are format strings; one that is the same for all requests is text', () => {
+  const { http, problems } = compile({
+    hosts: ['reviews'],
+    http: [
+      {
+        route: [to('reviews')],
+        headers: {
+          request: { set: { 'X-From': '%DOWNSTREAM_REMOTE_ADDRESS%', 'x-sure': '100%%' } },
+          response: { add: { 'X-Id': 'id=%REQ(x-request-id)%' } },
+        },
+      },
+    ],
+  });
+  expect(problems).toEqual([]);
+  expect(http).toMatchObject([
+    {
+      request: {
+        set: [['x-sure', '100%']],
+        formats: { set: [['x-from', '%DOWNSTREAM_REMOTE_ADDRESS%']], add: [] },
+      },
+      response: { add: [], formats: { set: [], add: [['x-id', 'id=%REQ(x-request-id)%']] } },
+    },
+  ]);
 });
 
 describe('what is wrong is told by its field, and answers an error where it is asked', () => {

@@ -1,4 +1,5 @@
 import type { HeaderChanges } from '@ambit/api';
+import type { AccessEntry } from '@ambit/core';
 import { grpcMessage, grpcOfHttp, isGrpc } from '../http/grpc.ts';
 import { HeaderList } from '../http/headers.ts';
 import type { ServerExchange } from '../http/message.ts';
@@ -17,6 +18,8 @@ export interface LocalAnswer {
   readonly fields?: readonly (readonly [string, string])[];
   /** Made one after the other. */
   readonly changes?: readonly HeaderChanges[];
+  /** What their formats read. */
+  readonly entry?: AccessEntry;
   /** For who speaks gRPC; what the status maps to when absent. */
   readonly grpcStatus?: number;
 }
@@ -26,10 +29,10 @@ export function answerLocally(
   exchange: ServerExchange,
   status: number,
   body: string,
-  { fields = [], changes = [], grpcStatus }: LocalAnswer = {},
+  { fields = [], changes = [], entry, grpcStatus }: LocalAnswer = {},
 ): void {
   const headers = HeaderList.of(fields);
-  const change = (): void => changes.forEach((one) => void changeHeaders(headers, one));
+  const change = (): void => changes.forEach((one) => void changeHeaders(headers, one, entry));
   if ((status >= 400 || grpcStatus !== undefined) && isGrpc(exchange.request.headers)) {
     // A gRPC client reads its status from the trailers, here sent with the head.
     headers.set('content-type', 'application/grpc');

@@ -103,8 +103,8 @@ export class Forwarding implements ExchangeEvents, BodySink, UnderWay {
     const rewrite = route?.action.kind === 'forward' ? route.action.rewrite : {};
     let authority = rewriteAuthority(request.authority, rewrite);
     // As in Envoy: what the route sets stands for what a single destination sets.
-    authority = changeHeaders(headers, target.request) ?? authority;
-    authority = changeHeaders(headers, route?.request ?? noChanges) ?? authority;
+    authority = changeHeaders(headers, target.request, this.#record) ?? authority;
+    authority = changeHeaders(headers, route?.request ?? noChanges, this.#record) ?? authority;
     return {
       method: request.method,
       scheme: request.scheme,
@@ -280,8 +280,8 @@ export class Forwarding implements ExchangeEvents, BodySink, UnderWay {
     this.#responded = true;
     this.#retry.release();
     this.#record.answered(status, headers);
-    changeHeaders(headers, target.response);
-    changeHeaders(headers, route?.response ?? noChanges);
+    changeHeaders(headers, target.response, this.#record);
+    changeHeaders(headers, route?.response ?? noChanges, this.#record);
     if (this.#record.cors !== undefined) changeHeaders(headers, this.#record.cors);
     if (this.#cookie !== undefined) headers.append('set-cookie', this.#cookie);
     this.#exchange.respond({ status, headers }, hasBody);
@@ -404,6 +404,7 @@ export class Forwarding implements ExchangeEvents, BodySink, UnderWay {
     const cors = this.#record.cors ?? noChanges;
     answerLocally(this.#exchange, status, localReason(status, flags), {
       changes: [this.#plan.route?.response ?? noChanges, cors],
+      entry: this.#record,
     });
     this.#finish();
   }

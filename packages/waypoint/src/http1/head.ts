@@ -1,5 +1,6 @@
 import type { Result } from '@ambit/api';
 import { ok } from '@ambit/api';
+import { isAuthority } from '../http/authority.ts';
 import { HeaderList } from '../http/headers.ts';
 import type { HttpError, RequestHead, ResponseHead } from '../http/message.ts';
 import { mayBeTrailer } from '../http/vouched.ts';
@@ -29,7 +30,6 @@ export interface ParsedResponse {
 
 const requestLine = /^([!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}) ([\x21-\x7e]+) HTTP\/1\.([01])$/;
 const statusLine = /^HTTP\/1\.([01]) ([1-5]\d\d)(?: ([\t\x20-\x7e\x80-\xff]*))?$/;
-const authorityForm = /^(?:[a-z0-9._~!$&'()*+,;=-]+|\[[0-9a-f:.]+\])(?::\d{1,5})?$/;
 
 /** Parses a request's head: the bytes before the empty line, as Latin-1. */
 export function parseRequestHead(
@@ -93,7 +93,7 @@ function placeOf(
 ): Result<{ authority: string; path: string }, HttpError> {
   if (hosts.length > 1 || (hosts.length === 0 && !old)) return bad('not exactly one Host');
   const host = (hosts[0] ?? '').toLowerCase();
-  if (host !== '' && !authorityForm.test(host)) return bad('Host is no authority');
+  if (host !== '' && !isAuthority(host)) return bad('Host is no authority');
   if (target.startsWith('/')) return ok({ authority: host, path: target });
   if (target === '*') {
     return method === 'OPTIONS' ? ok({ authority: host, path: '*' }) : bad('* is for OPTIONS only');
@@ -108,7 +108,7 @@ function absolutePlace(
   const absolute = /^https?:\/\/([^/?#]+)([/?].*)?$/i.exec(target);
   if (absolute === null) return bad('a target of no known form');
   const authority = (absolute[1] ?? '').toLowerCase();
-  if (!authorityForm.test(authority)) return bad('the target names no authority');
+  if (!isAuthority(authority)) return bad('the target names no authority');
   // Whoever reads the one and whoever reads the other must be led to the same place.
   if (authority !== host) return bad('the target and Host name different places');
   const path = absolute[2] ?? '/';

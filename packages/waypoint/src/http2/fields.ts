@@ -1,4 +1,5 @@
 import type { FieldList } from '@ambit/core';
+import { isAuthority } from '../http/authority.ts';
 import { HeaderList } from '../http/headers.ts';
 import type { RequestHead, ResponseHead } from '../http/message.ts';
 import { HttpError } from '../http/message.ts';
@@ -15,7 +16,6 @@ const forbidden: ReadonlySet<string> = new Set([
 const inName = /^[!#$%&'*+\-.^_`|~0-9a-z]+$/;
 // Neither a control character, nor white space around it (RFC 9113 §8.2.1).
 const valueForm = /^(?:[\x21-\x7e\x80-\xff](?:[\t\x20-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?)?$/;
-const authorityForm = /^(?:[a-z0-9._~!$&'()*+,;=-]+|\[[0-9a-f:.]+\])(?::\d{1,5})?$/;
 const pathForm = /^(?:\/[\x21-\x7e]*|\*)$/;
 const methodForm = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
 const statusForm = /^[1-9]\d\d$/;
@@ -100,7 +100,7 @@ function authorityOf(named: string | undefined, hosts: readonly string[]): strin
   if (hosts.length > 1) throw malformed('more than one host');
   const host = hosts[0]?.toLowerCase();
   const authority = (named ?? host ?? '').toLowerCase();
-  if (!authorityForm.test(authority)) throw malformed('no good :authority');
+  if (!isAuthority(authority)) throw malformed('no good :authority');
   if (host === undefined || host === authority) return authority;
   throw malformed('host and :authority name different places');
 }

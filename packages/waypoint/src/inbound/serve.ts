@@ -44,6 +44,7 @@ export function serveRequest(
     record.fail(status, flags, details);
     answerLocally(exchange, status, body, {
       changes: [changes ?? noChanges, record.cors ?? noChanges],
+      entry: record,
       ...(fields === undefined ? {} : { fields }),
       ...(grpcStatus === undefined ? {} : { grpcStatus }),
     });

@@ -1,5 +1,8 @@
 import type { HeaderChanges, PathRewrite, Port, Redirect, Rewrite } from '@ambit/api';
 import { assertNever } from '@ambit/api';
+import type { AccessEntry } from '@ambit/core';
+import { compileHeaderFormat } from '@ambit/core';
+import { isAuthority } from '../http/authority.ts';
 import type { HeaderList } from '../http/headers.ts';
 import { replaceAll } from './regex.ts';
 
@@ -13,8 +16,15 @@ const untouchable: ReadonlySet<string> = new Set([
   'trailer',
 ]);
 
-/** Changes the fields in place; `:authority` and `host` are answered as the new authority. */
-export function changeHeaders(headers: HeaderList, changes: HeaderChanges): string | undefined {
+/**
+ * Changes the fields in place; `:authority` and `host` are answered as the new authority. `entry` is what formats read
+ * of the request; without one they write nothing.
+ */
+export function changeHeaders(
+  headers: HeaderList,
+  changes: HeaderChanges,
+  entry?: AccessEntry,
+): string | undefined {
   let authority: string | undefined;
   for (const name of changes.remove) if (!untouchable.has(name)) headers.delete(name);
   for (const [name, value] of changes.set) {
@@ -24,7 +34,49 @@ export function changeHeaders(headers: HeaderList, changes: HeaderChanges): stri
   for (const [name, value] of changes.add) {
     if (!untouchable.has(name) && name !== 'host') headers.append(name, value);
   }
+  if (changes.formats === undefined || entry === undefined) return authority;
+  return writeFormats(headers, changes.formats, entry) ?? authority;
+}
+
+type Formats = NonNullable<HeaderChanges['formats']>;
+interface Written {
+  readonly name: string;
+  readonly adds: boolean;
+  readonly write: (entry: AccessEntry) => string;
+}
+
+const compiled = new WeakMap<Formats, readonly Written[]>();
+
+/** As in Envoy a field whose value comes out empty is left as it was. */
+function writeFormats(
+  headers: HeaderList,
+  formats: Formats,
+  entry: AccessEntry,
+): string | undefined {
+  let written = compiled.get(formats);
+  if (written === undefined) compiled.set(formats, (written = compileFormats(formats)));
+  let authority: string | undefined;
+  for (const { name, adds, write } of written) {
+    const value = write(entry);
+    if (value === '' || untouchable.has(name)) continue;
+    if (name !== 'host' && name !== ':authority') {
+      if (adds) headers.append(name, value);
+      else headers.set(name, value);
+    } else if (!adds && isAuthority(value.toLowerCase())) authority = value.toLowerCase();
+  }
   return authority;
+}
+
+function compileFormats({ set, add }: Formats): readonly Written[] {
+  const of = (pairs: Formats['set'], adds: boolean): readonly Written[] =>
+    pairs.flatMap(([name, text]) => {
+      const format = compileHeaderFormat(text);
+      // The controller has refused what cannot be compiled.
+      if (!format.ok) return [];
+      const { value } = format;
+      return [{ name, adds, write: value.kind === 'fixed' ? () => value.value : value.write }];
+    });
+  return [...of(set, false), ...of(add, true)];
 }
 
 /** The target with its path rewritten; the query stays. */
