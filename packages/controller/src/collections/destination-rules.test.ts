@@ -84,6 +84,25 @@ describe('DestinationRules of one host', () => {
     expect(told('shop/a')).toEqual([]);
   });
 
+  test('a wildcard that is not used says so', () => {
+    rule('shop/a', 2024, { host: '*.shop.svc.cluster.local', trafficPolicy });
+    rule('shop/b', 2025, { host: '*.shop.svc.cluster.local', trafficPolicy });
+    rule('shop/c', 2026, { host: '*', trafficPolicy });
+    rule('other/a', 2024, { host: '*.shop.svc.cluster.local', trafficPolicy });
+    rule('istio-system/a', 2024, { host: '*.shop.svc.cluster.local', trafficPolicy });
+    expect(['shop/a', 'shop/c', 'istio-system/a'].flatMap(told)).toEqual([]);
+    expect(told('shop/b')[0]).toContain('shop/a of the same host is older');
+    expect(told('other/a')).toEqual([
+      'DestinationRule other/a spec.host: has no effect on services of namespace shop; put the rule there',
+    ]);
+  });
+
+  test('one of the root namespace tells of a wildcard of the owner that holds instead', () => {
+    rule('istio-system/a', 2024, { trafficPolicy });
+    rule('shop/all', 2025, { host: '*.local', trafficPolicy });
+    expect(told('istio-system/a')[0]).toContain('DestinationRule shop/all of the namespace');
+  });
+
   describe('and what they are exported to', () => {
     let state: SnapshotState;
 
@@ -127,6 +146,25 @@ describe('DestinationRules of one host', () => {
       rule('shop/a', 2024, { trafficPolicy, ...(exportTo && { exportTo }) });
       expect(balancing()).toBe(expected);
       expect(told('shop/a')).toHaveLength(expected === undefined ? 1 : 0);
+    });
+
+    test('a wildcard holds where none names the service, the longest of them, and of the owner first', () => {
+      const random = { trafficPolicy };
+      const robin = { trafficPolicy: { loadBalancer: { simple: 'ROUND_ROBIN' } } };
+      const least = { trafficPolicy: { loadBalancer: { simple: 'LEAST_REQUEST' } } };
+      rule('istio-system/mesh', 2024, { host: '*.local', ...random });
+      expect(balancing()).toBe('random');
+      rule('other/a', 2024, { host: '*.local', ...least });
+      rule('shop/else', 2024, { host: '*.cart.svc.cluster.local', ...least });
+      expect(balancing()).toBe('random');
+      rule('istio-system/longer', 2026, { host: '*.shop.svc.cluster.local', ...least });
+      expect(balancing()).toBe('least-request');
+      rule('shop/all', 2026, { host: '*', ...robin });
+      expect(balancing()).toBe('round-robin');
+      rule('shop/all', 2026, { host: '*', ...robin, exportTo: ['elsewhere'] });
+      expect(balancing()).toBe('least-request');
+      rule('shop/web', 2026, random);
+      expect(balancing()).toBe('random');
     });
 
     test('one of the root namespace is for whom it names, and for itself with a dot', () => {

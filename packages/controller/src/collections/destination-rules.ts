@@ -3,10 +3,12 @@ import { isDeepStrictEqual } from 'node:util';
 import type { ServiceKey } from '@ambit/api';
 
 import type { CompiledDestinationRule } from '../translate/destination-rule.ts';
+import { hostsOfRule } from '../translate/destination-rule.ts';
 import type { Rivals } from '../translate/destination-rule-rivals.ts';
 import { ownerOf, rivalProblems } from '../translate/destination-rule-rivals.ts';
 import { isExportedTo } from '../translate/export-to.ts';
 import type { Binding } from '../translate/waypoint.ts';
+import { mostSpecific } from '../translate/wildcard-host.ts';
 import type { Collection } from './collection.ts';
 import type { Derived, Graph, Reader } from './derived.ts';
 import type { RulesOf } from './route-outputs.ts';
@@ -17,7 +19,7 @@ type BindingOfService = (read: Reader, service: ServiceKey) => Binding | undefin
 
 interface RuleParts {
   readonly rootNamespace: string;
-  /** With an index `service`. */
+  /** With the indexes `place` by `placesOf` and `wildcard` by namespace. */
   readonly rules: Collection<CompiledDestinationRule>;
   readonly bindingOfService: BindingOfService;
 }
@@ -26,12 +28,23 @@ interface RuleParts {
 export function rulesOfService({ rules, rootNamespace, bindingOfService }: RuleParts): RulesOf {
   return (read, service, namespace) => {
     const client = clientOf(bindingOfService(read, service), namespace);
-    const all = read
-      .find(rules, 'service', service)
-      .filter(({ exportedTo }) => isExportedTo(exportedTo, client));
-    const own = all.filter((rule) => rule.namespace === namespace);
-    return own.length > 0 ? own : all.filter((rule) => rule.namespace === rootNamespace);
+    const own = rulesFrom(read, rules, { service, from: namespace, client });
+    return own.length > 0 ? own : rulesFrom(read, rules, { service, from: rootNamespace, client });
   };
+}
+
+/** The rules of one namespace that a client of the service may use: of those that name it, else of the longest wildcard. */
+function rulesFrom(
+  read: Reader,
+  rules: Collection<CompiledDestinationRule>,
+  of: { readonly service: ServiceKey; readonly from: string; readonly client: string },
+): readonly CompiledDestinationRule[] {
+  const all = new Set([
+    ...read.find(rules, 'place', `${of.service} ${of.from}`),
+    ...read.find(rules, 'wildcard', of.from),
+  ]);
+  const usable = [...all].filter(({ exportedTo }) => isExportedTo(exportedTo, of.client));
+  return mostSpecific(usable, of.service, hostsOfRule);
 }
 
 /** The namespace that a rule is to be exported to: of the waypoint, or of the service where it has none. */
@@ -75,6 +88,11 @@ export function rivalStage(parts: Parts): Collection<CompiledDestinationRule> {
   );
 }
 
+/** Whoever may use the other may use this one. */
+function coversClients(one: CompiledDestinationRule, other: CompiledDestinationRule): boolean {
+  return other.exportedTo.every((namespace) => isExportedTo(one.exportedTo, namespace));
+}
+
 function rivalsOf(
   read: Reader,
   rule: CompiledDestinationRule,
@@ -82,12 +100,15 @@ function rivalsOf(
 ): Rivals {
   const { service, namespace } = rule;
   const owner = ownerOf(rule);
+  if (service === undefined && rule.ending !== undefined) {
+    const rivals = read
+      .find(rules, 'wildcard', namespace)
+      .filter((one) => one.ending === rule.ending && coversClients(one, rule));
+    return { client: namespace, own: rivals, root: [] };
+  }
   if (service === undefined || owner === undefined) return { client: namespace, own: [], root: [] };
   const client = clientOf(bindingOfService(read, service), owner);
-  const from = (place: string) =>
-    read
-      .find(rules, 'place', `${service} ${place}`)
-      .filter(({ exportedTo }) => isExportedTo(exportedTo, client));
+  const from = (place: string) => rulesFrom(read, rules, { service, from: place, client });
   if (namespace === owner) return { client, own: from(owner), root: [] };
   if (namespace !== rootNamespace) return { client, own: [], root: [] };
   return { client, own: from(owner), root: from(rootNamespace) };

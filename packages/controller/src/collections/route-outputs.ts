@@ -92,11 +92,12 @@ function routeUpsert(
   { virtualServices, gatewayRoutes }: RouteParts,
 ): Upsert | undefined {
   const { service } = routed;
-  const virtual = mergeVirtualServices(
-    routed,
-    cluster.rootNamespace,
-    read.find(virtualServices, 'service', service),
-  );
+  const virtual = mergeVirtualServices(routed, cluster.rootNamespace, [
+    ...new Set([
+      ...read.find(virtualServices, 'service', service),
+      ...read.find(virtualServices, 'wildcard', 'any'),
+    ]),
+  ]);
   const resource: RouteTable | undefined =
     own && routeTableOf(own, attachedTo(read, gatewayRoutes, service), virtual);
   return resource && { type: 'route', name: service, version: versionOf(resource), resource };

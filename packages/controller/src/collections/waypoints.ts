@@ -22,7 +22,6 @@ import type { ServiceRecord } from '../kube/decode/service.ts';
 import type { CompiledDestinationRule } from '../translate/destination-rule.ts';
 import { credentialUses } from '../translate/credential.ts';
 import { compileDestinationRule } from '../translate/destination-rule.ts';
-import { exportedToOf } from '../translate/export-to.ts';
 import type { HostResolver } from '../translate/istio-host.ts';
 import { hostnameOf, serviceOfHost } from '../translate/istio-host.ts';
 import type { CompiledPolicy } from '../translate/policy.ts';
@@ -34,7 +33,7 @@ import { isOwn } from '../translate/route-table.ts';
 import { targetName } from '../translate/targets.ts';
 import type { CompiledTelemetry } from '../translate/telemetry.ts';
 import type { CompiledVirtualService, VirtualServiceWorld } from '../translate/virtual-service.ts';
-import { compileVirtualService } from '../translate/virtual-service.ts';
+import { compileDelegate, compileVirtualService } from '../translate/virtual-service.ts';
 import type {
   Binding,
   BindingWorld,
@@ -352,8 +351,8 @@ function routingStages(parts: Parts, entries: EntryCollections, bindings: Collec
       name: 'destination-rules',
       primary: sources.destinationRules,
       indexes: {
-        service: ({ service }) => (service === undefined ? [] : [service]),
         place: placeOf,
+        wildcard: ({ ending, namespace }) => (ending === undefined ? [] : [namespace]),
         credential: (rule) => credentialUses(rule).map(({ name }) => name),
       },
       derive: (record, key, read) =>
@@ -454,32 +453,18 @@ function virtualServiceStage(
     graph.derive<VirtualServiceRecord, CompiledVirtualService>({
       name: 'virtual-services',
       primary: sources.virtualServices,
-      indexes: { service: ({ services }) => services },
+      indexes: {
+        service: ({ services }) => services,
+        wildcard: ({ endings }) => (endings.length === 0 ? [] : ['any']),
+      },
       derive: (record, key, read) => {
-        // A delegate has no hosts and is compiled into who names it.
         const delegate = record.spec.ok && (record.spec.value.hosts ?? []).length === 0;
         return only(
           key,
-          delegate ? delegateOf(record) : compileVirtualService(record, worldOf(read)),
+          delegate ? compileDelegate(record) : compileVirtualService(record, worldOf(read)),
         );
       },
       equal: isDeepStrictEqual,
     }),
   );
-}
-
-function delegateOf(record: VirtualServiceRecord): CompiledVirtualService {
-  const { meta, problems } = record;
-  const key = `${meta.namespace}/${meta.name}`;
-  const { namespace, createdAtMs } = meta;
-  const none = { services: [], http: [], tls: [], tcp: [] };
-  const told = [...problems];
-  const object = `VirtualService ${key}`;
-  const exportTo = record.spec.ok ? record.spec.value.exportTo : undefined;
-  const exportedTo = exportedToOf(
-    exportTo,
-    namespace,
-    (field, message) => void told.push({ object, field, message }),
-  );
-  return { key, namespace, createdAtMs, exportedTo, ...none, problems: told };
 }

@@ -25,12 +25,12 @@ export function rivalProblems(
   rootNamespace: string,
 ): readonly Problem[] {
   const owner = ownerOf(rule);
-  if (owner === undefined) return [];
   const told = (field: string, message: string): Problem => ({
     object: `DestinationRule ${rule.key}`,
     field,
     message,
   });
+  if (owner === undefined) return wildcardProblems(rule, own, rootNamespace, told);
   const isOfOthers = rule.namespace !== owner && rule.namespace !== rootNamespace;
   if (!isOfOthers && !isExportedTo(rule.exportedTo, client)) {
     const who = client === owner ? 'that of the service' : 'that of the waypoint of the service';
@@ -50,6 +50,21 @@ export function rivalProblems(
       `has no effect, DestinationRule ${first.key} of the namespace of the service holds instead; merge them`,
     ),
   ];
+}
+
+/** A wildcard covers the services of its own namespace, or all of them in the root's. */
+function wildcardProblems(
+  rule: CompiledDestinationRule,
+  rivals: readonly CompiledDestinationRule[],
+  rootNamespace: string,
+  told: (field: string, message: string) => Problem,
+): readonly Problem[] {
+  if (rule.ending === undefined) return [];
+  const named = /(?:^|\.)([a-z0-9-]+)\.svc\./.exec(rule.ending)?.[1];
+  if (named === undefined || named === rule.namespace || rule.namespace === rootNamespace) {
+    return olderProblems(rule, rivals, told);
+  }
+  return [told('spec.host', `has no effect on services of namespace ${named}; put the rule there`)];
 }
 
 function olderProblems(

@@ -10,6 +10,8 @@ import type { HostResolver } from './istio-host.ts';
 import { hostnameOf, serviceOfHost } from './istio-host.ts';
 import type { PolicyLayer, Report } from './traffic-policy.ts';
 import { compilePolicy, mergePolicies } from './traffic-policy.ts';
+import type { Hosts } from './wildcard-host.ts';
+import { wildcardEnding } from './wildcard-host.ts';
 
 /** A subset, and what its own `trafficPolicy` says. */
 interface CompiledSubset extends Subset {
@@ -24,6 +26,8 @@ export interface CompiledDestinationRule {
   readonly exportedTo: readonly string[];
   /** Undefined for a host that is no Service of this cluster, or a spec that cannot be read. */
   readonly service: ServiceKey | undefined;
+  /** What the hosts of services end with that a wildcard covers. */
+  readonly ending?: string;
   /** What its `trafficPolicy` says; undefined where it has none. */
   readonly own: PolicyLayer | undefined;
   readonly policy: TrafficPolicy;
@@ -66,6 +70,7 @@ export function compileDestinationRule(
       ...common,
       exportedTo: ['*'],
       service: service && serviceKey(service.namespace, hostnameOf(service, clusterDomain)),
+      ...(mentionsTls(raw) ? endingOf(text(field(raw, 'host'))) : {}),
       own,
       policy: mergePolicies(own),
       subsets: [],
@@ -73,7 +78,8 @@ export function compileDestinationRule(
   }
   const { host = '', trafficPolicy, subsets = [], exportTo } = record.spec.value;
   const service = resolve(host, meta.namespace);
-  if (service === undefined)
+  const ending = endingOf(host);
+  if (service === undefined && ending.ending === undefined)
     report(
       'spec.host',
       `${JSON.stringify(host)} is no Service of this cluster and no host of a ServiceEntry`,
@@ -84,10 +90,27 @@ export function compileDestinationRule(
     ...common,
     exportedTo: compileExportTo(exportTo, report),
     service: service && serviceKey(service.namespace, hostnameOf(service, clusterDomain)),
+    ...ending,
     own,
     policy: own === undefined ? defaultTraffic : mergePolicies(own),
     subsets: compileSubsets(subsets, own, report),
     problems,
+  };
+}
+
+function endingOf(host: string): { readonly ending?: string } {
+  const ending = wildcardEnding(host);
+  return ending === undefined ? {} : { ending };
+}
+
+/** The hosts that a rule speaks of. */
+export function hostsOfRule({
+  service,
+  ending,
+}: Pick<CompiledDestinationRule, 'service' | 'ending'>): Hosts {
+  return {
+    services: service === undefined ? [] : [service],
+    endings: ending === undefined ? [] : [ending],
   };
 }
 

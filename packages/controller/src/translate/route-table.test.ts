@@ -92,6 +92,23 @@ describe('several VirtualServices of one host', () => {
     ]);
   });
 
+  test('a wildcard holds where none names the service, the longest of them, for each circle of clients', () => {
+    const with_ = (...hosts: string[]): object => ({ hosts, ...http() });
+    const all = virtual('all', 'istio-system', 1, with_('*'));
+    const longer = virtual('longer', 'shop', 2, with_('*.shop.svc.cluster.local', '*.cart'));
+    const theirs = virtual('theirs', 'other', 3, with_('*.local'));
+    const own = virtual('own', 'shop', 4, http());
+    expect(all.problems).toEqual([]);
+    expect(rows(merged(all))).toEqual([['istio-system/all', [undefined]]]);
+    expect(rows(merged(all, longer))).toEqual([['shop/longer', [undefined]]]);
+    expect(rows(merged(theirs, own, longer, all))).toEqual([
+      ['other/theirs', ['other']],
+      ['shop/own', [undefined]],
+    ]);
+    const elsewhere = virtual('elsewhere', 'shop', 5, with_('*.example.com'));
+    expect(() => merged(elsewhere)).toThrow('no table');
+  });
+
   test.each<readonly [string, string, string[], unknown[]]>([
     ['own, to all', 'shop', ['*'], [['shop/a', [undefined]]]],
     ['own, to itself', 'shop', ['.'], [['shop/a', [undefined]]]],

@@ -13,6 +13,7 @@ import { noChanges } from '@ambit/api';
 
 import { isExportedTo } from './export-to.ts';
 import type { CompiledVirtualService } from './virtual-service.ts';
+import { mostSpecific } from './wildcard-host.ts';
 
 /** The service whose table is made. */
 export interface Routed {
@@ -28,7 +29,8 @@ interface Part {
 }
 
 /**
- * All VirtualServices of one service, oldest first. One of another namespace than the service's (and not the root's)
+ * All VirtualServices of one service, oldest first; with a wildcard only where none of those names it that hold for the
+ * same clients. One of another namespace than the service's (and not the root's)
  * holds for clients of its own namespace only, and comes first for them: nobody routes the traffic of others. One
  * that is not exported to the service's namespace holds for clients of those that it is exported to.
  */
@@ -37,13 +39,14 @@ export function mergeVirtualServices(
   rootNamespace: string,
   all: readonly CompiledVirtualService[],
 ): RouteTable | undefined {
-  if (all.length === 0) return undefined;
   const parts = [...all]
     .sort((left, right) => left.createdAtMs - right.createdAtMs || (left.key < right.key ? -1 : 1))
     .map((routes): Part => ({ routes, clients: clientsOf(routes, namespace, rootNamespace) }));
+  const heard = heardOf(parts, service);
+  if (heard.size === 0) return undefined;
   const ordered = [
-    ...parts.filter(({ clients }) => clients !== undefined),
-    ...parts.filter(({ clients }) => clients === undefined),
+    ...parts.filter((one) => one.clients !== undefined && heard.has(one)),
+    ...parts.filter((one) => one.clients === undefined && heard.has(one)),
   ];
   const http = ordered.flatMap(({ routes, clients }) => scoped(routes.http, clients, anyRequest));
   // Of a port that no route speaks of, everybody still reaches the service itself.
@@ -58,6 +61,14 @@ export function mergeVirtualServices(
     ),
     tcp: ordered.flatMap(({ routes, clients }) => scoped(routes.tcp, clients, anyConnection)),
   };
+}
+
+/** For each circle of clients the parts that speak of the service most plainly. */
+function heardOf(parts: readonly Part[], service: ServiceKey): ReadonlySet<Part> {
+  const circles = Map.groupBy(parts, ({ clients }) => clients?.join(','));
+  return new Set(
+    [...circles.values()].flatMap((circle) => mostSpecific(circle, service, (one) => one.routes)),
+  );
 }
 
 /** Undefined for everybody. */

@@ -51,11 +51,23 @@ describe('hosts', () => {
     );
   });
 
-  test.each(['nobody', '*', 'example.com', 'reviews.shop.svc.elsewhere'])('%s is told', (host) => {
-    const { services, problems } = compile({ hosts: [host] });
-    expect(services).toEqual([]);
-    expect(problems).toMatchObject([{ field: 'spec.hosts[0]' }]);
+  test('wildcards are kept by what they end with', () => {
+    const hosts = ['*', '*.Shop.svc.cluster.local', 'reviews'];
+    expect(compile({ hosts })).toMatchObject({
+      services: ['shop/reviews.shop.svc.cluster.local'],
+      endings: ['', '.shop.svc.cluster.local'],
+      problems: [],
+    });
   });
+
+  test.each(['nobody', 'a.*', 'example.com', 'reviews.shop.svc.elsewhere'])(
+    '%s is told',
+    (host) => {
+      const { services, problems } = compile({ hosts: [host] });
+      expect(services).toEqual([]);
+      expect(problems).toMatchObject([{ field: 'spec.hosts[0]' }]);
+    },
+  );
 
   test('for gateways alone it is none of the mesh', () => {
     const { http, problems } = compile({

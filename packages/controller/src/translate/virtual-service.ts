@@ -11,6 +11,8 @@ import { closedRoute, compileHttp } from './virtual-service-http.ts';
 import { compileTcp, compileTls } from './virtual-service-l4.ts';
 import { forMesh } from './virtual-service-match.ts';
 import type { VirtualServiceWorld } from './virtual-service-world.ts';
+import type { Hosts } from './wildcard-host.ts';
+import { wildcardEnding } from './wildcard-host.ts';
 
 export type { VirtualServiceWorld } from './virtual-service-world.ts';
 
@@ -22,6 +24,8 @@ export interface CompiledVirtualService {
   readonly exportedTo: readonly string[];
   /** The services whose traffic it routes. */
   readonly services: readonly ServiceKey[];
+  /** And what the hosts of others end with, that its wildcards cover. */
+  readonly endings: readonly string[];
   readonly http: readonly HttpRoute[];
   readonly tls: readonly TlsRoute[];
   readonly tcp: readonly TcpRoute[];
@@ -44,6 +48,7 @@ export function compileVirtualService(
     ...common,
     exportedTo: [],
     services: [],
+    endings: [],
     http: [],
     tls: [],
     tcp: [],
@@ -57,14 +62,14 @@ export function compileVirtualService(
     return {
       ...common,
       exportedTo: exportedToOf(wholeList(field(raw, 'exportTo')), meta.namespace, () => undefined),
-      services: servicesOf({ hosts }, meta.namespace, world, report),
+      ...hostsOf({ hosts }, meta.namespace, world, report),
       ...closedRoutes(object.replace(' ', '/'), raw),
       problems,
     };
   }
   const spec = record.spec.value;
   const exportedTo = exportedToOf(spec.exportTo, meta.namespace, report);
-  const services = servicesOf(spec, meta.namespace, world, report);
+  const hosts = hostsOf(spec, meta.namespace, world, report);
   if (!forMesh(spec.gateways)) {
     const why = 'names no mesh, and Gateways of Istio are not there yet; add mesh';
     report('spec.gateways', why, true);
@@ -76,11 +81,39 @@ export function compileVirtualService(
   return {
     ...common,
     exportedTo,
-    services,
+    ...hosts,
     http: compileHttp(spec.http ?? [], { namespace, name, world, report }),
     tls: compileTls(spec.tls ?? [], name, parts),
     tcp: compileTcp(spec.tcp ?? [], name, parts),
     problems,
+  };
+}
+
+/** One without hosts holds for nobody by itself: it is compiled into the one that names it. */
+export function compileDelegate({
+  meta,
+  spec,
+  problems,
+}: VirtualServiceRecord): CompiledVirtualService {
+  const told = [...problems];
+  const object = `VirtualService ${objectKey(meta)}`;
+  const exportTo = spec.ok ? spec.value.exportTo : undefined;
+  const exportedTo = exportedToOf(
+    exportTo,
+    meta.namespace,
+    (field, message) => void told.push({ object, field, message }),
+  );
+  return {
+    key: objectKey(meta),
+    namespace: meta.namespace,
+    createdAtMs: meta.createdAtMs,
+    exportedTo,
+    services: [],
+    endings: [],
+    http: [],
+    tls: [],
+    tcp: [],
+    problems: told,
   };
 }
 
@@ -109,15 +142,19 @@ function closedRoutes(
   };
 }
 
-function servicesOf(
+function hostsOf(
   spec: Pick<VirtualServiceSpec, 'hosts'>,
   namespace: string,
   world: VirtualServiceWorld,
   report: Report,
-): ServiceKey[] {
+): Hosts {
   const services: ServiceKey[] = [];
+  const endings = new Set<string>();
   for (const [index, host] of (spec.hosts ?? []).entries()) {
+    const ending = wildcardEnding(host);
+    if (ending !== undefined) endings.add(ending);
     const service = meant(host, namespace, world);
+    if (service === undefined && ending !== undefined) continue;
     if (service === undefined || world.ports(service) === undefined) {
       report(
         `spec.hosts[${index}]`,
@@ -138,5 +175,5 @@ function servicesOf(
     if (services.includes(key)) report(`spec.hosts[${index}]`, 'is named twice; remove one');
     else services.push(key);
   }
-  return services;
+  return { services, endings: [...endings] };
 }
