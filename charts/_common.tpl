@@ -234,10 +234,15 @@ metadata:
   name: {{ $name }}
   namespace: {{ $namespace }}
   labels: {{- $labels | nindent 4 }}
-  annotations: {{- toYaml $hook | nindent 4 }}
+  annotations:
+    {{- toYaml $hook | nindent 4 }}
+    # Why it failed; helm itself says only that it did.
+    helm.sh/hook-output-log-policy: hook-failed
 spec:
   backoffLimit: 0
   activeDeadlineSeconds: 280
+  # One that failed is replaced by the next try, and goes if there is none.
+  ttlSecondsAfterFinished: 3600
   template:
     metadata:
       labels:
@@ -246,7 +251,14 @@ spec:
     spec:
       serviceAccountName: {{ $name }}
       restartPolicy: Never
-      tolerations: [{ operator: Exists }]
+      tolerations:
+        # Whatever the nodes are kept for,
+        - { operator: Exists, effect: NoSchedule }
+        # but not one that is dead. With none of their own pods get tolerations of these two for five minutes; the API server
+        # looks at the key and the effect only, and no such taint has a value.
+        {{- range tuple "unreachable" "not-ready" }}
+        - { key: node.kubernetes.io/{{ . }}, operator: Equal, value: never, effect: NoExecute }
+        {{- end }}
       nodeSelector: { kubernetes.io/os: linux }
       securityContext:
         runAsNonRoot: true

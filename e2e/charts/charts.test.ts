@@ -197,6 +197,40 @@ test('the rights are those with which the sandbox runs the same programs, no mor
   expect(validated(running)).toEqual(validated(sandbox));
 });
 
+test('what runs around an uninstall does so on every node but one that is dead', () => {
+  const jobs = render('ambit').filter(({ kind }) => kind === 'Job');
+  expect(jobs.map(({ metadata }) => metadata.name).sort()).toEqual([
+    'ambit-uninstall-release',
+    'ambit-uninstall-remove',
+  ]);
+  for (const job of jobs) {
+    const { template } = job['spec'] as { template: { spec: { tolerations: Toleration[] } } };
+    const { tolerations } = template.spec;
+    const tolerated = (taint: Required<Pick<Toleration, 'key' | 'value' | 'effect'>>): boolean =>
+      tolerations.some(
+        ({ operator, key, value, effect }) =>
+          (key === undefined || key === taint.key) &&
+          (operator === 'Exists' || value === taint.value) &&
+          (effect === undefined || effect === taint.effect),
+      );
+    expect(tolerated({ key: 'any', value: 'x', effect: 'NoSchedule' })).toBe(true);
+    for (const name of ['unreachable', 'not-ready']) {
+      const key = `node.kubernetes.io/${name}`;
+      expect(tolerated({ key, value: '', effect: 'NoExecute' })).toBe(false);
+      // Else the API server adds one that is tolerated.
+      const theirs = tolerations.filter((one) => one.key === key && one.effect === 'NoExecute');
+      expect(theirs).toHaveLength(1);
+    }
+  }
+});
+
+interface Toleration {
+  readonly operator?: string;
+  readonly key?: string;
+  readonly value?: string;
+  readonly effect?: string;
+}
+
 interface Webhook {
   readonly name: string;
   readonly rules: readonly unknown[];

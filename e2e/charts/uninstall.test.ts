@@ -13,9 +13,17 @@ import { startTestApi } from '../../packages/sandbox/test/support/api-server.ts'
 let running: TestApi;
 let client: KubeClient;
 const root = 'istio-system';
-const log = createLogger({ scope: 'uninstall', level: 'error', format: 'text' });
+const sets = `/apis/apps/v1/namespaces/${root}/daemonsets`;
+const lines: string[] = [];
+const log = createLogger({
+  scope: 'uninstall',
+  level: 'warn',
+  format: 'text',
+  sink: { write: (line) => lines.push(line) },
+});
 
 beforeEach(async () => {
+  lines.length = 0;
   running = await startTestApi();
   const { server, ca, api } = running;
   const config = new KubeConfig();
@@ -25,6 +33,10 @@ beforeEach(async () => {
   );
   client = createKubeClient(config);
   for (const name of [root, 'shop']) await create('/api/v1/namespaces', 'Namespace', { name });
+  const labels = { app: 'cni-redirect' };
+  const template = { metadata: { labels }, spec: { containers: [{ name: 'agent', image: 'a' }] } };
+  const spec = { selector: { matchLabels: labels }, template };
+  await create(sets, 'DaemonSet', { name: 'cni-redirect' }, { spec });
 }, 30_000);
 
 afterEach(async () => {
@@ -68,24 +80,37 @@ function patch(path: string, body: object): Promise<unknown> {
   });
 }
 
-const options = (change: Partial<UninstallConfig> = {}) => ({
+const options = (
+  change: Partial<UninstallConfig> = {},
+  signal: AbortSignal = new AbortController().signal,
+) => ({
   client,
   log,
   rootNamespace: root,
   revision: 'default',
   keepAuthority: false,
   timeoutMs: 5_000,
+  signal,
   ...change,
 });
 
-async function stateLabel(): Promise<unknown> {
-  const namespace = (await client.request({ path: `/api/v1/namespaces/${root}` })) as {
-    metadata: { labels: Record<string, string> };
+/** Whether the agents are asked to leave. */
+async function asked(): Promise<boolean> {
+  const set = (await client.request({ path: `${sets}/cni-redirect` })) as {
+    metadata: { annotations?: Record<string, string> };
   };
-  return namespace.metadata.labels['ambit.dev/mesh'];
+  return set.metadata.annotations?.['ambit.dev/leaving'] === 'true';
+}
+
+async function node(name: string, ready: 'True' | 'False' | 'Unknown'): Promise<void> {
+  await create('/api/v1/nodes', 'Node', { name });
+  const conditions = [{ type: 'Ready', status: ready, reason: 'r', message: 'm' }];
+  await patch(`/api/v1/nodes/${name}/status`, { status: { conditions } });
 }
 
 test('before the programs go, every agent that runs has to say that it has left', async () => {
+  await node('node-1', 'True');
+  await node('node-2', 'False');
   const first = await agent('cni-redirect-a', 'node-1');
   const second = await agent('cni-redirect-b', 'node-2');
   let over = false;
@@ -94,18 +119,44 @@ test('before the programs go, every agent that runs has to say that it has left'
   await patch(first, left);
   await new Promise((resolve) => setTimeout(resolve, 1_500));
   expect(over).toBe(false);
-  expect(await stateLabel()).toBe('leaving');
+  expect(await asked()).toBe(true);
   await patch(second, left);
   await released;
+  // What asks the agents goes with them: there is nothing to take away before the next install.
+  expect(await asked()).toBe(true);
 });
 
 test('an agent that does not answer is named, with what to do, and the rest is called off', async () => {
+  await node('node-1', 'True');
   await agent('cni-redirect-a', 'node-1');
   await expect(releasePods(options({ timeoutMs: 100 }))).rejects.toThrow(
     /have not released their pods: cni-redirect-a on node-1; see their logs.*--no-hooks/s,
   );
   // Nothing is uninstalled: those that were quick take their pods back.
-  expect(await stateLabel()).toBeUndefined();
+  expect(await asked()).toBe(false);
+});
+
+test('who ends before it is done calls it off', async () => {
+  await node('node-1', 'True');
+  await agent('cni-redirect-a', 'node-1');
+  const ended = new AbortController();
+  const released = releasePods(options({}, ended.signal));
+  setTimeout(() => ended.abort(), 300);
+  await expect(released).rejects.toThrow(/ended before/);
+  expect(await asked()).toBe(false);
+});
+
+test('agents on nodes that are dead or gone are not waited for, and those nodes are named', async () => {
+  await node('node-1', 'Unknown');
+  await agent('cni-redirect-a', 'node-1');
+  await agent('cni-redirect-b', 'node-gone');
+  await releasePods(options());
+  expect(lines.join('')).toMatch(/cni-redirect-a on node-1.*cni-redirect-b on node-gone/);
+});
+
+test('without a DaemonSet there is nobody to ask', async () => {
+  await client.request({ method: 'DELETE', path: `${sets}/cni-redirect` });
+  await releasePods(options());
 });
 
 /** What the controller makes, and what looks like it and is its users'. */
@@ -122,7 +173,6 @@ async function furnish(): Promise<void> {
   for (const name of ['istio-ca-secret', 'cacerts']) await create(`${own}/secrets`, 'Secret', { name });
   const leases = `/apis/coordination.k8s.io/v1/namespaces/${root}/leases`;
   for (const name of ['ambit-controller', 'other']) await create(leases, 'Lease', { name });
-  await patch(`/api/v1/namespaces/${root}`, { metadata: { labels: { 'ambit.dev/mesh': 'leaving' } } });
 }
 
 function port(): object {
@@ -137,7 +187,6 @@ test('after the programs went, what the controller made goes, and nothing else',
   expect(await names('/api/v1/namespaces/shop/configmaps')).toEqual(['mine']);
   expect(await names(`/api/v1/namespaces/${root}/secrets`)).toEqual(['cacerts']);
   expect(await names(`/apis/coordination.k8s.io/v1/namespaces/${root}/leases`)).toEqual(['other']);
-  expect(await stateLabel()).toBeUndefined();
 });
 
 test('the authority is kept for who asks for it', async () => {

@@ -27,8 +27,10 @@ export const waypointClass = 'istio-waypoint';
 export const trafficDistributionAnnotation = 'networking.istio.io/traffic-distribution';
 export const dryRunAnnotation = 'istio.io/dry-run';
 
-/** On the mesh's own namespace: `leaving` while the mesh is taken off the cluster; agents then release every pod. */
-export const meshStateLabel = 'ambit.dev/mesh';
+/** Name of the node agents' DaemonSet, and the value of the label `app` of their pods. */
+export const agentDaemonSet = 'cni-redirect';
+/** On that DaemonSet, `true` while the mesh is taken off the cluster: agents then release every pod. Goes with it. */
+export const leavingAnnotation = 'ambit.dev/leaving';
 /** On a node agent's pod: it has released its node's pods and taken its plugin away. */
 export const leftAnnotation = 'ambit.dev/left';
 

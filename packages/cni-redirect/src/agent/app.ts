@@ -1,6 +1,5 @@
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { meshStateLabel } from '@ambit/api';
 import type { Logger, Metrics } from '@ambit/core';
 import { createMetrics, warmThreadpool } from '@ambit/core';
 import type { V1Namespace, V1Pod } from '@kubernetes/client-node';
@@ -51,14 +50,12 @@ export async function startAgent(
     return metrics.render();
   });
   const namespaces = new Map<string, ReadonlyMap<string, string>>();
-  let onNamespace = (): void => undefined;
   const pods = makePods(config, { core, metrics, namespaces, ztunnel: () => ztunnel, logger });
   const namespaceFollower = followNamespaces({
     kube,
     core,
     namespaces,
     pods,
-    onSeen: () => onNamespace(),
     logger,
   });
   await namespaceFollower.synced;
@@ -86,12 +83,16 @@ export async function startAgent(
   readiness.of({ ztunnel, installation, pods });
   const sayLeft = (left: boolean): Promise<void> => annotateSelf(core, config.self, left);
   const leave = new Leave({ installation, pods, sayLeft, logger });
-  const own = (): void => leave.ask(isLeaving(namespaces.get(config.self.namespace)));
-  onNamespace = own;
-  own();
   count = countPods(metrics, pods, readiness);
   const ownDaemonSet =
-    config.daemonSet && followOwnDaemonSet({ ...config.daemonSet, config: kube, logger });
+    config.daemonSet &&
+    followOwnDaemonSet({
+      ...config.daemonSet,
+      config: kube,
+      // Of one that is deleted the pods end in a moment, and with them all the rest.
+      onFate: (fate) => fate !== 'deleted' && leave.ask(fate === 'leaving'),
+      logger,
+    });
   const isReady = (): boolean => readiness.missing() === undefined;
   const untaint = config.untaintNode
     ? keepUntainted({ config: kube, core, node: config.node, isReady, logger })
@@ -106,7 +107,7 @@ export async function startAgent(
       ownDaemonSet?.close();
       installation.close();
       // Otherwise rules and listeners stay: pods that are captured go on, and new ones wait for the next agent.
-      const forGood = config.removeOnStop || ownDaemonSet?.deleted === true;
+      const forGood = config.removeOnStop || ownDaemonSet?.fate === 'deleted';
       await leave.stop(forGood);
       await plugin.close();
       await pods.close();
@@ -143,10 +144,6 @@ function makePods(config: AgentConfig, parts: PodsParts): Pods {
   });
 }
 
-function isLeaving(labels: ReadonlyMap<string, string> | undefined): boolean {
-  return labels?.get(meshStateLabel) === 'leaving';
-}
-
 interface Sources {
   readonly kube: KubeConfig;
   readonly core: CoreV1Api;
@@ -156,10 +153,8 @@ interface Sources {
 
 type Namespaces = Map<string, ReadonlyMap<string, string>>;
 
-function followNamespaces(
-  sources: Sources & { readonly namespaces: Namespaces; readonly onSeen: () => void },
-): Follower {
-  const { kube, core, namespaces, pods, onSeen, logger } = sources;
+function followNamespaces(sources: Sources & { readonly namespaces: Namespaces }): Follower {
+  const { kube, core, namespaces, pods, logger } = sources;
   return follow<V1Namespace>({
     config: kube,
     path: '/api/v1/namespaces',
@@ -169,13 +164,11 @@ function followNamespaces(
       namespaces.clear();
       for (const { name, labels } of objects.map(decodeNamespace)) namespaces.set(name, labels);
       pods.retryAll();
-      onSeen();
     },
     onChange: (object) => {
       const { name, labels } = decodeNamespace(object);
       namespaces.set(name, labels);
       pods.namespaceChanged(name);
-      onSeen();
     },
     onDelete: (object) => void namespaces.delete(decodeNamespace(object).name),
     logger,

@@ -1,5 +1,6 @@
 import type { FSWatcher } from 'node:fs';
 import { watch } from 'node:fs';
+import { leavingAnnotation } from '@ambit/api';
 import type { Logger } from '@ambit/core';
 import { causeChain, errnoCode } from '@ambit/core';
 import { chainInto, unchainAll } from './conf-dir.ts';
@@ -68,8 +69,7 @@ class Installer implements Installation {
     // Out of the chain first: a chain must not name what is not there.
     await unchainAll(this.#options.confDir);
     await removePlugin(this.#files);
-    this.missing =
-      'the mesh is leaving this node (label ambit.dev/mesh of its namespace; take it away to call that off)';
+    this.missing = `the mesh is leaving this node (annotation ${leavingAnnotation} of the agent's DaemonSet; take it away to call that off)`;
     this.#options.logger.info('the plugin is taken out of the CNI configuration and removed');
   }
 

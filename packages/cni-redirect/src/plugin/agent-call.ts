@@ -11,7 +11,7 @@ export function callAgent(socketPath: string, path: string, body: object): Promi
         new CniFailure(
           cniErrorCode.tryAgain,
           `the mesh's node agent cannot be reached: ${why}`,
-          `the pod waits until the cni-redirect agent of this node answers on ${socketPath}; see its log`,
+          `the pod waits until the cni-redirect agent of this node answers on ${socketPath}; see its log. If the mesh was uninstalled while this node was away, take ambit-cni out of the node's CNI configuration`,
         ),
       );
     const call = request(

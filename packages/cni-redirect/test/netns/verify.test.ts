@@ -1,7 +1,7 @@
 import { existsSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
-import { AgentWorld, namespacesPath, podsPath } from './agent-world.ts';
+import { AgentWorld, podsPath } from './agent-world.ts';
 import { ask, dial, rulesOf, serveIn, sh } from './world.ts';
 
 let w: AgentWorld;
@@ -177,27 +177,33 @@ describe('an agent that stops', () => {
 });
 
 test('a mesh that is being uninstalled leaves the node while the agent runs, and comes back if it is not', async () => {
-  const state = (value: string | undefined): void => {
-    const labels = value === undefined ? {} : { 'ambit.dev/mesh': value };
-    w.kube.put(namespacesPath, { metadata: { name: 'istio-system', labels } });
+  const state = (annotations: Readonly<Record<string, string>>): void => {
+    w.kube.put(sets, {
+      metadata: { name: 'cni-redirect', namespace: 'istio-system', annotations },
+    });
   };
   const left = (): unknown =>
     (w.kube.get(podsPath, 'istio-system/agent')?.metadata as { annotations?: object } | undefined)
       ?.annotations;
-  state(undefined);
+  state({});
   w.kube.put(podsPath, {
     metadata: { name: 'agent', namespace: 'istio-system', uid: 'u-9' },
     spec: { nodeName: 'node-a', hostNetwork: true, containers: [] },
   });
-  await startCaptured({ POD_NAMESPACE: 'istio-system', POD_NAME: 'agent' });
+  const env = {
+    DAEMONSET_NAME: 'cni-redirect',
+    POD_NAMESPACE: 'istio-system',
+    POD_NAME: 'agent',
+  };
+  await startCaptured(env);
   const conflist = (): string => readFileSync(join(w.root, 'net.d/10-main.conflist'), 'utf8');
-  state('leaving');
+  state({ 'ambit.dev/leaving': 'true' });
   await w.until('released', () => !w.captured() && w.annotation() === undefined);
   w.ztunnels[0]!.stopListening();
   await w.until('left', () => JSON.stringify(left()) === '{"ambit.dev/left":"true"}');
   expect(rulesOf(w.pod)).toBe('');
   expect(conflist()).not.toContain('ambit-cni');
-  state(undefined);
+  state({});
   w.ztunnels[0]!.close();
   w.ztunnel('z2');
   await w.until(

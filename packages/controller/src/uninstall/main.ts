@@ -12,10 +12,13 @@ const log = createLogger({
   level: config.logLevel,
   format: config.logFormat,
 });
+// Of the Job that runs it: at its deadline, or when its pod has to go.
+const ended = new AbortController();
+process.once('SIGTERM', () => ended.abort());
 const client = createKubeClient(loadKubeConfig(config.kubeconfig));
 try {
   await (config.phase === 'release'
-    ? releasePods({ client, log, ...config })
+    ? releasePods({ client, log, signal: ended.signal, ...config })
     : removeTraces({ client, log, ...config }));
 } catch (error) {
   log.error({ reason: causeChain(error) }, 'not done');

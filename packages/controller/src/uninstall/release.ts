@@ -1,55 +1,140 @@
-import { leftAnnotation, meshStateLabel } from '@ambit/api';
-import { MeshError } from '@ambit/core';
+import { agentDaemonSet, leavingAnnotation, leftAnnotation } from '@ambit/api';
+import { MeshError, causeChain } from '@ambit/core';
 
 import type { KubeClient } from '../kube/client.ts';
 import { field, list, text } from '../kube/decode/fields.ts';
+import { kubeStatus } from '../kube/error.ts';
 import type { Log } from '../log.ts';
-import { patchLabel } from './label.ts';
 
 export interface ReleaseOptions {
   readonly client: KubeClient;
   readonly rootNamespace: string;
   readonly timeoutMs: number;
+  /** When whoever runs this is told to end. */
+  readonly signal: AbortSignal;
   readonly log: Log;
 }
 
 const pauseMs = 1_000;
 
 /**
- * Before the programs go: asks every node agent to release its pods and to take its plugin away, and waits until each
- * says that it has. Where one does not in time, it is called off. So new connections go straight before there is nobody left who would take them.
+ * Before the programs go: asks every node agent to release its pods and to take its plugin away, and waits until each says
+ * that it has. So new connections go straight before there is nobody left who would take them. What asks them is on their
+ * DaemonSet and ends with it. Where an agent does not leave in time, it is called off.
  */
 export async function releasePods(options: ReleaseOptions): Promise<void> {
-  const { client, rootNamespace, timeoutMs, log } = options;
-  await patchLabel(client, rootNamespace, meshStateLabel, 'leaving');
+  const { client, rootNamespace, log } = options;
+  try {
+    await ask(client, rootNamespace, 'true');
+  } catch (error) {
+    if (kubeStatus(error) !== 404) throw error;
+    log.warn({ daemonSet: agentDaemonSet }, 'there are no node agents to release their pods');
+    return;
+  }
+  try {
+    await allLeft(options);
+  } catch (error) {
+    // Nothing is uninstalled now: the agents that were quick take their pods back.
+    await ask(client, rootNamespace, null).catch((failed: unknown) =>
+      log.error(
+        { reason: causeChain(failed) },
+        `could not be called off; do it with: kubectl annotate -n ${rootNamespace} daemonset ${agentDaemonSet} ${leavingAnnotation}-`,
+      ),
+    );
+    throw error;
+  }
+}
+
+async function ask(client: KubeClient, namespace: string, leaving: string | null): Promise<void> {
+  await client.request({
+    method: 'PATCH',
+    path: `/apis/apps/v1/namespaces/${namespace}/daemonsets/${agentDaemonSet}`,
+    contentType: 'application/merge-patch+json',
+    body: { metadata: { annotations: { [leavingAnnotation]: leaving } } },
+  });
+}
+
+async function allLeft({ client, rootNamespace, timeoutMs, signal, log }: ReleaseOptions) {
   const deadlineMs = performance.now() + timeoutMs;
   for (;;) {
-    const waiting = await agentsThatStay(client, rootNamespace);
-    if (waiting.length === 0) return;
-    if (performance.now() > deadlineMs) {
-      // Nothing is uninstalled now: the agents that were quick take their pods back.
-      await patchLabel(client, rootNamespace, meshStateLabel, null);
+    const { waiting, unreachable } = await agentsThatStay(client, rootNamespace);
+    if (waiting.length === 0) {
+      if (unreachable.length > 0)
+        log.warn(
+          { agents: unreachable },
+          'these agents are on nodes that do not answer and are not waited for; a node that comes back keeps the plugin, ' +
+            'and its new pods wait, until ambit-cni is taken out of its CNI configuration',
+        );
+      return;
+    }
+    if (signal.aborted)
+      throw new MeshError(
+        'uninstall/ended',
+        `ended before these node agents had released their pods: ${waiting.join(', ')}; the mesh stays, on every node`,
+      );
+    if (performance.now() > deadlineMs)
       throw new MeshError(
         'uninstall/not-released',
         `these node agents have not released their pods: ${waiting.join(', ')}; see their logs, and try again. ` +
           'Until then the mesh stays, on every node. To uninstall nevertheless: helm uninstall --no-hooks; pods that are captured there then have no connection until they are restarted',
       );
-    }
     log.info({ waiting }, 'waiting for node agents to release their pods');
-    await new Promise((resolve) => setTimeout(resolve, pauseMs));
+    await pause(signal);
   }
 }
 
-/** Agents that run and have not said that they are done, as `pod on node`. */
-async function agentsThatStay(client: KubeClient, namespace: string): Promise<string[]> {
-  const answer = await client.request({
-    path: `/api/v1/namespaces/${namespace}/pods`,
-    query: new Map([['labelSelector', 'app=cni-redirect']]),
+function pause(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const over = (): void => {
+      clearTimeout(timer);
+      signal.removeEventListener('abort', over);
+      resolve();
+    };
+    const timer = setTimeout(over, pauseMs);
+    signal.addEventListener('abort', over);
   });
-  return list(field(answer, 'items'))
+}
+
+interface Staying {
+  readonly waiting: readonly string[];
+  /** On nodes whose kubelet is silent, or that are no more: they stay `Running` for as long as nobody says otherwise. */
+  readonly unreachable: readonly string[];
+}
+
+/** Agents that run and have not said that they are done, as `pod on node`. */
+async function agentsThatStay(client: KubeClient, namespace: string): Promise<Staying> {
+  const pods = await client.request({
+    path: `/api/v1/namespaces/${namespace}/pods`,
+    query: new Map([['labelSelector', `app=${agentDaemonSet}`]]),
+  });
+  const staying = list(field(pods, 'items'))
     .filter((pod) => field(pod, 'metadata', 'annotations', leftAnnotation) !== 'true')
     .filter((pod) => text(field(pod, 'status', 'phase')) === 'Running')
-    .map(
-      (pod) => `${text(field(pod, 'metadata', 'name'))} on ${text(field(pod, 'spec', 'nodeName'))}`,
-    );
+    .map((pod) => ({
+      name: text(field(pod, 'metadata', 'name')),
+      node: text(field(pod, 'spec', 'nodeName')),
+    }));
+  if (staying.length === 0) return { waiting: [], unreachable: [] };
+  // Any version will do, so that it costs a large cluster's API server little.
+  const query = new Map([['resourceVersion', '0']]);
+  const nodes = await client.request({ path: '/api/v1/nodes', query });
+  const answering = new Set(
+    list(field(nodes, 'items'))
+      .filter((node) => !isSilent(node))
+      .map((node) => text(field(node, 'metadata', 'name'))),
+  );
+  const told = ({ name, node }: { readonly name: string; readonly node: string }): string =>
+    `${name} on ${node}`;
+  return {
+    waiting: staying.filter(({ node }) => answering.has(node)).map(told),
+    unreachable: staying.filter(({ node }) => !answering.has(node)).map(told),
+  };
+}
+
+/** `Unknown` is what the node controller says when the kubelet has said nothing for a while; `False` it says itself. */
+function isSilent(node: unknown): boolean {
+  const ready = list(field(node, 'status', 'conditions')).find(
+    (condition) => field(condition, 'type') === 'Ready',
+  );
+  return field(ready, 'status') === 'Unknown';
 }

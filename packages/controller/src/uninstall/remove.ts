@@ -1,4 +1,4 @@
-import { gatewayManagedLabel, meshStateLabel, rootCertConfigMap } from '@ambit/api';
+import { gatewayManagedLabel, rootCertConfigMap } from '@ambit/api';
 
 import { selfSignedSecret } from '../ca/store.ts';
 import { managedBy } from '../deploy/objects.ts';
@@ -7,7 +7,6 @@ import { field, list, text } from '../kube/decode/fields.ts';
 import { kubeStatus } from '../kube/error.ts';
 import type { Log } from '../log.ts';
 import { leaseName } from '../writers.ts';
-import { patchLabel } from './label.ts';
 
 export interface RemoveOptions {
   readonly client: KubeClient;
@@ -53,7 +52,6 @@ export async function removeTraces(options: RemoveOptions): Promise<void> {
   ];
   const removed: Record<string, number> = {};
   for (const trace of traces) removed[trace.plural] = await remove(client, trace);
-  await patchLabel(client, rootNamespace, meshStateLabel, null);
   log.info({ removed }, 'nothing of the mesh is left but the resources of its users');
 }
 
