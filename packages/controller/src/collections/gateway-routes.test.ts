@@ -4,6 +4,7 @@ import { beforeEach, describe, expect, test } from '@jest/globals';
 import { decoded } from '../../test/records.ts';
 import { trustDomain } from '../../test/support.ts';
 import {
+  decodeGateway,
   decodeGrpcRoute,
   decodeHttpRoute,
   decodeTcpRoute,
@@ -24,6 +25,42 @@ const cluster = {
 };
 const web = { group: '', kind: 'Service', name: 'web' };
 const backendRefs = [{ name: 'web', port: 80 }];
+
+test('a route of a Gateway holds for what is bound to it, as services come and go', () => {
+  const mesh = createMeshCollections(cluster);
+  const state = new SnapshotState(mesh.outputs);
+  const { sources } = mesh;
+  const service = (name: string, labels: object): void => {
+    const spec = { clusterIPs: ['10.96.0.1'], ports: [{ name: 'http', port: 80 }] };
+    const object = { metadata: { name, namespace: 'shop', labels }, spec };
+    sources.services.set(`shop/${name}`, decoded(decodeService, object));
+  };
+  const routed = (): readonly string[] => {
+    mesh.flush();
+    return [...state.all('route').keys()].map((key) => key.split(/[/.]/)[1] ?? '').sort();
+  };
+  const bound = { 'istio.io/use-waypoint': 'w' };
+  service('web', bound);
+  service('free', {});
+  const metadata = { name: 'r', namespace: 'shop' };
+  const spec = { parentRefs: [{ name: 'w' }], rules: [{ backendRefs }] };
+  sources.httpRoutes.set('shop/r', decoded(decodeHttpRoute, { metadata, spec }));
+  expect(routed()).toEqual([]);
+  expect(mesh.l7.gatewayRoutes.HTTPRoute.get('shop/r')?.compiled.parents).toEqual([]);
+  const listeners = [{ name: 'mesh', port: 15008, protocol: 'HBONE' }];
+  const gateway = {
+    metadata: { name: 'w', namespace: 'shop' },
+    spec: { gatewayClassName: 'istio-waypoint', listeners },
+  };
+  sources.gateways.set('shop/w', decoded(decodeGateway, gateway));
+  expect(routed()).toEqual(['web']);
+  service('later', bound);
+  expect(routed()).toEqual(['later', 'web']);
+  service('web', {});
+  expect(routed()).toEqual(['later']);
+  sources.gateways.delete('shop/w');
+  expect(routed()).toEqual([]);
+});
 
 describe('a route that breaks its schema', () => {
   let mesh: MeshCollections;

@@ -1,11 +1,12 @@
 import { isDeepStrictEqual } from 'node:util';
 
 import type { Service, ServiceKey } from '@ambit/api';
-import { serviceKey, waypointClass } from '@ambit/api';
+import { serviceKey } from '@ambit/api';
 
 import type { ConfigurationRecord } from '../kube/decode/configuration.ts';
 import type { Metadata, Problem } from '../kube/decode/fields.ts';
 import { objectKey } from '../kube/decode/fields.ts';
+import type { RouteWaypoint } from '../translate/gateway-compilation.ts';
 import { readBrokenRoute } from '../translate/gateway-broken.ts';
 import type {
   AnyGatewayRoute,
@@ -38,9 +39,8 @@ export type GatewayRoutes = Readonly<Record<GatewayRouteKind, Collection<Gateway
 interface Parts {
   readonly graph: Graph;
   readonly sources: Sources;
-  readonly cluster: ClusterFacts;
   readonly noted: Noted;
-  readonly entries: EntryCollections;
+  readonly worldOf: (read: Reader) => RouteWorld;
 }
 
 /** The routes of the Gateway API, each with the services it is attached to. */
@@ -55,7 +55,7 @@ export function gatewayRouteStages(parts: Parts): GatewayRoutes {
 }
 
 function stage<S>(
-  { graph, sources, cluster, noted, entries }: Parts,
+  { graph, noted, worldOf }: Parts,
   kind: GatewayRouteKind,
   primary: Collection<ConfigurationRecord<S>>,
 ): Collection<GatewayRoute> {
@@ -75,8 +75,7 @@ function stage<S>(
           meta,
           spec: spec.ok ? spec.value : broken?.spec,
         } as unknown as AnyGatewayRoute;
-        const world = routeWorld(read, sources, cluster, entries);
-        const compiled = compileGatewayRoute(route, world, broken);
+        const compiled = compileGatewayRoute(route, worldOf(read), broken);
         return only(key, { kind, meta, compiled, problems: compiled.problems });
       },
       equal: isDeepStrictEqual,
@@ -84,20 +83,24 @@ function stage<S>(
   );
 }
 
+interface WorldParts {
+  readonly sources: Sources;
+  readonly cluster: ClusterFacts;
+  readonly entries: EntryCollections;
+  readonly waypointOf: (read: Reader, key: string) => RouteWaypoint | undefined;
+}
+
 /** What routes are compiled with. */
-export function routeWorld(
-  read: Reader,
-  sources: Sources,
-  cluster: ClusterFacts,
-  entries: EntryCollections,
-): RouteWorld {
-  return {
+export function routeWorlds({
+  sources,
+  cluster,
+  entries,
+  waypointOf,
+}: WorldParts): (read: Reader) => RouteWorld {
+  return (read) => ({
     clusterDomain: cluster.clusterDomain,
     regexProblem,
-    isWaypoint: (namespace, name) => {
-      const gateway = read.get(sources.gateways, `${namespace}/${name}`);
-      return gateway?.spec.ok === true && gateway.spec.value.gatewayClassName === waypointClass;
-    },
+    waypoint: (namespace, name) => waypointOf(read, `${namespace}/${name}`),
     service: (namespace, name) => serviceOf(read, sources, cluster, `${namespace}/${name}`),
     entry: (namespace, name) => entries.servicesOf(read, namespace, name),
     entryHost: (host, namespace) => {
@@ -122,7 +125,7 @@ export function routeWorld(
         );
         return allowsFrom && allowsTo;
       }),
-  };
+  });
 }
 
 export function serviceOf(

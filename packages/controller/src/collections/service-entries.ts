@@ -124,6 +124,7 @@ function resolvedStage(
       indexes: {
         service: ({ services }) => services.map(keyOf),
         hostname: ({ services }) => services.map(({ hostname }) => hostname),
+        gateway: ({ binding }) => (binding.kind === 'bound' ? [binding.gateway] : []),
         selects: ({ entry }) => (entry.selector === undefined ? [] : [entry.meta.namespace]),
       },
       derive: (entry, key, read) =>

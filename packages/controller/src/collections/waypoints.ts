@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from 'node:util';
 
-import type { Service, ServiceKey, SpiffeId, Upsert, Workload } from '@ambit/api';
+import type { Service, ServiceKey, SpiffeId, Workload } from '@ambit/api';
 import {
   bypassWaypointAnnotation,
   serviceKey,
@@ -9,31 +9,21 @@ import {
 } from '@ambit/api';
 
 import type {
-  DestinationRuleRecord,
   GatewayClassRecord,
   GatewayRecord,
   RequestAuthenticationRecord,
-  VirtualServiceRecord,
 } from '../kube/decode/configuration.ts';
 import type { Metadata } from '../kube/decode/fields.ts';
 import type { NamespaceRecord } from '../kube/decode/namespace.ts';
 import type { PodRecord } from '../kube/decode/pod.ts';
 import type { ServiceRecord } from '../kube/decode/service.ts';
-import type { CompiledDestinationRule } from '../translate/destination-rule.ts';
-import { credentialUses } from '../translate/credential.ts';
-import { compileDestinationRule } from '../translate/destination-rule.ts';
-import type { HostResolver } from '../translate/istio-host.ts';
-import { hostnameOf, serviceOfHost } from '../translate/istio-host.ts';
+import { hostnameOf } from '../translate/istio-host.ts';
 import type { CompiledPolicy } from '../translate/policy.ts';
-import { regexProblem } from '../translate/regex.ts';
 import type { CompiledRequestAuthentication } from '../translate/request-authentication.ts';
 import { compileRequestAuthentication } from '../translate/request-authentication.ts';
 import type { ResolvedEntry } from '../translate/entry-claims.ts';
-import { isOwn } from '../translate/route-table.ts';
 import { targetName } from '../translate/targets.ts';
 import type { CompiledTelemetry } from '../translate/telemetry.ts';
-import type { CompiledVirtualService, VirtualServiceWorld } from '../translate/virtual-service.ts';
-import { compileDelegate, compileVirtualService } from '../translate/virtual-service.ts';
 import type {
   Binding,
   BindingWorld,
@@ -43,23 +33,20 @@ import type {
 import { bindingOf, compileWaypoint } from '../translate/waypoint.ts';
 import type { ClusterFacts } from '../translate/workload.ts';
 import type { Collection } from './collection.ts';
-import { credentialStages } from './credentials.ts';
 import type { Graph, Noted, Reader } from './derived.ts';
-import { placeOf, rivalStage, rulesOfService } from './destination-rules.ts';
 import type { LabelledCollections } from './labelled.ts';
 import { labelledStages } from './labelled.ts';
-import type { GatewayRoutes } from './gateway-routes.ts';
-import { attachedTo, gatewayRouteStages, routeName } from './gateway-routes.ts';
 import type { EntryCollections } from './service-entries.ts';
 import { entryStages } from './service-entries.ts';
-import type { RulesOf } from './route-outputs.ts';
-import { clusterOutputs, routeOutputs } from './route-outputs.ts';
+import type { RoutingCollections } from './routing.ts';
+import { routingStages } from './routing.ts';
 import type { Sources } from './sources.ts';
 import { telemetryStages } from './telemetry.ts';
 import { only } from './version.ts';
+import { serviceBinding } from './waypoint-services.ts';
 
 /** How the collections of waypoints hang together with the others. */
-export interface WaypointCollections extends LabelledCollections {
+export interface WaypointCollections extends LabelledCollections, RoutingCollections {
   readonly waypoints: Collection<CompiledWaypoint>;
   /** By `namespace/name` of a Service. */
   readonly bindings: Collection<Binding>;
@@ -68,14 +55,7 @@ export interface WaypointCollections extends LabelledCollections {
   readonly entryRequirements: Collection<string>;
   readonly authentications: Collection<CompiledRequestAuthentication>;
   readonly telemetries: Collection<CompiledTelemetry>;
-  readonly virtualServices: Collection<CompiledVirtualService>;
-  readonly destinationRules: Collection<CompiledDestinationRule>;
-  readonly gatewayRoutes: GatewayRoutes;
   readonly entries: EntryCollections;
-  readonly outputs: readonly Collection<Upsert>[];
-  /** What VirtualServices and DestinationRules are compiled with. */
-  readonly virtualServiceWorld: (read: Reader) => VirtualServiceWorld;
-  readonly hostResolver: (read: Reader) => HostResolver;
   /** What a workload's own waypoint and those of its services mean for it. */
   forWorkload(
     read: Reader,
@@ -110,7 +90,7 @@ export function waypointStages(parts: Parts): WaypointCollections {
       bindingOf({ meta, what }, worldOf(read, base, parts.cluster, meta.namespace)),
     withoutWaypoint,
   });
-  const routing = routingStages(parts, entries, bindings);
+  const routing = routingStages({ ...parts, ...base, entries, bindings });
   return {
     ...base,
     bindings,
@@ -203,16 +183,6 @@ function bindingStage({ graph, sources, cluster, noted }: Parts, base: Base): Co
       equal: isDeepStrictEqual,
     }),
   );
-}
-
-/** To what a Service of the cluster is bound, by its key in the mesh. */
-function serviceBinding(
-  read: Reader,
-  bindings: Collection<Binding>,
-  service: ServiceKey,
-): Binding | undefined {
-  const [namespace = '', hostname = ''] = service.split('/');
-  return read.get(bindings, `${namespace}/${hostname.split('.')[0] ?? ''}`);
 }
 
 interface Asked {
@@ -339,132 +309,4 @@ function targetsOf(gateway?: string, service?: ServiceKey, entry?: string): read
 /** A policy that only rehearses or tells closes nothing. */
 function isEnforced({ policy }: CompiledPolicy): boolean {
   return policy !== undefined && !policy.dryRun && policy.action !== 'AUDIT';
-}
-
-function routingStages(parts: Parts, entries: EntryCollections, bindings: Collection<Binding>) {
-  const { graph, sources, cluster, noted } = parts;
-  const gatewayRoutes = gatewayRouteStages({ graph, sources, cluster, noted, entries });
-  const hostResolver = resolverOf(parts, entries);
-  const destinationRules = noted(
-    'destination-rules',
-    graph.derive<DestinationRuleRecord, CompiledDestinationRule>({
-      name: 'destination-rules',
-      primary: sources.destinationRules,
-      indexes: {
-        place: placeOf,
-        wildcard: ({ ending, namespace }) => (ending === undefined ? [] : [namespace]),
-        credential: (rule) => credentialUses(rule).map(({ name }) => name),
-      },
-      derive: (record, key, read) =>
-        only(key, compileDestinationRule(record, cluster.clusterDomain, hostResolver(read))),
-      equal: isDeepStrictEqual,
-    }),
-  );
-  const bindingOfService = (read: Reader, service: ServiceKey): Binding | undefined =>
-    entries.serviceByKey(read, service)?.entry.binding ?? serviceBinding(read, bindings, service);
-  const { rootNamespace } = cluster;
-  const rulesOf = rulesOfService({ rules: destinationRules, rootNamespace, bindingOfService });
-  const virtualServiceWorld = virtualServiceWorlds(parts, { rulesOf, gatewayRoutes, entries });
-  const virtualServices = virtualServiceStage(parts, virtualServiceWorld);
-  const credentials = credentialStages({
-    ...parts,
-    rules: destinationRules,
-    bindingOfService,
-  });
-  const outputs = [
-    ...routeOutputs(parts, { virtualServices, gatewayRoutes, entries }),
-    ...clusterOutputs(parts, rulesOf, entries),
-    credentials.output,
-  ];
-  const told = rivalStage({
-    graph,
-    noted,
-    rootNamespace,
-    bindingOfService,
-    rules: destinationRules,
-    judged: credentials.rules,
-  });
-  return {
-    destinationRules: told,
-    virtualServices,
-    virtualServiceWorld,
-    hostResolver,
-    gatewayRoutes,
-    outputs,
-  };
-}
-
-interface VirtualServiceParts {
-  readonly rulesOf: RulesOf;
-  readonly gatewayRoutes: GatewayRoutes;
-  readonly entries: EntryCollections;
-}
-
-/** A Service of the cluster comes first: nobody takes its name. */
-function resolverOf(
-  { sources, cluster }: Parts,
-  entries: EntryCollections,
-): (read: Reader) => HostResolver {
-  return (read) => (host, namespace) => {
-    const service = serviceOfHost(host, namespace, cluster.clusterDomain);
-    const exists =
-      service !== undefined &&
-      read.get(sources.services, `${service.namespace}/${service.name}`) !== undefined;
-    return exists ? service : (entries.byHost(read, host, namespace) ?? service);
-  };
-}
-
-function virtualServiceWorlds(
-  parts: Parts,
-  { rulesOf, gatewayRoutes, entries }: VirtualServiceParts,
-): (read: Reader) => VirtualServiceWorld {
-  const { sources, cluster } = parts;
-  const { clusterDomain } = cluster;
-  const hostResolver = resolverOf(parts, entries);
-  return (read) => ({
-    clusterDomain,
-    rootNamespace: cluster.rootNamespace,
-    host: hostResolver(read),
-    ports: ({ namespace, name, hostname }) =>
-      (hostname === undefined
-        ? read.get(sources.services, `${namespace}/${name}`)
-        : entries.serviceByKey(read, serviceKey(namespace, hostname))?.service
-      )?.ports.map(({ port }) => port),
-    subsets: (service) => {
-      const of = serviceKey(service.namespace, hostnameOf(service, clusterDomain));
-      const rules = rulesOf(read, of, service.namespace);
-      return new Set(rules.flatMap(({ subsets }) => subsets.map(({ name }) => name)));
-    },
-    delegate: (namespace, name) => read.get(sources.virtualServices, `${namespace}/${name}`),
-    regexProblem,
-    insteadOf: (service) => {
-      const first = attachedTo(read, gatewayRoutes, service).find(isOwn);
-      return first && routeName(first);
-    },
-  });
-}
-
-function virtualServiceStage(
-  { graph, sources, noted }: Parts,
-  worldOf: (read: Reader) => VirtualServiceWorld,
-): Collection<CompiledVirtualService> {
-  return noted(
-    'virtual-services',
-    graph.derive<VirtualServiceRecord, CompiledVirtualService>({
-      name: 'virtual-services',
-      primary: sources.virtualServices,
-      indexes: {
-        service: ({ services }) => services,
-        wildcard: ({ endings }) => (endings.length === 0 ? [] : ['any']),
-      },
-      derive: (record, key, read) => {
-        const delegate = record.spec.ok && (record.spec.value.hosts ?? []).length === 0;
-        return only(
-          key,
-          delegate ? compileDelegate(record) : compileVirtualService(record, worldOf(read)),
-        );
-      },
-      equal: isDeepStrictEqual,
-    }),
-  );
 }

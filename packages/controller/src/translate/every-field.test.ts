@@ -265,7 +265,7 @@ describe('routes of the Gateway API', () => {
     });
   const world = {
     clusterDomain: 'cluster.local',
-    isWaypoint: () => false,
+    waypoint: () => undefined,
     service,
     granted: () => false,
     regexProblem,

@@ -12,11 +12,21 @@ export interface ReferenceEnd {
   readonly namespace: string;
 }
 
+/** A waypoint whose Gateway routes may name. */
+export interface RouteWaypoint {
+  /** Names of its listeners. */
+  readonly listeners: readonly string[];
+  /** Whether routes of the namespace may name it. */
+  readonly allows: (namespace: string) => boolean;
+  /** The services that are bound to it. */
+  readonly services: () => readonly Service[];
+}
+
 /** What a route is compiled against. */
 export interface RouteWorld {
   readonly clusterDomain: string;
-  /** Whether there is a Gateway of the waypoint's class by this name. */
-  isWaypoint(namespace: string, name: string): boolean;
+  /** A Gateway of the waypoint's class; undefined when there is none of ours by this name. */
+  waypoint(namespace: string, name: string): RouteWaypoint | undefined;
   /** A core Service with its ports; undefined when there is none. */
   service(namespace: string, name: string): Service | undefined;
   /** The hosts of a ServiceEntry; none when there is no such entry. */
@@ -88,9 +98,13 @@ export class Compilation {
   }
 
   get accepted(): ParentCondition {
+    return this.acceptedFor('the route holds for this parent');
+  }
+
+  /** The same with other words for what it holds for. */
+  acceptedFor(what: string): ParentCondition {
     const told = this.#notes.map((one) => `; ${one.field}: ${one.message}`).join('');
-    const message = shortened(`the route holds for this parent${told}`);
-    return conditionOf(this.#refusals, 'Accepted', message);
+    return conditionOf(this.#refusals, 'Accepted', shortened(`${what}${told}`));
   }
 
   get resolvedRefs(): ParentCondition {

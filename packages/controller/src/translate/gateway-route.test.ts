@@ -48,7 +48,10 @@ const services = [web, service('shop', 'v2', { http: 80 }), service('other', 'fa
 
 const world: RouteWorld = {
   clusterDomain,
-  isWaypoint: (_namespace, name) => name === 'waypoint',
+  waypoint: (_namespace, name) =>
+    name === 'waypoint'
+      ? { listeners: ['mesh'], allows: (from) => from === 'shop', services: () => services }
+      : undefined,
   service: (namespace, name) =>
     services.find((one) => one.namespace === namespace && one.name === name),
   granted: () => false,
@@ -757,15 +760,59 @@ describe('parents', () => {
     expect(compiled.problems.map((one) => one.field)).toEqual(fields);
   });
 
-  test('a waypoint takes no routes, and says so', () => {
-    const { parents } = compile({ parentRefs: [{ name: 'waypoint' }], rules });
-    expect(parents).toMatchObject([
-      {
-        accepted: { status: false, reason: 'NotAllowedByListeners' },
-        parent: { name: 'waypoint' },
-      },
-    ]);
-    expect(parents[0]?.service).toBeUndefined();
+  describe('the Gateway of a waypoint', () => {
+    const byGateway = (more: object = {}, options: Options = {}) =>
+      compile({ parentRefs: [{ name: 'waypoint', namespace: 'shop' }], rules, ...more }, options);
+
+    test('means all of its services, without a scope', () => {
+      const { parents, problems } = byGateway();
+      expect(parents).toEqual([
+        expect.objectContaining({
+          accepted: expect.objectContaining({ status: true }),
+          byWaypoint: true,
+          service: toWeb.service,
+          otherServices: ['shop/v2.shop.svc.cluster.local', 'other/far.other.svc.cluster.local'],
+        }),
+      ]);
+      expect(parents[0]).not.toHaveProperty('consumerNamespace');
+      expect(problems).toEqual([]);
+    });
+
+    test.each<[string, string[], string[]]>([
+      ['a name', ['web.shop.svc.cluster.local'], ['web']],
+      ['a wildcard', ['*.shop.svc.cluster.local'], ['web', 'v2']],
+      ['another', ['shop.example.com'], []],
+    ])('means those of its services that have the hostname: %s', (_name, hostnames, names) => {
+      const { parents, problems } = byGateway({ hostnames });
+      const told = parents.map(({ service: first, otherServices: more = [], accepted }) => [
+        accepted.status,
+        accepted.message.includes(names.length === 0 ? 'no service' : 'holds for'),
+        [first, ...more].flatMap((one) => one?.split(/[/.]/)[1] ?? []),
+      ]);
+      expect(told).toEqual([[true, true, names]]);
+      expect(problems).toEqual([]);
+    });
+
+    test.each<[string, object, Options, string]>([
+      ['of a namespace that may not', {}, { namespace: 'other' }, 'NotAllowedByListeners'],
+      [
+        'TCPRoute',
+        { rules: [{ backendRefs: [ref] }] },
+        { kind: 'TCPRoute' },
+        'NotAllowedByListeners',
+      ],
+      [
+        'of no listener',
+        { parentRefs: [{ name: 'waypoint', sectionName: 'http' }] },
+        {},
+        'NoMatchingParent',
+      ],
+      ['of another port', { parentRefs: [{ name: 'waypoint', port: 80 }] }, {}, 'NoMatchingParent'],
+    ])('refuses one %s', (_name, more, options, reason) => {
+      const { parents } = byGateway(more, options);
+      expect(parents).toMatchObject([{ accepted: { status: false, reason } }]);
+      expect(parents[0]?.service).toBeUndefined();
+    });
   });
 
   test('of another namespace make a consumer route', () => {

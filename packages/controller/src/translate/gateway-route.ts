@@ -1,14 +1,5 @@
-import type {
-  HttpRoute,
-  Port,
-  Service,
-  ServiceKey,
-  TcpMatch,
-  TcpRoute,
-  TlsRoute,
-  WeightedTarget,
-} from '@ambit/api';
-import { noChanges, serviceKey } from '@ambit/api';
+import type { HttpRoute, TcpMatch, TcpRoute, TlsRoute, WeightedTarget } from '@ambit/api';
+import { noChanges } from '@ambit/api';
 
 import type { Metadata, Problem } from '../kube/decode/fields.ts';
 import type {
@@ -16,16 +7,16 @@ import type {
   GrpcRouteSpec,
   HttpFilterSpec,
   HttpRouteSpec,
-  ParentRefSpec,
   TcpRouteSpec,
   TlsRouteSpec,
 } from '../resources/gateway-api.ts';
-import { gatewayApiGroup } from '../resources/gateway-api.ts';
 import type { BrokenRoute } from './gateway-broken.ts';
 import type { FilteredBackendRef } from './gateway-backend.ts';
 import { compileTargets } from './gateway-backend.ts';
-import type { GatewayRouteKind, ParentCondition, RouteWorld } from './gateway-compilation.ts';
+import type { GatewayRouteKind, RouteWorld } from './gateway-compilation.ts';
 import { Compilation, quoted } from './gateway-compilation.ts';
+import type { ParentOutcome } from './gateway-parent.ts';
+import { isGateway, isMeshParent, onlyService, parentOutcome } from './gateway-parent.ts';
 import type { CompiledFilters } from './gateway-filter.ts';
 import { compileAction, compileBackendChanges, compileFilters } from './gateway-filter.ts';
 import type { CompiledMatch } from './gateway-match.ts';
@@ -34,6 +25,7 @@ import type { TryRules } from './gateway-retry.ts';
 import { compileTries } from './gateway-retry.ts';
 
 export type { GatewayRouteKind, ParentCondition, RouteWorld } from './gateway-compilation.ts';
+export type { ParentOutcome } from './gateway-parent.ts';
 
 /** A route of the Gateway API whose spec keeps its schema. */
 export interface GatewayRouteRecord<S> {
@@ -47,22 +39,6 @@ export type AnyGatewayRoute =
   | (GatewayRouteRecord<GrpcRouteSpec> & { readonly kind: 'GRPCRoute' })
   | (GatewayRouteRecord<TcpRouteSpec> & { readonly kind: 'TCPRoute' })
   | (GatewayRouteRecord<TlsRouteSpec> & { readonly kind: 'TLSRoute' });
-
-/** What is to be said of one parent, and where the route holds when it could be attached. */
-export interface ParentOutcome {
-  /** As written, because the status repeats it. */
-  readonly parent: ParentRefSpec;
-  readonly accepted: ParentCondition;
-  readonly resolvedRefs: ParentCondition;
-  /** Undefined when the route could not be attached. */
-  readonly service?: ServiceKey;
-  /** The other hosts of a ServiceEntry that has several. */
-  readonly otherServices?: readonly ServiceKey[];
-  /** Every port of the service when absent. */
-  readonly port?: Port;
-  /** Set for a consumer route: it holds for clients of this namespace only. */
-  readonly consumerNamespace?: string;
-}
 
 /** The numbers by which matches are ordered, before the age and the names of their routes. */
 export interface MatchOrder {
@@ -117,7 +93,8 @@ export function compileGatewayRoute(
   if (refs.length === 0) {
     return { name, parents: [], ...noRoutes, problems: compilation.problems };
   }
-  if (record.kind !== 'TLSRoute' && 'hostnames' in spec && (spec.hostnames ?? []).length > 0) {
+  const hostnames = 'hostnames' in spec ? (spec.hostnames ?? []) : [];
+  if (kind !== 'TLSRoute' && hostnames.length > 0 && !refs.every(isGateway)) {
     compilation.note('spec.hostnames', 'is for Gateways; of a Service every request is meant');
   }
   if (spec.useDefaultGateways !== undefined) {
@@ -126,7 +103,7 @@ export function compileGatewayRoute(
   noteRepeatedNames(spec.rules ?? [], compilation);
   compilation.onlyParent = onlyService(refs, meta.namespace);
   const routes = compileRules(record, compilation, broken);
-  const parents = refs.map((ref) => parentOutcome(ref, compilation));
+  const parents = refs.map((ref) => parentOutcome(ref, compilation, hostnames));
   return { name, parents, ...routes, problems: compilation.problems };
 }
 
@@ -177,101 +154,6 @@ function compileRules(
     case 'TLSRoute':
       return { ...noRoutes, tls: compileTlsRules(record.spec, compilation, isClosed) };
   }
-}
-
-function onlyService(refs: readonly ParentRefSpec[], namespace: string): string | undefined {
-  const names = refs.map((ref) =>
-    ref.kind === 'Service' ? `${ref.namespace ?? namespace}/${ref.name}` : undefined,
-  );
-  return names.every((name) => name === names[0]) ? names[0] : undefined;
-}
-
-function isMeshParent(ref: ParentRefSpec, path: string, compilation: Compilation): boolean {
-  const { group, kind } = ref;
-  if (isGateway(ref)) {
-    return compilation.world.isWaypoint(ref.namespace ?? compilation.namespace, ref.name);
-  }
-  if (kind === 'Service' && group === undefined) {
-    compilation.note(`${path}.group`, 'must be "" for a Service; the reference is not followed');
-  }
-  return (
-    (kind === 'Service' && group === '') ||
-    (kind === 'ServiceEntry' && group === 'networking.istio.io')
-  );
-}
-
-function isGateway({ group, kind }: ParentRefSpec): boolean {
-  return (
-    (kind === undefined || kind === 'Gateway') && (group === undefined || group === gatewayApiGroup)
-  );
-}
-
-/** To be asked when the rules are compiled, because the route is accepted as a whole or not at all. */
-function parentOutcome(parent: ParentRefSpec, compilation: Compilation): ParentOutcome {
-  const { accepted, resolvedRefs, world } = compilation;
-  const namespace = parent.namespace ?? compilation.namespace;
-  const refused = (reason: string, message: string): ParentOutcome => ({
-    parent,
-    accepted: { status: false, reason, message },
-    resolvedRefs,
-  });
-  if (isGateway(parent)) {
-    return refused(
-      'NotAllowedByListeners',
-      'a waypoint takes routes by the services that it serves, as in Istio, where a reference to its Gateway ' +
-        'does nothing; refer to the Service or ServiceEntry instead',
-    );
-  }
-  const { key, services } = named(parent, namespace, world);
-  const [service, ...others] = services;
-  if (service === undefined) return refused('NoMatchingParent', `there is no ${key}`);
-  const ports = service.ports.filter(
-    (one) =>
-      (parent.port === undefined || one.port === parent.port) &&
-      (parent.sectionName === undefined || one.name === parent.sectionName),
-  );
-  const [port] = ports;
-  const isOnePort = parent.port !== undefined || parent.sectionName !== undefined;
-  if (isOnePort && port === undefined) {
-    return refused('NoMatchingParent', `${key} has no TCP port ${wantedPort(parent)}`);
-  }
-  return {
-    parent,
-    accepted,
-    resolvedRefs,
-    service: serviceKey(service.namespace, service.hostname),
-    ...(others.length === 0 ? {} : { otherServices: others.map(keyOf) }),
-    ...(isOnePort && port !== undefined ? { port: port.port } : {}),
-    ...(namespace === compilation.namespace ? {} : { consumerNamespace: compilation.namespace }),
-  };
-}
-
-function wantedPort({ sectionName, port }: ParentRefSpec): string {
-  return [
-    ...(sectionName === undefined ? [] : [`named ${sectionName}`]),
-    ...(port === undefined ? [] : [`with number ${port}`]),
-  ].join(' and ');
-}
-
-/** The services that a parent stands for: a ServiceEntry for those of all its hosts. */
-function named(
-  { kind, name }: ParentRefSpec,
-  namespace: string,
-  world: RouteWorld,
-): { readonly key: string; readonly services: readonly Service[] } {
-  if (kind === 'ServiceEntry') {
-    const services = world.entry?.(namespace, name) ?? [];
-    return { key: `ServiceEntry ${namespace}/${name} that holds a host`, services };
-  }
-  const service = world.service(namespace, name);
-  return {
-    key: `Service ${namespace}/${name}`,
-    services: service === undefined ? [] : [service],
-  };
-}
-
-function keyOf(service: Service): ServiceKey {
-  return serviceKey(service.namespace, service.hostname);
 }
 
 /** A rule of HTTPRoute or GRPCRoute: they differ in how they match. */

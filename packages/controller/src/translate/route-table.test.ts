@@ -129,17 +129,19 @@ describe('several VirtualServices of one host', () => {
 });
 
 describe('both APIs', () => {
-  function attached(namespace: string, rule: object = {}) {
+  const web = { group: '', kind: 'Service', name: 'web', namespace: 'shop', port: 80 };
+
+  function attached(namespace: string, rule: object = {}, parent: object = web) {
     const meta = decodeMetadata({ metadata: { name: 'r', namespace } })!;
     const spec = {
-      parentRefs: [{ group: '', kind: 'Service', name: 'web', namespace: 'shop', port: 80 }],
+      parentRefs: [parent],
       rules: [{ backendRefs: [{ name: 'web', namespace: 'shop', port: 80 }], ...rule }],
     };
     const compiled = compileGatewayRoute(
       { kind: 'HTTPRoute', meta, spec } as unknown as AnyGatewayRoute,
       {
         clusterDomain: 'cluster.local',
-        isWaypoint: () => false,
+        waypoint: () => ({ listeners: ['mesh'], allows: () => true, services: () => [service] }),
         service: () => service,
         granted: () => true,
         regexProblem,
@@ -173,6 +175,33 @@ describe('both APIs', () => {
     expect(refused?.parent.accepted.status).toBe(false);
     const table = routeTableOf(service, [refused!], undefined)!;
     expect(table.http[0]?.action).toMatchObject({ targets: [{ target: { kind: 'missing' } }] });
+  });
+
+  describe('a route of the Gateway of the waypoint', () => {
+    const general = attached('shop', {}, { name: 'waypoint' });
+
+    test('holds where nothing speaks of the service, and what it does not match goes there', () => {
+      expect(rows(routeTableOf(service, general, undefined)!)).toEqual([
+        ['HTTPRoute/shop/r/0', [undefined]],
+        ['default', [80]],
+        ['default', [8080]],
+      ]);
+    });
+
+    test('is passed over where a VirtualService or another route speaks of the service', () => {
+      expect(routeTableOf(service, general, own)).toBe(own);
+      const both = routeTableOf(service, [...general, ...attached('shop')], undefined)!;
+      expect(rows(both)).toEqual(rows(routeTableOf(service, attached('shop'), undefined)!));
+    });
+
+    test('comes after those of consumers', () => {
+      const table = routeTableOf(service, [...general, ...attached('other')], undefined)!;
+      expect(rows(table).slice(0, 3)).toEqual([
+        ['HTTPRoute/other/r/0', ['other']],
+        ['no-route/other', ['other']],
+        ['HTTPRoute/shop/r/0', [undefined]],
+      ]);
+    });
   });
 
   test('without either there is no table', () => {

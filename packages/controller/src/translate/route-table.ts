@@ -7,9 +7,27 @@ import { itself } from './virtual-service-merge.ts';
 
 /**
  * The table of one service. Where both APIs speak of it, the Gateway API is heard; routes of consumers alone are heard
- * by their own clients only, so that nobody else loses what the VirtualServices say.
+ * by their own clients only, so that nobody else loses what the VirtualServices say. Routes of the waypoint's Gateway
+ * hold where neither speaks of the service to all.
  */
 export function routeTableOf(
+  service: Service,
+  attached: readonly AttachedRoute[],
+  virtual: RouteTable | undefined,
+): RouteTable | undefined {
+  const general = attached.filter(({ parent }) => parent.byWaypoint === true);
+  const named = attached.filter(({ parent }) => parent.byWaypoint !== true);
+  const table = namedTable(service, named, virtual);
+  if (general.length === 0 || virtual !== undefined || named.some(isOwn)) return table;
+  const key = serviceKey(service.namespace, service.hostname);
+  // What no rule matches goes to the service: a waypoint's Gateway is no host that could be without it.
+  const rest = service.ports.map(({ port }) => itself(key, port));
+  const consumers = mergeGatewayRoutes(named);
+  const http = [...consumers.http, ...mergeGatewayRoutes(general).http, ...rest];
+  return { tls: [], tcp: [], ...table, service: key, http };
+}
+
+function namedTable(
   service: Service,
   attached: readonly AttachedRoute[],
   virtual: RouteTable | undefined,
@@ -32,7 +50,7 @@ export function routeTableOf(
   };
 }
 
-/** Holds for every client, not for those of another namespace alone. */
+/** Names the service, and holds for every client, not for those of another namespace alone. */
 export function isOwn({ parent }: AttachedRoute): boolean {
-  return parent.consumerNamespace === undefined;
+  return parent.consumerNamespace === undefined && parent.byWaypoint !== true;
 }

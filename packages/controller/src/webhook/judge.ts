@@ -1,5 +1,4 @@
 import type { MeshCollections } from '../collections/mesh.ts';
-import { routeWorld } from '../collections/gateway-routes.ts';
 import type { Targeted } from '../collections/judged.ts';
 import { missingTargets } from '../collections/judged.ts';
 import type { Reader } from '../collections/derived.ts';
@@ -133,10 +132,10 @@ const destinationRule = judgeBy(
 );
 
 function gatewayRoute<S>(kind: GatewayRouteKind, decode: Decode<ConfigurationRecord<S>>): Judge {
-  return judgeBy(decode, ({ meta, spec, problems }, { collections, cluster }) => {
+  return judgeBy(decode, ({ meta, spec, problems }, { collections }) => {
     const broken = spec.ok ? undefined : readBrokenRoute(kind, spec.error, problems);
     const route = { kind, meta, spec: spec.ok ? spec.value : broken?.spec };
-    const world = routeWorld(once, collections.sources, cluster, collections.l7.entries);
+    const world = collections.l7.routeWorld(once);
     const compiled = compileGatewayRoute(route as unknown as AnyGatewayRoute, world, broken);
     // A route of other controllers is theirs to judge, and of one that is partly theirs they may do more than we.
     const written = list(field(route.spec, 'parentRefs')).length;

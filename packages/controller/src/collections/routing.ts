@@ -1,0 +1,206 @@
+import { isDeepStrictEqual } from 'node:util';
+
+import type { ServiceKey, Upsert } from '@ambit/api';
+import { serviceKey } from '@ambit/api';
+
+import type { DestinationRuleRecord, VirtualServiceRecord } from '../kube/decode/configuration.ts';
+import type { Metadata } from '../kube/decode/fields.ts';
+import { credentialUses } from '../translate/credential.ts';
+import type { CompiledDestinationRule } from '../translate/destination-rule.ts';
+import { compileDestinationRule } from '../translate/destination-rule.ts';
+import type { RouteWaypoint, RouteWorld } from '../translate/gateway-compilation.ts';
+import type { HostResolver } from '../translate/istio-host.ts';
+import { hostnameOf, serviceOfHost } from '../translate/istio-host.ts';
+import { regexProblem } from '../translate/regex.ts';
+import { isOwn } from '../translate/route-table.ts';
+import type { CompiledVirtualService, VirtualServiceWorld } from '../translate/virtual-service.ts';
+import { compileDelegate, compileVirtualService } from '../translate/virtual-service.ts';
+import type { Binding, CompiledWaypoint } from '../translate/waypoint.ts';
+import type { ClusterFacts } from '../translate/workload.ts';
+import type { Collection } from './collection.ts';
+import { credentialStages } from './credentials.ts';
+import type { Graph, Noted, Reader } from './derived.ts';
+import { placeOf, rivalStage, rulesOfService } from './destination-rules.ts';
+import type { GatewayRoutes } from './gateway-routes.ts';
+import { attachedTo, gatewayRouteStages, routeName, routeWorlds } from './gateway-routes.ts';
+import type { RulesOf } from './route-outputs.ts';
+import { clusterOutputs, routeOutputs } from './route-outputs.ts';
+import type { EntryCollections } from './service-entries.ts';
+import type { Sources } from './sources.ts';
+import { only } from './version.ts';
+import type { ServicesOfWaypoint } from './waypoint-services.ts';
+import { serviceBinding, servicesOfWaypoints } from './waypoint-services.ts';
+
+interface Parts {
+  readonly graph: Graph;
+  readonly sources: Sources;
+  readonly cluster: ClusterFacts;
+  readonly noted: Noted;
+  readonly waypoints: Collection<CompiledWaypoint>;
+  readonly namespaceMetas: Collection<Pick<Metadata, 'labels' | 'annotations'>>;
+  readonly entries: EntryCollections;
+  /** By `namespace/name` of a Service. */
+  readonly bindings: Collection<Binding>;
+}
+
+export interface RoutingCollections {
+  readonly virtualServices: Collection<CompiledVirtualService>;
+  readonly destinationRules: Collection<CompiledDestinationRule>;
+  readonly gatewayRoutes: GatewayRoutes;
+  readonly outputs: readonly Collection<Upsert>[];
+  /** What VirtualServices and DestinationRules are compiled with. */
+  readonly virtualServiceWorld: (read: Reader) => VirtualServiceWorld;
+  readonly hostResolver: (read: Reader) => HostResolver;
+  /** What routes of the Gateway API are compiled with. */
+  readonly routeWorld: (read: Reader) => RouteWorld;
+}
+
+/** What becomes of the resources that say where requests go and how. */
+export function routingStages(parts: Parts): RoutingCollections {
+  const { graph, sources, cluster, noted, entries, bindings } = parts;
+  const servicesOf = servicesOfWaypoints(parts);
+  const routeWorld = routeWorlds({
+    sources,
+    cluster,
+    entries,
+    waypointOf: (read, key) => routeWaypoint(read, parts, servicesOf, key),
+  });
+  const gatewayRoutes = gatewayRouteStages({ graph, sources, noted, worldOf: routeWorld });
+  const hostResolver = resolverOf(parts);
+  const destinationRules = noted(
+    'destination-rules',
+    graph.derive<DestinationRuleRecord, CompiledDestinationRule>({
+      name: 'destination-rules',
+      primary: sources.destinationRules,
+      indexes: {
+        place: placeOf,
+        wildcard: ({ ending, namespace }) => (ending === undefined ? [] : [namespace]),
+        credential: (rule) => credentialUses(rule).map(({ name }) => name),
+      },
+      derive: (record, key, read) =>
+        only(key, compileDestinationRule(record, cluster.clusterDomain, hostResolver(read))),
+      equal: isDeepStrictEqual,
+    }),
+  );
+  const bindingOfService = (read: Reader, service: ServiceKey): Binding | undefined =>
+    entries.serviceByKey(read, service)?.entry.binding ?? serviceBinding(read, bindings, service);
+  const { rootNamespace } = cluster;
+  const rulesOf = rulesOfService({ rules: destinationRules, rootNamespace, bindingOfService });
+  const virtualServiceWorld = virtualServiceWorlds(parts, { rulesOf, gatewayRoutes });
+  const virtualServices = virtualServiceStage(parts, virtualServiceWorld);
+  const credentials = credentialStages({
+    ...parts,
+    rules: destinationRules,
+    bindingOfService,
+  });
+  const outputs = [
+    ...routeOutputs(parts, { virtualServices, gatewayRoutes, entries }),
+    ...clusterOutputs(parts, rulesOf, entries),
+    credentials.output,
+  ];
+  const told = rivalStage({
+    graph,
+    noted,
+    rootNamespace,
+    bindingOfService,
+    rules: destinationRules,
+    judged: credentials.rules,
+  });
+  return {
+    destinationRules: told,
+    virtualServices,
+    virtualServiceWorld,
+    hostResolver,
+    routeWorld,
+    gatewayRoutes,
+    outputs,
+  };
+}
+
+/** A waypoint as the routes see it that name its Gateway. */
+function routeWaypoint(
+  read: Reader,
+  { waypoints, namespaceMetas }: Parts,
+  servicesOf: ServicesOfWaypoint,
+  key: string,
+): RouteWaypoint | undefined {
+  const waypoint = read.get(waypoints, key);
+  if (waypoint === undefined) return undefined;
+  return {
+    listeners: waypoint.listeners,
+    allows: (namespace) =>
+      waypoint.allows(namespace, read.get(namespaceMetas, namespace)?.labels ?? new Map()),
+    services: () => servicesOf(read, key),
+  };
+}
+
+interface VirtualServiceParts {
+  readonly rulesOf: RulesOf;
+  readonly gatewayRoutes: GatewayRoutes;
+}
+
+/** A Service of the cluster comes first: nobody takes its name. */
+function resolverOf({ sources, cluster, entries }: Parts): (read: Reader) => HostResolver {
+  return (read) => (host, namespace) => {
+    const service = serviceOfHost(host, namespace, cluster.clusterDomain);
+    const exists =
+      service !== undefined &&
+      read.get(sources.services, `${service.namespace}/${service.name}`) !== undefined;
+    return exists ? service : (entries.byHost(read, host, namespace) ?? service);
+  };
+}
+
+function virtualServiceWorlds(
+  parts: Parts,
+  { rulesOf, gatewayRoutes }: VirtualServiceParts,
+): (read: Reader) => VirtualServiceWorld {
+  const { sources, cluster, entries } = parts;
+  const { clusterDomain } = cluster;
+  const hostResolver = resolverOf(parts);
+  return (read) => ({
+    clusterDomain,
+    rootNamespace: cluster.rootNamespace,
+    host: hostResolver(read),
+    ports: ({ namespace, name, hostname }) =>
+      (hostname === undefined
+        ? read.get(sources.services, `${namespace}/${name}`)
+        : entries.serviceByKey(read, serviceKey(namespace, hostname))?.service
+      )?.ports.map(({ port }) => port),
+    subsets: (service) => {
+      const of = serviceKey(service.namespace, hostnameOf(service, clusterDomain));
+      const rules = rulesOf(read, of, service.namespace);
+      return new Set(rules.flatMap(({ subsets }) => subsets.map(({ name }) => name)));
+    },
+    delegate: (namespace, name) => read.get(sources.virtualServices, `${namespace}/${name}`),
+    regexProblem,
+    insteadOf: (service) => {
+      const first = attachedTo(read, gatewayRoutes, service).find(isOwn);
+      return first && routeName(first);
+    },
+  });
+}
+
+function virtualServiceStage(
+  { graph, sources, noted }: Parts,
+  worldOf: (read: Reader) => VirtualServiceWorld,
+): Collection<CompiledVirtualService> {
+  return noted(
+    'virtual-services',
+    graph.derive<VirtualServiceRecord, CompiledVirtualService>({
+      name: 'virtual-services',
+      primary: sources.virtualServices,
+      indexes: {
+        service: ({ services }) => services,
+        wildcard: ({ endings }) => (endings.length === 0 ? [] : ['any']),
+      },
+      derive: (record, key, read) => {
+        const delegate = record.spec.ok && (record.spec.value.hosts ?? []).length === 0;
+        return only(
+          key,
+          delegate ? compileDelegate(record) : compileVirtualService(record, worldOf(read)),
+        );
+      },
+      equal: isDeepStrictEqual,
+    }),
+  );
+}

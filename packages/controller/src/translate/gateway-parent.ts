@@ -1,0 +1,192 @@
+import type { Port, Service, ServiceKey } from '@ambit/api';
+import { hbonePort, serviceKey } from '@ambit/api';
+
+import type { ParentRefSpec } from '../resources/gateway-api.ts';
+import { gatewayApiGroup } from '../resources/gateway-api.ts';
+import type {
+  Compilation,
+  ParentCondition,
+  RouteWaypoint,
+  RouteWorld,
+} from './gateway-compilation.ts';
+
+/** What is to be said of one parent, and where the route holds when it could be attached. */
+export interface ParentOutcome {
+  /** As written, because the status repeats it. */
+  readonly parent: ParentRefSpec;
+  readonly accepted: ParentCondition;
+  readonly resolvedRefs: ParentCondition;
+  /** Undefined when the route could not be attached. */
+  readonly service?: ServiceKey;
+  /** The other hosts of a ServiceEntry that has several, or the other services of a waypoint. */
+  readonly otherServices?: readonly ServiceKey[];
+  /** Every port of the service when absent. */
+  readonly port?: Port;
+  /** Set for a consumer route: it holds for clients of this namespace only. */
+  readonly consumerNamespace?: string;
+  /** By the Gateway of the waypoint: it holds for those of its services of which nothing else speaks. */
+  readonly byWaypoint?: true;
+}
+
+/** `<namespace>/<name>` of the Service that all of them are; undefined where there are others. */
+export function onlyService(refs: readonly ParentRefSpec[], namespace: string): string | undefined {
+  const names = refs.map((ref) =>
+    ref.kind === 'Service' ? `${ref.namespace ?? namespace}/${ref.name}` : undefined,
+  );
+  return names.every((name) => name === names[0]) ? names[0] : undefined;
+}
+
+/** Whether a parent is this mesh's to judge. */
+export function isMeshParent(ref: ParentRefSpec, path: string, compilation: Compilation): boolean {
+  const { group, kind } = ref;
+  if (isGateway(ref)) {
+    const { world, namespace } = compilation;
+    return world.waypoint(ref.namespace ?? namespace, ref.name) !== undefined;
+  }
+  if (kind === 'Service' && group === undefined) {
+    compilation.note(`${path}.group`, 'must be "" for a Service; the reference is not followed');
+  }
+  return (
+    (kind === 'Service' && group === '') ||
+    (kind === 'ServiceEntry' && group === 'networking.istio.io')
+  );
+}
+
+export function isGateway({ group, kind }: ParentRefSpec): boolean {
+  return (
+    (kind === undefined || kind === 'Gateway') && (group === undefined || group === gatewayApiGroup)
+  );
+}
+
+/** To be asked when the rules are compiled, because the route is accepted as a whole or not at all. */
+export function parentOutcome(
+  parent: ParentRefSpec,
+  compilation: Compilation,
+  hostnames: readonly string[],
+): ParentOutcome {
+  const { accepted, resolvedRefs, world } = compilation;
+  const namespace = parent.namespace ?? compilation.namespace;
+  const refused = (reason: string, message: string): ParentOutcome => ({
+    parent,
+    accepted: { status: false, reason, message },
+    resolvedRefs,
+  });
+  if (isGateway(parent)) {
+    const waypoint = world.waypoint(namespace, parent.name);
+    const refusal = waypoint && refusalOf(parent, compilation, waypoint);
+    if (waypoint === undefined || refusal !== undefined) {
+      return refused(...(refusal ?? (['NoMatchingParent', 'there is no such waypoint'] as const)));
+    }
+    return ofWaypoint(
+      parent,
+      compilation,
+      waypoint.services().filter((one) => isMeant(one, hostnames)),
+    );
+  }
+  const { key, services } = named(parent, namespace, world);
+  const [service, ...others] = services;
+  if (service === undefined) return refused('NoMatchingParent', `there is no ${key}`);
+  const ports = service.ports.filter(
+    (one) =>
+      (parent.port === undefined || one.port === parent.port) &&
+      (parent.sectionName === undefined || one.name === parent.sectionName),
+  );
+  const [port] = ports;
+  const isOnePort = parent.port !== undefined || parent.sectionName !== undefined;
+  if (isOnePort && port === undefined) {
+    return refused('NoMatchingParent', `${key} has no TCP port ${wantedPort(parent)}`);
+  }
+  return {
+    parent,
+    accepted,
+    resolvedRefs,
+    service: serviceKey(service.namespace, service.hostname),
+    ...(others.length === 0 ? {} : { otherServices: others.map(keyOf) }),
+    ...(isOnePort && port !== undefined ? { port: port.port } : {}),
+    ...(namespace === compilation.namespace ? {} : { consumerNamespace: compilation.namespace }),
+  };
+}
+
+type Refusal = readonly [reason: string, message: string];
+
+function refusalOf(
+  { name, sectionName, port }: ParentRefSpec,
+  { kind, namespace }: Compilation,
+  { listeners, allows }: RouteWaypoint,
+): Refusal | undefined {
+  if (kind !== 'HTTPRoute' && kind !== 'GRPCRoute') {
+    return [
+      'NotAllowedByListeners',
+      `the Gateway of a waypoint takes HTTPRoutes and GRPCRoutes; refer to the Services that the ${kind} is for`,
+    ];
+  }
+  if (sectionName !== undefined && !listeners.includes(sectionName)) {
+    return ['NoMatchingParent', `Gateway ${name} has no listener named ${sectionName}`];
+  }
+  if (port !== undefined && port !== hbonePort) {
+    return ['NoMatchingParent', `the listener of a waypoint has port ${hbonePort}`];
+  }
+  return allows(namespace)
+    ? undefined
+    : [
+        'NotAllowedByListeners',
+        `Gateway ${name} allows no routes of namespace ${namespace} (allowedRoutes)`,
+      ];
+}
+
+function isMeant({ hostname }: Service, hostnames: readonly string[]): boolean {
+  return (
+    hostnames.length === 0 ||
+    hostnames.some((one) =>
+      one.startsWith('*.') ? hostname.endsWith(one.slice(1)) : hostname === one.toLowerCase(),
+    )
+  );
+}
+
+function ofWaypoint(
+  parent: ParentRefSpec,
+  compilation: Compilation,
+  services: readonly Service[],
+): ParentOutcome {
+  const [first, ...others] = services.map(keyOf);
+  return {
+    parent,
+    accepted: compilation.acceptedFor(
+      first === undefined
+        ? 'no service that is bound to this waypoint has one of the hostnames'
+        : 'the route holds for the services of this waypoint that no other route and no VirtualService speaks of',
+    ),
+    resolvedRefs: compilation.resolvedRefs,
+    byWaypoint: true,
+    ...(first === undefined ? {} : { service: first }),
+    ...(others.length === 0 ? {} : { otherServices: others }),
+  };
+}
+
+function wantedPort({ sectionName, port }: ParentRefSpec): string {
+  return [
+    ...(sectionName === undefined ? [] : [`named ${sectionName}`]),
+    ...(port === undefined ? [] : [`with number ${port}`]),
+  ].join(' and ');
+}
+
+/** The services that a parent stands for: a ServiceEntry for those of all its hosts. */
+function named(
+  { kind, name }: ParentRefSpec,
+  namespace: string,
+  world: RouteWorld,
+): { readonly key: string; readonly services: readonly Service[] } {
+  if (kind === 'ServiceEntry') {
+    const services = world.entry?.(namespace, name) ?? [];
+    return { key: `ServiceEntry ${namespace}/${name} that holds a host`, services };
+  }
+  const service = world.service(namespace, name);
+  return {
+    key: `Service ${namespace}/${name}`,
+    services: service === undefined ? [] : [service],
+  };
+}
+
+function keyOf(service: Service): ServiceKey {
+  return serviceKey(service.namespace, service.hostname);
+}
