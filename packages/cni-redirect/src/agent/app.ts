@@ -68,19 +68,14 @@ export async function startAgent(
   });
   const podFollower = followPods({ kube, core, node: config.node, pods, logger });
   await podFollower.synced;
-  const requests = metrics.counter(
-    'istio_cni_plugin_requests_total',
-    'Calls of the CNI plugin, by answer.',
-    ['response_code'],
-  );
-  const plugin = await startPluginServer({ path: config.pluginSocket, pods, requests, logger });
+  const plugin = await startPluginServer({ path: config.pluginSocket, pods, metrics, logger });
   const installation = await install({
     ...config,
     agentSocket: config.pluginSocketOnHost,
     excludeNamespaces: config.excludedNamespaces,
     logger,
   });
-  readiness.of({ ztunnel, installation, pods });
+  readiness.of({ ztunnel, installation, firstLook: pods.firstLook });
   const sayLeft = (left: boolean): Promise<void> => annotateSelf(core, config.self, left);
   const leave = new Leave({ installation, pods, sayLeft, logger });
   count = countPods(metrics, pods, readiness);

@@ -54,7 +54,14 @@ export function followOwnDaemonSet(options: OwnDaemonSetOptions): OwnDaemonSet {
   };
 }
 
-export function fateOf(set: V1DaemonSet | undefined): Fate {
+export interface FateOf {
+  readonly metadata?: {
+    readonly annotations?: Readonly<Record<string, string>>;
+    readonly deletionTimestamp?: Date;
+  };
+}
+
+export function fateOf(set: FateOf | undefined): Fate {
   if (set === undefined || set.metadata?.deletionTimestamp !== undefined) return 'deleted';
   return set.metadata?.annotations?.[leavingAnnotation] === 'true' ? 'leaving' : 'stays';
 }

@@ -5,16 +5,17 @@ import { createServer } from 'node:http';
 import { dirname } from 'node:path';
 import type { IpAddress } from '@ambit/api';
 import { parseIp } from '@ambit/api';
-import type { BoundedCounter, Logger } from '@ambit/core';
+import type { Logger, Metrics } from '@ambit/core';
 import { causeChain } from '@ambit/core';
-import type { Pods, StartingPod } from './pods.ts';
+import type { Pods } from './pods.ts';
+import type { StartingPod } from './starting.ts';
 
 const maxBodyBytes = 64 * 1024;
 
 export interface PluginServerOptions {
   readonly path: string;
   readonly pods: Pods;
-  readonly requests: BoundedCounter<'response_code'>;
+  readonly metrics: Metrics;
   readonly logger: Logger;
 }
 
@@ -24,8 +25,15 @@ export async function startPluginServer(
 ): Promise<{ close(): Promise<void> }> {
   await mkdir(dirname(options.path), { recursive: true, mode: 0o700 });
   rmSync(options.path, { force: true });
+  const requests = options.metrics.counter(
+    'istio_cni_plugin_requests_total',
+    'Calls of the CNI plugin, by answer.',
+    ['response_code'],
+  );
   const server = createServer((request, response) => {
-    void answer(request, response, options);
+    void answer(request, response, options).then((status) =>
+      requests.inc({ response_code: String(status) }),
+    );
   });
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);
@@ -47,11 +55,11 @@ async function answer(
   request: IncomingMessage,
   response: ServerResponse,
   options: PluginServerOptions,
-): Promise<void> {
+): Promise<number> {
   const [status, text] = await outcome(request, options);
-  options.requests.inc({ response_code: String(status) });
   response.writeHead(status, { 'content-type': 'text/plain; charset=utf-8' });
   response.end(text);
+  return status;
 }
 
 async function outcome(

@@ -1,10 +1,11 @@
-import type { EnrolledPod, IpAddress } from '@ambit/api';
+import type { EnrolledPod } from '@ambit/api';
 import type { Logger } from '@ambit/core';
 import { MeshError, causeChain, createBackoff, errnoCode } from '@ambit/core';
 import { renderClosedRules, renderPodRules, renderRemoval } from '../rules/index.ts';
 import { hasPodRules, runInPod } from '../rules/run.ts';
 import type { Enrolment, PodFacts } from './enrol.ts';
 import { captureOf, decideEnrolment, isMarked, isRunning } from './enrol.ts';
+import { FirstLook } from './first-look.ts';
 import type { FoundNetns } from './netns-finder.ts';
 import { assertOwns, findNetns, openByHostPath } from './netns-finder.ts';
 import type { Observer } from './observe.ts';
@@ -15,6 +16,8 @@ import type { PodRecord, PodRecords } from './records.ts';
 import { isAlive } from './records.ts';
 import { deleteRules } from './release.ts';
 import { isListening } from './sockets.ts';
+import type { StartingPod } from './starting.ts';
+import { factsOf } from './starting.ts';
 import type { ZtunnelServer } from './ztunnel-server.ts';
 
 export interface PodsOptions {
@@ -32,19 +35,12 @@ export interface PodsOptions {
   readonly logger: Logger;
 }
 
-/** What the plugin tells of a pod that starts. */
-export interface StartingPod {
-  readonly namespace: string;
-  readonly name: string;
-  readonly uid: string;
-  readonly netns: string;
-  readonly addresses: readonly IpAddress[];
-}
-
 /** How often a pod that left is asked whether its captured connections have ended. */
 const drainCheckMs = 5_000;
 /** How often one of the captured pods is looked at: rules can be flushed by whoever is root in a pod. */
 const patrolMs = 5_000;
+/** How long the start of a pod waits for those that were there before it; after that the runtime tries again. */
+const firstLookMs = 3_000;
 
 interface Tracked {
   facts: PodFacts;
@@ -73,6 +69,8 @@ export class Pods {
   /** Pods captured by an agent before this one, which the API server has not yet been asked about. */
   readonly #restored = new Map<string, EnrolledPod>();
   readonly #probes = new ProbeRules();
+  /** While something is missing the node is not ready, and pods of the mesh do not start. */
+  readonly firstLook = new FirstLook((except) => this.#unsettled(except));
   readonly #patrol: Patrol<Tracked>;
   #closed = false;
   #leaving = false;
@@ -143,13 +141,15 @@ export class Pods {
 
   /**
    * Pods that are to be in the mesh and of which it is not yet known, since this agent began, that they are, or that
-   * nothing of theirs goes on outside it. While there is one the node is not ready.
+   * nothing of theirs goes on outside it.
    */
-  unsettled(): string[] {
+  #unsettled(except: string | undefined): string[] {
     const tracked = [...this.#tracked.values()].filter(
       ({ facts, settled }) => !settled && isRunning(facts) && this.#decide(facts).enrolled,
     );
-    return [...tracked.map(({ facts }) => facts), ...this.#restored.values()].map(nameOf);
+    return [...tracked.map(({ facts }) => facts), ...this.#restored.values()]
+      .filter(({ uid }) => uid !== except)
+      .map(nameOf);
   }
 
   /** How many pods are in the mesh, and how many are to be and are not. */
@@ -187,7 +187,7 @@ export class Pods {
   async starting(start: StartingPod): Promise<Enrolment> {
     const { netnsDir } = this.#options;
     if (this.#leaving) throw new MeshError('agent/leaving', 'the mesh is leaving this node');
-    const facts = await this.#verified(start);
+    const facts = await factsOf(start, this.#options.fetchPod);
     const found = openByHostPath(netnsDir, start.netns);
     try {
       assertOwns(found, start);
@@ -196,10 +196,12 @@ export class Pods {
       const tracked = this.#track(facts);
       if (!decision.enrolled) return decision;
       const known = { ...facts, addresses: start.addresses };
-      await this.#serially(tracked, async () => {
-        await runInPod(found.netns, renderClosedRules(captureOf(known, start.addresses)));
-        await this.#enrol(tracked, known, found);
-      });
+      await this.#serially(tracked, () =>
+        runInPod(found.netns, renderClosedRules(captureOf(known, start.addresses))),
+      );
+      // Not one after the other with the rest of this pod's work, which may have to be done first.
+      if (this.#options.ztunnel().connected) await this.firstLook.passed(facts.uid, firstLookMs);
+      await this.#serially(tracked, () => this.#enrol(tracked, known, found));
       return decision;
     } finally {
       found.netns.close();
@@ -208,7 +210,7 @@ export class Pods {
 
   /** The runtime asks whether a running pod still is as it was set up. Throws when it is not. */
   async check(start: StartingPod): Promise<Enrolment> {
-    const facts = await this.#verified(start);
+    const facts = await factsOf(start, this.#options.fetchPod);
     const found = openByHostPath(this.#options.netnsDir, start.netns);
     try {
       assertOwns(found, start);
@@ -263,23 +265,6 @@ export class Pods {
     return decideEnrolment(facts, namespaceLabels(facts.namespace), excludedNamespaces);
   }
 
-  async #verified(start: StartingPod): Promise<PodFacts> {
-    const facts = await this.#options.fetchPod(start.namespace, start.name);
-    if (facts === undefined) {
-      throw new MeshError(
-        'agent/unknown-pod',
-        `the API server knows no pod ${start.namespace}/${start.name} on this node`,
-      );
-    }
-    if (start.uid !== '' && facts.uid !== start.uid) {
-      throw new MeshError(
-        'agent/other-pod',
-        `pod ${start.namespace}/${start.name} has UID ${facts.uid}, not ${start.uid}`,
-      );
-    }
-    return facts;
-  }
-
   /** One thing at a time for each pod. */
   #serially(tracked: Tracked, work: () => Promise<void>): Promise<void> {
     const done = tracked.work.then(work);
@@ -298,7 +283,9 @@ export class Pods {
       (error: unknown) => {
         if (this.#closed) return;
         const nothingThere = errnoCode(error) === 'agent/no-netns';
-        if (this.#options.ztunnel().connected) tracked.settled ||= tracked.closed || nothingThere;
+        // What never was in the mesh goes on as it did.
+        const isAsItWas = tracked.closed || nothingThere || !isMarked(tracked.facts);
+        if (this.#options.ztunnel().connected) tracked.settled ||= isAsItWas;
         const waitMs = tracked.backoff.nextMs();
         this.#options.observer.failed(tracked.facts, error, waitMs);
         tracked.retry = setTimeout(() => this.#schedule(tracked), waitMs);

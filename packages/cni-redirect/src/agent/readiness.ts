@@ -11,32 +11,20 @@ export interface Readiness {
 export interface ReadinessOf {
   readonly ztunnel: { readonly connected: boolean };
   readonly installation: { readonly missing: string | undefined };
-  readonly pods: { unsettled(): string[] };
+  readonly firstLook: { missing(): string | undefined };
 }
 
-const maxNames = 5;
-
-/**
- * Ready when ztunnel is connected, the runtime calls the plugin, and, once in the life of an agent, every pod that is to
- * be in the mesh was seen to be in it or closed: pods must not come back from a restart of the node outside the mesh.
- */
+/** Ready when ztunnel is connected, the runtime calls the plugin, and the pods that were there were looked at. */
 export function createReadiness(): Readiness {
-  let settled = false;
   let parts: ReadinessOf | undefined;
   return {
     of: (all) => void (parts = all),
     missing() {
       if (parts === undefined)
         return 'the API server has not told the pods of this node yet; the log says why';
-      const { ztunnel, installation, pods } = parts;
+      const { ztunnel, installation, firstLook } = parts;
       if (!ztunnel.connected) return 'no ztunnel is connected on this node';
-      if (installation.missing !== undefined) return installation.missing;
-      if (settled) return undefined;
-      const unsettled = pods.unsettled();
-      settled = unsettled.length === 0;
-      if (settled) return undefined;
-      const more = unsettled.length > maxNames ? ` and ${unsettled.length - maxNames} more` : '';
-      return `the capture of ${unsettled.slice(0, maxNames).join(', ')}${more} is not verified yet; the log says why`;
+      return installation.missing ?? firstLook.missing();
     },
   };
 }

@@ -196,6 +196,11 @@ export class FakeZtunnel {
   readonly #world: AgentWorld;
   readonly #socket: Socket;
   readonly #listeners: Echo[] = [];
+  readonly #held: number[] = [];
+  /** While set, it does not say that it has taken a pod. */
+  #holds = false;
+  /** UID of a pod that it cannot take. */
+  refuses: string | undefined;
 
   constructor(world: AgentWorld, instance: string) {
     this.#world = world;
@@ -235,7 +240,19 @@ export class FakeZtunnel {
         );
     }
     if (value.kind === 'pod-removed') this.pods.delete(value.uid);
-    this.#socket.write(`${JSON.stringify({ kind: 'ack', id: value.id })}\n`);
+    if (value.kind === 'pod-added' && value.pod.uid === this.refuses)
+      this.#ack(value.id, 'port 15008 is taken');
+    else if (this.#holds && value.kind === 'pod-added') this.#held.push(value.id);
+    else this.#ack(value.id);
+  }
+
+  #ack(id: number, error?: string): void {
+    this.#socket.write(`${JSON.stringify({ kind: 'ack', id, error })}\n`);
+  }
+
+  set holds(holds: boolean) {
+    this.#holds = holds;
+    if (!holds) for (const id of this.#held.splice(0)) this.#ack(id);
   }
 
   /** Loses its listeners without knowing of it. */

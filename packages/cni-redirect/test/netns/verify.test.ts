@@ -1,7 +1,7 @@
 import { existsSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
-import { AgentWorld, podsPath } from './agent-world.ts';
+import { AgentWorld, podsPath, uid } from './agent-world.ts';
 import { ask, dial, rulesOf, serveIn, sh } from './world.ts';
 
 let w: AgentWorld;
@@ -70,6 +70,65 @@ describe('a pod that came back outside the mesh', () => {
       reason: 'CaptureFailed',
       message: expect.stringContaining('network namespace of the pod was not found'),
     });
+  });
+});
+
+describe('a pod that starts after a restart of the node', () => {
+  const start = (namespace: string) =>
+    w.cmdadd({
+      Netns: w.peer.path,
+      PodNamespace: namespace,
+      PodName: 'new',
+      PodUID: `u-${namespace}`,
+      IPs: [{ Address: `${w.peer.ip4}/32` }, { Address: `${w.peer.ip6}/128` }],
+    });
+  const putNew = (namespace: string): void =>
+    void w.kube.put(podsPath, {
+      metadata: { name: 'new', namespace, uid: `u-${namespace}` },
+      spec: { nodeName: 'node-a', containers: [] },
+      status: { phase: 'Pending' },
+    });
+
+  test('waits until those that were there are verified, if it is to be in the mesh', async () => {
+    w.label('ambient');
+    w.putPod({ annotations: enabled });
+    putNew('shop');
+    putNew('plain');
+    await w.start();
+    w.ztunnel('z1').holds = true;
+    await w.until('asked', () => w.ztunnels[0]!.frames.some(({ kind }) => kind === 'pod-added'));
+    expect((await w.readyz()).text).toContain('the capture of shop/cart is not verified yet');
+    const refused = await start('shop');
+    expect(refused.status).toBe(503);
+    expect(refused.text).toContain('the capture of shop/cart is not verified yet');
+    // Nobody waits for what does not concern him.
+    expect(await start('plain')).toEqual({ status: 200, text: 'not-labelled' });
+    const waiting = start('shop');
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    expect(w.captured()).toBe(false);
+    w.ztunnels[0]!.holds = false;
+    expect(await waiting).toEqual({ status: 200, text: 'enrolled' });
+    expect(w.captured()).toBe(true);
+  });
+
+  test('does not wait for one that never was in the mesh and cannot join', async () => {
+    w.label('ambient');
+    w.putPod();
+    putNew('shop');
+    await w.start();
+    w.ztunnel('z1').refuses = uid;
+    await w.until('told', () => w.events().some(({ reason }) => reason === 'CaptureFailed'));
+    expect(await start('shop')).toEqual({ status: 200, text: 'enrolled' });
+    expect((await w.readyz()).status).toBe(200);
+  });
+
+  test('does not wait for itself, though its status still names its old address', async () => {
+    w.label('ambient');
+    w.putPod({ annotations: enabled, startedAt: '2020-01-01T00:00:00Z' });
+    await w.start();
+    w.ztunnel('z1');
+    await w.until('told', () => w.events().length > 0);
+    expect(await w.cmdadd()).toEqual({ status: 200, text: 'enrolled' });
   });
 });
 

@@ -1,0 +1,31 @@
+import type { IpAddress } from '@ambit/api';
+import { MeshError } from '@ambit/core';
+import type { PodFacts } from './enrol.ts';
+
+/** What the plugin tells of a pod that starts. */
+export interface StartingPod {
+  readonly namespace: string;
+  readonly name: string;
+  readonly uid: string;
+  readonly netns: string;
+  readonly addresses: readonly IpAddress[];
+}
+
+/** The pod as the API server knows it. Throws when that is another one, or none. */
+export async function factsOf(
+  { namespace, name, uid }: StartingPod,
+  fetchPod: (namespace: string, name: string) => Promise<PodFacts | undefined>,
+): Promise<PodFacts> {
+  const facts = await fetchPod(namespace, name);
+  if (facts === undefined)
+    throw new MeshError(
+      'agent/unknown-pod',
+      `the API server knows no pod ${namespace}/${name} on this node`,
+    );
+  if (uid !== '' && facts.uid !== uid)
+    throw new MeshError(
+      'agent/other-pod',
+      `pod ${namespace}/${name} has UID ${facts.uid}, not ${uid}`,
+    );
+  return facts;
+}
