@@ -103,6 +103,47 @@ test('TestServerRouting: a header is set and leads to a subset', async () => {
   expect(answer?.body.toLowerCase()).toContain('x-routed: yes');
 });
 
+test('wildcard hosts cover the service, and header values are written for each request', async () => {
+  const hosts = '*.shop.svc.cluster.local';
+  const values = { 'x-asked': '%REQ(:method)% %REQ(x-who)% 100%%' };
+  await mesh.apply(
+    resource('networking.istio.io/v1', 'DestinationRule', 'all', { ...subsets.spec, host: hosts }),
+    resource('networking.istio.io/v1', 'VirtualService', 'all', {
+      hosts: [hosts],
+      http: [{ route: [to('v2')], headers: { response: { set: values } } }],
+    }),
+  );
+  await becomes((answers) => answers.every(({ version }) => version === 'v2'));
+  const [answer] = await mesh.ask(reviews, ['-i', '-H', 'x-who: me']);
+  expect(answer?.body.toLowerCase()).toMatch(/x-asked: get me 100%\s/);
+});
+
+test('a route of the Gateway of the waypoint holds for its services', async () => {
+  const filters = [
+    {
+      type: 'ResponseHeaderModifier',
+      responseHeaderModifier: { set: [{ name: 'x-routed', value: 'by the gateway' }] },
+    },
+  ];
+  await mesh.apply(
+    resource('gateway.networking.k8s.io/v1', 'HTTPRoute', 'all', {
+      parentRefs: [{ name: 'waypoint' }],
+      hostnames: ['reviews.shop.svc.cluster.local'],
+      rules: [
+        {
+          matches: [{ path: { value: '/new' } }],
+          filters,
+          backendRefs: [{ name: 'reviews', port: 8080 }],
+        },
+      ],
+    }),
+  );
+  const routed = ({ body }: Asked): boolean => body.includes('x-routed: by the gateway');
+  await becomes((answers) => answers.every(routed), ['-i'], `${reviews}new?n=[1-4]`);
+  const others = await mesh.ask(`${reviews}?n=[1-4]`, ['-i']);
+  expect(others.map((one) => [one.status, routed(one)])).toEqual(others.map(() => [200, false]));
+});
+
 test('TestTrafficSplit: by weight', async () => {
   await mesh.apply(
     subsets,
