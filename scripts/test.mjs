@@ -29,7 +29,8 @@ await orExplain(async () => {
   check('compatibility page', 'scripts/compatibility.mjs', ['--check']);
   check('definitions of the charts', 'scripts/crds.mjs', ['--check']);
   check('bundles', 'scripts/bundle.mjs', []);
-  const both = ['--selectProjects', 'unit', 'integration', 'charts'];
+  // Two at a time on any machine: tests mostly wait, and by default Jest takes one of two cores.
+  const both = ['--maxWorkers', '2', '--selectProjects', 'unit', 'integration', 'charts'];
   jest('test', 'unit and integration', 'unit', [], both);
   jest(
     'test',
