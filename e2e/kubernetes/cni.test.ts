@@ -176,7 +176,7 @@ test('TestTaintsRemoved: a node keeps its taint until its agent is ready, and no
   try {
     for (const name of nodes)
       await mesh.patch(`/api/v1/nodes/${name}`, { spec: { taints: [taint] } });
-    await agents.setEnv('UNTAINT_NODE', 'true');
+    await agents.setEnv('TAINT_NODE', 'true');
     await sleep(3_000);
     expect(await tainted()).toEqual(nodes);
     await agents.bringBack();
@@ -186,7 +186,7 @@ test('TestTaintsRemoved: a node keeps its taint until its agent is ready, and no
     await until(async () => ((await tainted()).length === 0 ? true : undefined), 30_000);
   } finally {
     for (const name of nodes) await mesh.patch(`/api/v1/nodes/${name}`, { spec: { taints: null } });
-    await agents.setEnv('UNTAINT_NODE', 'false');
+    await agents.setEnv('TAINT_NODE', 'false');
     await agents.bringBack();
     await mesh.clean();
   }

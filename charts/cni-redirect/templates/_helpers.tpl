@@ -11,7 +11,7 @@ netnsDir: {{ .Values.cniNetnsDir | default (ternary "/var/run/docker/netns" "/va
 {{- if ne (toString (get $rolling "maxSurge" | default 0)) "0" -}}
 {{- fail "updateStrategy.rollingUpdate.maxSurge: the agent has ports of its own on the node, so two of them cannot run beside each other; use maxUnavailable" -}}
 {{- end -}}
-{{- range $name := list "POD_NAME" "POD_NAMESPACE" "NODE_NAME" "LOG_LEVEL" "LOG_FORMAT" "CNI_CONF_DIR" "CNI_BIN_DIR" "CNI_BIN_DIR_ON_HOST" "EXCLUDE_NAMESPACES" "REMOVE_ON_STOP" "DAEMONSET_NAME" "UNTAINT_NODE" "RELEASE_GRACE" -}}
+{{- range $name := list "POD_NAME" "POD_NAMESPACE" "NODE_NAME" "LOG_LEVEL" "LOG_FORMAT" "CNI_CONF_DIR" "CNI_BIN_DIR" "CNI_BIN_DIR_ON_HOST" "EXCLUDE_NAMESPACES" "REMOVE_ON_STOP" "DAEMONSET_NAME" "TAINT_NODE" "RELEASE_GRACE" -}}
 {{- if hasKey $.Values.env $name -}}
 {{- fail (printf "env.%s is set by a value of its own; set that one (see values.yaml)" $name) -}}
 {{- end -}}

@@ -5,6 +5,7 @@ import { createMetrics, warmThreadpool } from '@ambit/core';
 import type { V1Namespace, V1Pod } from '@kubernetes/client-node';
 import { CoreV1Api, KubeConfig } from '@kubernetes/client-node';
 import { install } from '../install/install.ts';
+import { BootMark } from './boot-mark.ts';
 import type { AgentConfig } from './config.ts';
 import { decodeNamespace, decodePod } from './kube/decode.ts';
 import type { Follower } from './kube/follow.ts';
@@ -13,13 +14,13 @@ import { annotate, annotateSelf, fetchPod, recordEvent } from './kube/writes.ts'
 import { Leave, removeFiles } from './leave.ts';
 import { createObserver } from './observe.ts';
 import { followOwnDaemonSet } from './own-daemonset.ts';
+import { keepTaint } from './node-taint.ts';
 import { startPluginServer } from './plugin-server.ts';
 import { Pods } from './pods.ts';
 import type { Readiness } from './readiness.ts';
 import { countPods, createReadiness } from './readiness.ts';
 import { PodRecords } from './records.ts';
 import { checkRequirements } from './requirements.ts';
-import { keepUntainted } from './untaint.ts';
 import type { ZtunnelServer } from './ztunnel-server.ts';
 import { startZtunnelServer } from './ztunnel-server.ts';
 
@@ -49,15 +50,13 @@ export async function startAgent(
     count();
     return metrics.render();
   });
+  let hasLeft = (): boolean => false;
+  // From the first moment on: the node may just have been booted.
+  const isReady = (): boolean => hasLeft() || readiness.missing() === undefined;
+  const taint = startTaint(config, { kube, core, isReady, logger });
   const namespaces = new Map<string, ReadonlyMap<string, string>>();
   const pods = makePods(config, { core, metrics, namespaces, ztunnel: () => ztunnel, logger });
-  const namespaceFollower = followNamespaces({
-    kube,
-    core,
-    namespaces,
-    pods,
-    logger,
-  });
+  const namespaceFollower = followNamespaces({ kube, core, namespaces, pods, logger });
   await namespaceFollower.synced;
   const ztunnel: ZtunnelServer = await startZtunnelServer({
     path: config.ztunnelSocket,
@@ -78,6 +77,7 @@ export async function startAgent(
   readiness.of({ ztunnel, installation, firstLook: pods.firstLook });
   const sayLeft = (left: boolean): Promise<void> => annotateSelf(core, config.self, left);
   const leave = new Leave({ installation, pods, sayLeft, logger });
+  hasLeft = () => leave.hasLeft;
   count = countPods(metrics, pods, readiness);
   const ownDaemonSet =
     config.daemonSet &&
@@ -88,17 +88,13 @@ export async function startAgent(
       onFate: (fate) => fate !== 'deleted' && leave.ask(fate === 'leaving'),
       logger,
     });
-  const isReady = (): boolean => readiness.missing() === undefined;
-  const untaint = config.untaintNode
-    ? keepUntainted({ config: kube, core, node: config.node, isReady, logger })
-    : undefined;
   logger.info({ node: config.node }, 'agent started');
   return {
     healthAddress: health.address,
     async stop() {
       namespaceFollower.close();
       podFollower.close();
-      untaint?.close();
+      taint?.close();
       ownDaemonSet?.close();
       installation.close();
       // Otherwise rules and listeners stay: pods that are captured go on, and new ones wait for the next agent.
@@ -111,6 +107,21 @@ export async function startAgent(
       await Promise.all([health.close(), figures.close()]);
     },
   };
+}
+
+interface TaintParts {
+  readonly kube: KubeConfig;
+  readonly core: CoreV1Api;
+  readonly isReady: () => boolean;
+  readonly logger: Logger;
+}
+
+function startTaint(
+  { taintNode, node, stateDir }: AgentConfig,
+  { kube, core, isReady, logger }: TaintParts,
+): { close(): void } | undefined {
+  if (!taintNode) return undefined;
+  return keepTaint({ config: kube, core, node, isReady, mark: new BootMark(stateDir), logger });
 }
 
 interface PodsParts {

@@ -24,8 +24,8 @@ export interface AgentConfig {
   readonly self: { readonly namespace: string; readonly name: string | undefined };
   /** The agent's own DaemonSet: when it is deleted, the mesh leaves the node as the agent stops. */
   readonly daemonSet: { readonly namespace: string; readonly name: string } | undefined;
-  /** Whether the taint `cni.istio.io/not-ready` is taken from the node once it is ready for pods. */
-  readonly untaintNode: boolean;
+  /** Whether the node has the taint `cni.istio.io/not-ready` from its boot until it is ready for pods. */
+  readonly taintNode: boolean;
   /** How long a pod that leaves still takes HBONE, for clients that have not heard of it. */
   readonly releaseGraceMs: number;
   readonly healthPort: number;
@@ -59,7 +59,7 @@ export function parseConfig(source: EnvSource): AgentConfig {
     removeOnStop: env.boolean('REMOVE_ON_STOP', false),
     self: { namespace, name: env.optional('POD_NAME') },
     daemonSet: daemonSet === undefined ? undefined : { name: daemonSet, namespace },
-    untaintNode: env.boolean('UNTAINT_NODE', false),
+    taintNode: env.boolean('TAINT_NODE', false),
     releaseGraceMs: env.durationMs('RELEASE_GRACE', 2_000),
     healthPort: env.port('HEALTH_PORT', 8000),
     metricsPort: env.port('METRICS_PORT', 15014),

@@ -6,6 +6,7 @@ import { causeChain, createBackoff } from '@ambit/core';
 import type { Installation } from '../install/install.ts';
 import { renderNodeRemoval } from '../rules/node.ts';
 import { runOnNode } from '../rules/run.ts';
+import { bootMarkFile } from './boot-mark.ts';
 import type { AgentConfig } from './config.ts';
 import type { Pods } from './pods.ts';
 import { recordsFile } from './records.ts';
@@ -33,6 +34,11 @@ export class Leave {
 
   constructor(options: LeaveOptions) {
     this.#options = options;
+  }
+
+  /** Whether nothing of the mesh is on the node any more. */
+  get hasLeft(): boolean {
+    return this.#left;
   }
 
   /** The mesh is being uninstalled, or that was called off. */
@@ -87,13 +93,17 @@ export class Leave {
 }
 
 /**
- * The last of a mesh that is uninstalled: the list of captured pods, and the key without which nobody opens what the
+ * The last of a mesh that is uninstalled: the list of captured pods, the mark of the boot, and the key without which nobody opens what the
  * node's proxy has left on the disk. A proxy that runs still goes on and keeps what it knows in memory.
  */
 export function removeFiles({
   stateDir,
   ztunnelSocket,
 }: Pick<AgentConfig, 'stateDir' | 'ztunnelSocket'>): void {
-  for (const file of [recordsFile(stateDir), join(dirname(ztunnelSocket), stateKeyName)])
+  for (const file of [
+    recordsFile(stateDir),
+    bootMarkFile(stateDir),
+    join(dirname(ztunnelSocket), stateKeyName),
+  ])
     rmSync(file, { force: true });
 }

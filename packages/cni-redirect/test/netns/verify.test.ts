@@ -197,7 +197,9 @@ describe('an agent that stops', () => {
 
   test('because the mesh is uninstalled leaves nothing and cuts no connection that ends soon', async () => {
     w.echoes.push(serveIn(w.peer, 80, 'peer'));
-    await startCaptured(env);
+    w.kube.put('/api/v1/nodes', { metadata: { name: 'node-a' } });
+    await startCaptured({ ...env, TAINT_NODE: 'true' });
+    await w.until('marked', () => existsSync(join(w.root, 'ready-since-boot')));
     // What a proxy has on the node's disk opens with this.
     writeFileSync(join(w.root, 'state.key'), 'key');
     const open = dial(w.pod, w.peer.ip4, 80);
@@ -270,6 +272,62 @@ test('a mesh that is being uninstalled leaves the node while the agent runs, and
     () => w.captured() && JSON.stringify(left()) !== '{"ambit.dev/left":"true"}',
   );
   expect(conflist()).toContain('ambit-cni');
+});
+
+describe('a node that is to be tainted', () => {
+  const other = { key: 'other', effect: 'NoSchedule' };
+  const own = { key: 'cni.istio.io/not-ready', effect: 'NoSchedule' };
+  const env = { TAINT_NODE: 'true' };
+  const put = (...taints: object[]): void =>
+    void w.kube.put('/api/v1/nodes', { metadata: { name: 'node-a' }, spec: { taints } });
+  const taints = (): string =>
+    (w.kube.get('/api/v1/nodes', 'node-a')?.['spec'] as { taints: { key: string }[] }).taints
+      .map(({ key }) => key)
+      .join();
+  const isReady = async (): Promise<boolean> => (await w.readyz()).status === 200;
+  const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
+
+  test('is, from its boot until its agent is ready', async () => {
+    w.label(undefined);
+    put(other);
+    await w.start(env);
+    await w.until('tainted', () => taints() === `other,${own.key}`);
+    w.ztunnel('z1');
+    await w.until('ready', isReady);
+    await w.until('untainted', () => taints() === 'other');
+    // Who has it from elsewhere loses it as well.
+    put(own, other);
+    await w.until('untainted', () => taints() === 'other');
+  });
+
+  test('is not while its agent is replaced, and is after the next boot', async () => {
+    w.label(undefined);
+    put();
+    await w.start(env);
+    w.ztunnel('z1');
+    await w.until('marked', () => existsSync(join(w.root, 'ready-since-boot')));
+    await w.stop();
+    await w.start(env);
+    expect(await isReady()).toBe(false);
+    await sleep(700);
+    expect(taints()).toBe('');
+    await w.stop();
+    // A boot clears /var/run.
+    rmSync(join(w.root, 'ready-since-boot'));
+    await w.start(env);
+    await w.until('tainted', () => taints() === own.key);
+  });
+
+  test('is not any more when the mesh leaves it, ready or not', async () => {
+    w.label(undefined);
+    put();
+    const metadata = { name: 'cni-redirect', namespace: 'istio-system' };
+    w.kube.put(sets, { metadata });
+    await w.start({ ...env, DAEMONSET_NAME: 'cni-redirect' });
+    await w.until('tainted', () => taints() === own.key);
+    w.kube.put(sets, { metadata: { ...metadata, annotations: { 'ambit.dev/leaving': 'true' } } });
+    await w.until('untainted', () => taints() === '');
+  });
 });
 
 test('an agent that may not read pods says so and is alive', async () => {

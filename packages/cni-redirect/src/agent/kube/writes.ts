@@ -1,5 +1,5 @@
 import { leftAnnotation, redirectionAnnotation } from '@ambit/api';
-import type { CoreV1Api, V1Node } from '@kubernetes/client-node';
+import type { CoreV1Api } from '@kubernetes/client-node';
 import { CoreV1Event, PatchStrategy, setHeaderOptions } from '@kubernetes/client-node';
 import type { PodFacts } from '../enrol.ts';
 import type { PodEvent } from '../observe.ts';
@@ -82,17 +82,18 @@ export async function recordEvent(
   await core.createNamespacedEvent({ namespace, body });
 }
 
-/** Takes the taint from a node, whatever its value and effects; other taints stay. Fails if the node has changed since. */
-export async function removeTaint(core: CoreV1Api, { metadata, spec }: V1Node): Promise<void> {
-  const rest = (spec?.taints ?? []).filter(({ key }) => key !== notReadyTaint);
-  const body = [
-    { op: 'test', path: '/metadata/resourceVersion', value: metadata?.resourceVersion },
-    { op: 'replace', path: '/spec/taints', value: rest },
-  ];
-  await core.patchNode(
-    { name: metadata?.name ?? '', body },
-    setHeaderOptions('Content-Type', PatchStrategy.JsonPatch),
-  );
+/** Puts the taint on a node, or takes it away whatever its value and effects; others stay. Fails if the node changes meanwhile. */
+export async function setTaint(core: CoreV1Api, name: string, tainted: boolean): Promise<void> {
+  const { metadata, spec } = await core.readNode({ name });
+  const taints = spec?.taints ?? [];
+  const rest = taints.filter(({ key }) => key !== notReadyTaint);
+  if (tainted === rest.length < taints.length) return;
+  const own = { key: notReadyTaint, effect: 'NoSchedule' };
+  const body = {
+    metadata: { resourceVersion: metadata?.resourceVersion },
+    spec: { taints: tainted ? [...rest, own] : rest },
+  };
+  await core.patchNode({ name, body }, setHeaderOptions('Content-Type', PatchStrategy.MergePatch));
 }
 
 function isMissing(error: unknown): boolean {
