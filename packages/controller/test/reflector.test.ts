@@ -209,6 +209,26 @@ describe('a reflector', () => {
     expect(fake.requests.filter((one) => one.watch)).toHaveLength(1);
   });
 
+  test('what a server never told heals with the next list, which is due when a watch ends', async () => {
+    start(3, [pods], { resyncMs: 400, stallMs: 5_000 });
+    await settled('the list');
+    await until(() => fake.openWatches === 1, 'the watch');
+    fake.shape = () => [];
+    put('p-0', 'second');
+    fake.delete(pods, 'shop/p-1');
+    fake.shape = undefined;
+    fake.bookmark();
+    fake.endWatches();
+    await until(() => fake.openWatches === 1, 'the next watch');
+    expect(reflector.lists).toBe(1);
+    expect(held.get('shop/p-0')).toBe('first');
+    await new Promise((resolve) => setTimeout(resolve, 520));
+    fake.bookmark();
+    fake.endWatches();
+    await settled('what was lost');
+    expect([reflector.lists, failures]).toEqual([2, []]);
+  });
+
   test('a connection cut in the middle of an event loses nothing', async () => {
     start();
     await settled('the list');

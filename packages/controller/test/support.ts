@@ -21,6 +21,7 @@ export const fastTimings: ReflectorTimings = {
   watchMinMs: 20_000,
   watchMaxMs: 20_000,
   stallMs: 300,
+  resyncMs: 3_600_000,
   backoffMinMs: 5,
   backoffMaxMs: 40,
   requestTimeoutMs: 1_000,

@@ -161,6 +161,12 @@ export class FakeKube {
     this.#muted.clear();
   }
 
+  /** Ends every watch in order, as a server does whose time for it is over. */
+  endWatches(): void {
+    for (const { response } of this.#watches) response.end();
+    this.#watches.clear();
+  }
+
   /** Cuts every watch in the middle of a line. */
   dropWatches(): void {
     for (const { response } of [...this.#watches, ...this.#muted]) {

@@ -39,6 +39,8 @@ export interface ReflectorTimings {
   readonly watchMaxMs: number;
   /** Neither event nor bookmark for this long: the watch is taken for dead. Bookmarks come about every minute. */
   readonly stallMs: number;
+  /** The whole list is taken again about so often, when a watch has ended: what a server did not tell heals. */
+  readonly resyncMs: number;
   readonly backoffMinMs: number;
   readonly backoffMaxMs: number;
   readonly requestTimeoutMs: number;
@@ -48,6 +50,7 @@ export const defaultReflectorTimings: ReflectorTimings = {
   watchMinMs: 5 * 60_000,
   watchMaxMs: 10 * 60_000,
   stallMs: 150_000,
+  resyncMs: 60 * 60_000,
   backoffMinMs: 200,
   backoffMaxMs: 15_000,
   requestTimeoutMs: 60_000,
@@ -98,6 +101,7 @@ class RunningReflector implements Reflector {
   readonly #done: Promise<void>;
   #pathAt = 0;
   #lastSignAt: number | undefined;
+  #resyncAt = Infinity;
   #resourceVersion = '';
   #failures = 0;
   /** Ends the watch that runs; what is wanted is a list. */
@@ -136,7 +140,7 @@ class RunningReflector implements Reflector {
     let mustList = true;
     while (!this.#abort.signal.aborted) {
       try {
-        mustList ||= this.#again.signal.aborted;
+        mustList ||= this.#again.signal.aborted || performance.now() >= this.#resyncAt;
         if (mustList) {
           this.#again = new AbortController();
           await this.#list();
@@ -191,6 +195,8 @@ class RunningReflector implements Reflector {
       if (next === '') break;
     }
     this.#lists += 1;
+    // Not all collections of all replicas at the same moment.
+    this.#resyncAt = performance.now() + this.#timings.resyncMs * (0.75 + this.#random() / 2);
     this.#sign();
     taker.done();
   }
