@@ -6,6 +6,8 @@ import type {
   Match,
   PolicyKey,
   Rule,
+  SpiffeIdentity,
+  StringPattern,
 } from '@ambit/api';
 import { assertNever, cidrContains, policyKey } from '@ambit/api';
 import type { ConnectionFacts } from './facts.ts';
@@ -223,39 +225,52 @@ function rehearse(policy: AuthorizationPolicy, facts: ConnectionFacts): DryRun[]
 /** What becomes of a match that needs a request: `narrow` makes it fail, `widen` leaves it out. */
 type Unknowable = 'narrow' | 'widen';
 
+/**
+ * Whose connection it is: the peer's, and that of whom the peer speaks for. A rule may name either, and each is asked
+ * alone, so that the namespace of one and the account of the other do not make a third. A rule that denies does so
+ * where it would deny one of the two: an exception is only for who bears it. A rule that allows must mean one of
+ * the two, and neither may be excluded by it.
+ */
 function ruleHolds(rule: Rule, facts: ConnectionFacts, unknowable: Unknowable): boolean {
+  const { sourceIdentity, originIdentity } = facts;
+  const holds = (as: Speaker): boolean =>
+    anyClause(rule.from, as, unknowable) &&
+    anyClause(rule.to, as, unknowable) &&
+    clauseHolds(rule.when, as, unknowable);
+  if (originIdentity === undefined) return holds({ facts, named: sourceIdentity });
+  const excluding = unknowable === 'narrow';
   return (
-    anyClause(rule.from, facts, unknowable) &&
-    anyClause(rule.to, facts, unknowable) &&
-    clauseHolds(rule.when, facts, unknowable)
+    holds({ facts, named: sourceIdentity, ...(excluding ? { also: originIdentity } : {}) }) ||
+    holds({ facts, named: originIdentity, ...(excluding ? { also: sourceIdentity } : {}) })
   );
 }
 
-function anyClause(
-  clauses: readonly Clause[],
-  facts: ConnectionFacts,
-  unknowable: Unknowable,
-): boolean {
-  return clauses.length === 0 || clauses.some((clause) => clauseHolds(clause, facts, unknowable));
+/** A connection as that of one identity. */
+interface Speaker {
+  readonly facts: ConnectionFacts;
+  readonly named: SpiffeIdentity | undefined;
+  /** Whom a rule may not exclude either. */
+  readonly also?: SpiffeIdentity | undefined;
+}
+
+function anyClause(clauses: readonly Clause[], as: Speaker, unknowable: Unknowable): boolean {
+  return clauses.length === 0 || clauses.some((clause) => clauseHolds(clause, as, unknowable));
 }
 
 /** Whether all of a clause holds; what cannot be known does not. */
 export function clauseApplies(clause: Clause, facts: ConnectionFacts): boolean {
-  return clauseHolds(clause, facts, 'narrow');
+  return ruleHolds({ from: [], to: [], when: clause }, facts, 'narrow');
 }
 
-function clauseHolds(clause: Clause, facts: ConnectionFacts, unknowable: Unknowable): boolean {
-  return clause.every((match) => matchHolds(match, facts, unknowable));
+function clauseHolds(clause: Clause, as: Speaker, unknowable: Unknowable): boolean {
+  return clause.every((match) => matchHolds(match, as, unknowable));
 }
 
-function matchHolds(match: Match, facts: ConnectionFacts, unknowable: Unknowable): boolean {
+function matchHolds(match: Match, as: Speaker, unknowable: Unknowable): boolean {
+  const { facts } = as;
   switch (match.kind) {
-    case 'connection': {
-      const values = connectionAttribute(match.attribute, facts);
-      return holds(match.values, match.notValues, (pattern) =>
-        values.some((value) => patternMatches(pattern, value)),
-      );
-    }
+    case 'connection':
+      return connectionHolds(match, as);
     case 'address': {
       const ip = addressOf(match.attribute, facts);
       return holds(match.values, match.notValues, (range) => cidrContains(range, ip));
@@ -269,6 +284,21 @@ function matchHolds(match: Match, facts: ConnectionFacts, unknowable: Unknowable
     default:
       return assertNever(match);
   }
+}
+
+function connectionHolds(
+  { attribute, values, notValues }: Extract<Match, { readonly kind: 'connection' }>,
+  { facts, named, also }: Speaker,
+): boolean {
+  const valueOf = (identity: SpiffeIdentity | undefined): string | undefined =>
+    attribute === 'connection.sni' ? facts.sni : identity && identityValue(attribute, identity);
+  const isOneOf = (patterns: readonly StringPattern[], value: string | undefined): boolean =>
+    value !== undefined && patterns.some((pattern) => patternMatches(pattern, value));
+  return (
+    (values.length === 0 || isOneOf(values, valueOf(named))) &&
+    !isOneOf(notValues, valueOf(named)) &&
+    (also === undefined || !isOneOf(notValues, valueOf(also)))
+  );
 }
 
 function holds<T>(
@@ -287,24 +317,18 @@ function addressOf(
   return attribute === 'remote.ip' ? (facts.remoteIp ?? facts.sourceIp) : facts.sourceIp;
 }
 
-/** Of the peer and of whom it speaks for: a rule may name either, and an exception excludes both. */
-function connectionAttribute(
-  attribute: ConnectionAttribute,
-  facts: ConnectionFacts,
-): readonly string[] {
-  if (attribute === 'connection.sni') return facts.sni === undefined ? [] : [facts.sni];
-  return [facts.sourceIdentity, facts.originIdentity]
-    .filter((identity) => identity !== undefined)
-    .map((identity) => {
-      switch (attribute) {
-        case 'source.principal':
-          return identity.uri.slice('spiffe://'.length);
-        case 'source.namespace':
-          return identity.namespace;
-        case 'source.serviceAccount':
-          return `${identity.namespace}/${identity.serviceAccount}`;
-        default:
-          return assertNever(attribute);
-      }
-    });
+function identityValue(
+  attribute: Exclude<ConnectionAttribute, 'connection.sni'>,
+  { uri, namespace, serviceAccount }: SpiffeIdentity,
+): string {
+  switch (attribute) {
+    case 'source.principal':
+      return uri.slice('spiffe://'.length);
+    case 'source.namespace':
+      return namespace;
+    case 'source.serviceAccount':
+      return `${namespace}/${serviceAccount}`;
+    default:
+      return assertNever(attribute);
+  }
 }

@@ -4,7 +4,7 @@ import type { IpAddress, Port, SpiffeIdentity } from '@ambit/api';
 export interface ConnectionFacts {
   /** The peer's verified identity; absent for plain text. */
   readonly sourceIdentity?: SpiffeIdentity;
-  /** For whom a trusted waypoint speaks; policies may name either of the two. */
+  /** For whom a trusted waypoint speaks; policies may name either of the two, and exceptions do not pass from one on. */
   readonly originIdentity?: SpiffeIdentity;
   readonly sourceIp: IpAddress;
   readonly destinationIp: IpAddress;
