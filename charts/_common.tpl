@@ -236,8 +236,8 @@ metadata:
   labels: {{- $labels | nindent 4 }}
   annotations:
     {{- toYaml $hook | nindent 4 }}
-    # Why it failed; helm itself says only that it did.
-    helm.sh/hook-output-log-policy: hook-failed
+    # Why it failed, and which nodes were not waited for; helm itself tells neither.
+    helm.sh/hook-output-log-policy: hook-failed,hook-succeeded
 spec:
   backoffLimit: 0
   activeDeadlineSeconds: 280

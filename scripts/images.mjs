@@ -10,7 +10,7 @@ import { readDockerfile } from './lib/dockerfile.mjs';
 import { addProgram, addTree, archiveOf, imagePath, layerOf, whichProgram } from './lib/image.mjs';
 import { orExplain, Unmet } from './lib/ensure.mjs';
 import { readOptions } from './lib/options.mjs';
-import { pinnedNode } from './lib/toolchain.mjs';
+import { continueInPinnedNode, pinnedNode } from './lib/toolchain.mjs';
 import { buildPlugin } from './plugin.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
@@ -142,7 +142,7 @@ async function main() {
   if (strange !== undefined)
     throw new Unmet(`${strange} is not an image; there are ${known.join(', ')}.`);
   await bundle();
-  if (wanted.includes('cni-redirect')) buildPlugin();
+  if (wanted.includes('cni-redirect')) await buildPlugin();
   const out = join(root, 'dist/images');
   mkdirSync(out, { recursive: true });
   const base = baseLayer();
@@ -155,4 +155,7 @@ async function main() {
   }
 }
 
-if (process.argv[1] === fileURLToPath(import.meta.url)) await orExplain(main);
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  continueInPinnedNode();
+  await orExplain(main);
+}

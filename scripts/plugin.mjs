@@ -14,28 +14,24 @@ import {
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import {
-  interpreterOf,
-  readerOf,
-  withLibraryPath,
-} from '../packages/cni-redirect/src/install/elf.ts';
 import { bundle } from './bundle.mjs';
+import { continueInPinnedNode, pinnedNode } from './lib/toolchain.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const name = 'ambit-cni';
 
 /** Builds the executable from dist/programs/cni-plugin.mjs; tells where it is. */
-export function buildPlugin(out = join(root, 'dist/plugin')) {
-  const node = realpathSync(process.execPath);
-  const libraries = librariesOf(node);
+export async function buildPlugin(out = join(root, 'dist/plugin')) {
+  const elf = await import('../packages/cni-redirect/src/install/elf.ts');
+  const node = realpathSync(pinnedNode());
+  const libraries = librariesOf(node, elf);
   const directory = `${name}.lib-${digest(libraries.map(({ file }) => file))}`;
   rmSync(out, { recursive: true, force: true });
   mkdirSync(join(out, directory), { recursive: true });
   for (const { soname, file } of libraries) copyFileSync(file, join(out, directory, soname));
   const executable = join(out, name);
-  writeFileSync(executable, withLibraryPath(singleExecutable(node), `$ORIGIN/${directory}`), {
-    mode: 0o755,
-  });
+  const text = elf.withLibraryPath(singleExecutable(node), `$ORIGIN/${directory}`);
+  writeFileSync(executable, text, { mode: 0o755 });
   return { executable, libraries: join(out, directory) };
 }
 
@@ -60,7 +56,7 @@ function singleExecutable(node) {
 }
 
 /** The shared libraries of an executable and its loader, by the names that the loader looks for. */
-function librariesOf(executable) {
+function librariesOf(executable, { interpreterOf, readerOf }) {
   const found = new Map();
   for (const line of execFileSync('ldd', [executable], { encoding: 'utf8' }).split('\n')) {
     const [, soname, file] = /^\s*(\S+) => (\/\S+) \(0x/.exec(line) ?? [];
@@ -78,7 +74,8 @@ function digest(files) {
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  continueInPinnedNode();
   await bundle(['cni-plugin']);
-  const { executable, libraries } = buildPlugin(process.argv[2]);
+  const { executable, libraries } = await buildPlugin(process.argv[2]);
   process.stdout.write(`${executable}\n${libraries}\n`);
 }

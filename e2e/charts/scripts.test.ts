@@ -1,5 +1,6 @@
 import { spawnSync } from 'node:child_process';
-import { join } from 'node:path';
+import { existsSync } from 'node:fs';
+import { delimiter, join } from 'node:path';
 import { expect, test } from '@jest/globals';
 import { root } from './helm.ts';
 
@@ -38,4 +39,21 @@ test.each([
   const { status, stderr } = run(script, ...words);
   expect(status).toBe(1);
   expect(stderr).toMatch(told);
+});
+
+/** A Node of the machine that is not the pinned one, which runs these tests. */
+const otherNode = (process.env['PATH'] ?? '')
+  .split(delimiter)
+  .map((folder) => join(folder, 'node'))
+  .find((file) => existsSync(file) && versionOf(file) !== process.version);
+
+function versionOf(node: string): string {
+  return spawnSync(node, ['--version'], { encoding: 'utf8' }).stdout.trim();
+}
+
+(otherNode === undefined ? test.skip : test)('images.mjs is carried out by the pinned Node, whoever starts it', () => {
+  const script = join(root, 'scripts/images.mjs');
+  const { status, stderr } = spawnSync(otherNode ?? '', [script, 'ztunel'], { encoding: 'utf8' });
+  expect(stderr).toMatch(/^\nambit: ztunel is not an image/);
+  expect(status).toBe(1);
 });

@@ -189,6 +189,15 @@ test('after the programs went, what the controller made goes, and nothing else',
   expect(await names(`/apis/coordination.k8s.io/v1/namespaces/${root}/leases`)).toEqual(['other']);
 });
 
+test('a controller on a dead node is not waited for', async () => {
+  await node('node-1', 'Unknown');
+  const pods = `/api/v1/namespaces/${root}/pods`;
+  const spec = { nodeName: 'node-1', containers: [{ name: 'controller', image: 'a' }] };
+  await create(pods, 'Pod', { name: 'c', labels: { app: 'ambit-controller' } }, { spec });
+  await removeTraces(options({ timeoutMs: 60_000 }));
+  expect(lines).toEqual([]);
+});
+
 test('the authority is kept for who asks for it', async () => {
   await furnish();
   await removeTraces(options({ keepAuthority: true }));

@@ -2,7 +2,9 @@ import type { TourPod } from '@ambit/sandbox';
 import type { MeshCluster } from './cluster.ts';
 import { until } from './cluster.ts';
 
-const path = '/apis/apps/v1/namespaces/istio-system/daemonsets/cni-redirect';
+const daemonSet = '/apis/apps/v1/namespaces/istio-system/daemonsets/cni-redirect';
+
+const nowhere = 'ambit.dev/nowhere';
 
 interface PodTemplate {
   readonly volumes: readonly { readonly name: string; readonly hostPath?: { path: string } }[];
@@ -26,6 +28,8 @@ interface DaemonSet {
 /** The node agents of a mesh in a real Kubernetes, as an administrator changes them. */
 export class Agents {
   readonly #mesh: MeshCluster;
+  /** As it was before the first change. */
+  #before: PodTemplate | undefined;
 
   constructor(mesh: MeshCluster) {
     this.#mesh = mesh;
@@ -36,14 +40,24 @@ export class Agents {
     return pods.filter(({ labels }) => labels.get('app') === 'cni-redirect');
   }
 
+  /** The names of the nodes that have one. */
+  async nodes(): Promise<string[]> {
+    return [...new Set((await this.pods()).map(({ node }) => node))].sort();
+  }
+
   /** The DaemonSet stays and no node has an agent, as for a moment of every upgrade. */
   async takeAway(): Promise<void> {
-    await this.#patchTemplate({ nodeSelector: { 'ambit.dev/nowhere': 'true' } });
-    await until(async () => ((await this.pods()).length === 0 ? true : undefined), 60_000);
+    await this.#patchTemplate({ nodeSelector: { [nowhere]: 'true' } });
+    // One that is ending still answers.
+    const path = '/api/v1/namespaces/istio-system/pods?labelSelector=app%3Dcni-redirect';
+    await until(async () => {
+      const { items } = (await this.#mesh.get(path)) as { readonly items: readonly unknown[] };
+      return items.length === 0 || undefined;
+    }, 60_000);
   }
 
   async bringBack(): Promise<void> {
-    await this.#patchTemplate({ nodeSelector: { 'ambit.dev/nowhere': null } });
+    await this.#patchTemplate({ nodeSelector: { [nowhere]: null } });
     await this.ready();
   }
 
@@ -55,6 +69,15 @@ export class Agents {
       const seen = status.observedGeneration >= metadata.generation;
       return (seen && wanted > 0 && all.every((count) => count === wanted)) || undefined;
     }, 120_000);
+  }
+
+  /** Puts back what was changed, and waits for what comes of it. */
+  async restore(): Promise<void> {
+    if (this.#before === undefined) return;
+    const { volumes, containers } = this.#before;
+    await this.#patchTemplate({ nodeSelector: { [nowhere]: null }, volumes, containers });
+    await this.ready();
+    this.#before = undefined;
   }
 
   async setVolume(name: string, hostPath: string): Promise<void> {
@@ -79,10 +102,11 @@ export class Agents {
   }
 
   async #get(): Promise<DaemonSet> {
-    return (await this.#mesh.get(path)) as DaemonSet;
+    return (await this.#mesh.get(daemonSet)) as DaemonSet;
   }
 
-  #patchTemplate(spec: object): Promise<void> {
-    return this.#mesh.patch(path, { spec: { template: { spec } } });
+  async #patchTemplate(spec: object): Promise<void> {
+    this.#before ??= (await this.#get()).spec.template.spec;
+    await this.#mesh.patch(daemonSet, { spec: { template: { spec } } });
   }
 }

@@ -1,7 +1,8 @@
-import { spawnSync } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { readFileSync, readlinkSync } from 'node:fs';
 import { networkInterfaces } from 'node:os';
 import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 import { test } from '@jest/globals';
 import { capturePackets } from '@ambit/core';
@@ -48,12 +49,15 @@ export function ownNode(node: 'node-1' | 'node-2', command: readonly string[]): 
 }
 
 /** The cluster's own scripts, from the machine's network, in which whoever started these suites is. */
-export function clusterScript(...args: readonly string[]): void {
+export async function clusterScript(...args: readonly string[]): Promise<void> {
   const command = [process.execPath, join(root, 'scripts/cluster.mjs'), ...args];
-  const done = spawnSync('nsenter', [`--net=/proc/${starter()}/ns/net`, '--', ...command], {
-    encoding: 'utf8',
-  });
-  if (done.status !== 0) throw new Error(done.stdout + done.stderr);
+  const child = spawn('nsenter', [`--net=/proc/${starter()}/ns/net`, '--', ...command]);
+  const [status, out, error] = await Promise.all([
+    new Promise<number | null>((resolve, reject) => child.on('exit', resolve).on('error', reject)),
+    text(child.stdout),
+    text(child.stderr),
+  ]);
+  if (status !== 0) throw new Error(out + error);
 }
 
 /** The nearest ancestor in another network than ours. */

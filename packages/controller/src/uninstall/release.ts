@@ -5,6 +5,7 @@ import type { KubeClient } from '../kube/client.ts';
 import { field, list, text } from '../kube/decode/fields.ts';
 import { kubeStatus } from '../kube/error.ts';
 import type { Log } from '../log.ts';
+import { answeringNodes } from './nodes.ts';
 
 export interface ReleaseOptions {
   readonly client: KubeClient;
@@ -56,6 +57,7 @@ async function ask(client: KubeClient, namespace: string, leaving: string | null
 
 async function allLeft({ client, rootNamespace, timeoutMs, signal, log }: ReleaseOptions) {
   const deadlineMs = performance.now() + timeoutMs;
+  let told = '';
   for (;;) {
     const { waiting, unreachable } = await agentsThatStay(client, rootNamespace);
     if (waiting.length === 0) {
@@ -78,7 +80,9 @@ async function allLeft({ client, rootNamespace, timeoutMs, signal, log }: Releas
         `these node agents have not released their pods: ${waiting.join(', ')}; see their logs, and try again. ` +
           'Until then the mesh stays, on every node. To uninstall nevertheless: helm uninstall --no-hooks; pods that are captured there then have no connection until they are restarted',
       );
-    log.info({ waiting }, 'waiting for node agents to release their pods');
+    if (told !== waiting.join())
+      log.info({ waiting }, 'waiting for node agents to release their pods');
+    told = waiting.join();
     await pause(signal);
   }
 }
@@ -97,7 +101,7 @@ function pause(signal: AbortSignal): Promise<void> {
 
 interface Staying {
   readonly waiting: readonly string[];
-  /** On nodes whose kubelet is silent, or that are no more: they stay `Running` for as long as nobody says otherwise. */
+  /** On nodes whose kubelet is silent, or that are no more. */
   readonly unreachable: readonly string[];
 }
 
@@ -115,26 +119,11 @@ async function agentsThatStay(client: KubeClient, namespace: string): Promise<St
       node: text(field(pod, 'spec', 'nodeName')),
     }));
   if (staying.length === 0) return { waiting: [], unreachable: [] };
-  // Any version will do, so that it costs a large cluster's API server little.
-  const query = new Map([['resourceVersion', '0']]);
-  const nodes = await client.request({ path: '/api/v1/nodes', query });
-  const answering = new Set(
-    list(field(nodes, 'items'))
-      .filter((node) => !isSilent(node))
-      .map((node) => text(field(node, 'metadata', 'name'))),
-  );
+  const answering = await answeringNodes(client);
   const told = ({ name, node }: { readonly name: string; readonly node: string }): string =>
     `${name} on ${node}`;
   return {
     waiting: staying.filter(({ node }) => answering.has(node)).map(told),
     unreachable: staying.filter(({ node }) => !answering.has(node)).map(told),
   };
-}
-
-/** `Unknown` is what the node controller says when the kubelet has said nothing for a while; `False` it says itself. */
-function isSilent(node: unknown): boolean {
-  const ready = list(field(node, 'status', 'conditions')).find(
-    (condition) => field(condition, 'type') === 'Ready',
-  );
-  return field(ready, 'status') === 'Unknown';
 }

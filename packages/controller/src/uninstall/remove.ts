@@ -7,6 +7,7 @@ import { field, list, text } from '../kube/decode/fields.ts';
 import { kubeStatus } from '../kube/error.ts';
 import type { Log } from '../log.ts';
 import { leaseName } from '../writers.ts';
+import { answeringNodes } from './nodes.ts';
 
 export interface RemoveOptions {
   readonly client: KubeClient;
@@ -72,7 +73,12 @@ async function controllersGone({ client, rootNamespace, timeoutMs, log }: Remove
       path: `/api/v1/namespaces/${rootNamespace}/pods`,
       query: new Map([['labelSelector', 'app=ambit-controller']]),
     });
-    const left = list(field(answer, 'items')).map((pod) => text(field(pod, 'metadata', 'name')));
+    const pods = list(field(answer, 'items'));
+    if (pods.length === 0) return;
+    const answering = await answeringNodes(client);
+    const left = pods
+      .filter((pod) => answering.has(text(field(pod, 'spec', 'nodeName'))))
+      .map((pod) => text(field(pod, 'metadata', 'name')));
     if (left.length === 0) return;
     if (performance.now() > deadlineMs) {
       log.warn({ left }, 'a controller still runs and may make again what is removed now');
