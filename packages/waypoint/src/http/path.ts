@@ -2,7 +2,7 @@ import type { Result } from '@ambit/api';
 import { err, ok } from '@ambit/api';
 
 /** What makes a path need a closer look; almost none does. */
-const unusual = /[%\\#]|\/\/|\/\./;
+const unusual = /[%\\#]|\/[/.;]/;
 
 /**
  * Brings a request target to the one form that is judged and forwarded: Istio's strictest normalisation
@@ -20,20 +20,24 @@ export function normalizePath(target: string): Result<string, string> {
   const decoded = decode(path);
   if (!decoded.ok) return decoded;
   const resolved = removeDots(decoded.value.replaceAll('\\', '/'));
-  // Some servers cut `;x` off a segment before they resolve dots.
+  // Some servers cut `;x` off a segment before they resolve dots and merge slashes.
   if (dotsWithParameter.test(resolved)) return err('the path hides a dot segment');
+  if (nothingButParameter.test(resolved)) return err('the path hides an empty segment');
   const normal = resolved.replace(/\/{2,}/g, '/');
   return ok(queryAt < 0 ? normal : normal + target.slice(queryAt));
 }
 
 const encodedTwice = /%25[0-9A-Fa-f]{2}/;
-const dotsWithParameter = /\/\.{1,2};/;
+const dotsWithParameter = /\/\.{1,2}(?:;|%3B)/;
+const nothingButParameter = /\/(?:;|%3B)/;
 
 function decode(path: string): Result<string, string> {
   let out = '';
+  let open = whole;
   for (let at = 0; at < path.length; at += 1) {
     const char = path[at] ?? '';
     if (char !== '%') {
+      if (open.length > 0) return err(noUtf8);
       out += char;
       continue;
     }
@@ -41,14 +45,67 @@ function decode(path: string): Result<string, string> {
     if (!/^[0-9A-Fa-f]{2}$/.test(digits)) return err('the path holds a broken escape');
     const byte = Number.parseInt(digits, 16);
     if (byte < 0x20 || byte === 0x7f) return err('the path holds an escaped control character');
-    // Overlong forms of UTF-8 hide dots and slashes from whoever decodes strictly.
-    if (byte === 0xc0 || byte === 0xc1 || byte > 0xf4) return err('the path is no UTF-8');
+    const next = following(open, byte);
+    if (next === undefined) return err(noUtf8);
+    open = next;
     // A percent sign stays as it is: decoded it could make a new escape for the next reader.
     if (isUnreserved(byte) || byte === 0x2f || byte === 0x5c) out += String.fromCharCode(byte);
     else out += `%${digits.toUpperCase()}`;
     at += 2;
   }
+  if (open.length > 0) return err(noUtf8);
   return encodedTwice.test(out) ? err('the path is encoded twice') : ok(out);
+}
+
+const noUtf8 = 'the path is no UTF-8';
+
+type Range = readonly [from: number, to: number];
+
+/** The bytes of a character that are still to come. */
+type Open = readonly Range[];
+
+const whole: Open = [];
+const tail: Range = [0x80, 0xbf];
+
+/** First bytes and what must follow (RFC 3629 §4): overlong forms hide dots and slashes from who decodes strictly. */
+const firstBytes: readonly (readonly [Range, Open])[] = [
+  [[0x00, 0x7f], whole],
+  [[0xc2, 0xdf], [tail]],
+  [
+    [0xe0, 0xe0],
+    [[0xa0, 0xbf], tail],
+  ],
+  [
+    [0xe1, 0xec],
+    [tail, tail],
+  ],
+  [
+    [0xed, 0xed],
+    [[0x80, 0x9f], tail],
+  ],
+  [
+    [0xee, 0xef],
+    [tail, tail],
+  ],
+  [
+    [0xf0, 0xf0],
+    [[0x90, 0xbf], tail, tail],
+  ],
+  [
+    [0xf1, 0xf3],
+    [tail, tail, tail],
+  ],
+  [
+    [0xf4, 0xf4],
+    [[0x80, 0x8f], tail, tail],
+  ],
+];
+
+/** What is still to come after a byte; undefined where it may not stand there. */
+function following([expected, ...rest]: Open, byte: number): Open | undefined {
+  const isIn = ([from, to]: Range): boolean => from <= byte && byte <= to;
+  if (expected !== undefined) return isIn(expected) ? rest : undefined;
+  return firstBytes.find(([range]) => isIn(range))?.[1];
 }
 
 function isUnreserved(byte: number): boolean {
