@@ -84,6 +84,7 @@ describe('headers that come several times', () => {
     'in one line': [['x-role', 'guest, admin']],
     twice: [['x-role', 'admin'], ['x-role', 'admin']],
     empty: [['x-role', '']],
+    'empty first': [['x-role', ''], ['x-role', 'admin']],
     'other case': [['x-role', 'Admin']],
   } satisfies Record<string, [string, string][]>; // prettier-ignore
 
@@ -96,7 +97,8 @@ describe('headers that come several times', () => {
     ['admin last', 'deny', 'deny', 'deny', 'deny', 'allow', 'deny'],
     ['in one line', 'deny', 'deny', 'deny', 'deny', 'allow', 'deny'],
     ['twice', 'deny', 'allow', 'allow', 'deny', 'allow', 'deny'],
-    ['empty', 'allow', 'deny', 'deny', 'allow', 'deny', 'allow'],
+    ['empty', 'allow', 'deny', 'deny', 'allow', 'allow', 'deny'],
+    ['empty first', 'deny', 'deny', 'deny', 'deny', 'allow', 'deny'],
     ['other case', 'allow', 'deny', 'deny', 'allow', 'allow', 'deny'],
   ] as const)('%s', (came, ...expected) => {
     const headers = lines[came] as [string, string][];

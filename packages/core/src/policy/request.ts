@@ -33,7 +33,8 @@ function headerHolds(
   leaning: 'narrow' | 'widen',
 ): boolean {
   const isOneOf = (patterns: readonly StringPattern[]) => (value: string) =>
-    patterns.some((pattern) => patternMatches(pattern, value));
+    // A field that is empty is there.
+    patterns.some((pattern) => pattern.kind === 'presence' || patternMatches(pattern, value));
   if (leaning === 'narrow') {
     return (
       (rule.values.length === 0 || values.every(isOneOf(rule.values))) &&
