@@ -1,4 +1,4 @@
-import type { Mirror } from '@ambit/api';
+import type { Mirror, Target } from '@ambit/api';
 import type { WaypointContext } from '../context.ts';
 import type { RequestHead } from '../http/message.ts';
 import type { UpstreamCluster } from './cluster.ts';
@@ -7,6 +7,8 @@ import { Try, lookingOn } from './try.ts';
 
 /** A request that has ended, of which copies are to be sent. */
 export interface Mirrored {
+  /** Whether the policies of whom a copy is for let it in. */
+  readonly allows: (target: Target) => boolean;
   readonly head: RequestHead;
   readonly hasBody: boolean;
   /** Undefined where it was too long to be kept. */
@@ -28,7 +30,7 @@ export function sendCopies(
     if (target.kind !== 'service' || random() * 100 >= percentage) continue;
     const cluster = clusters.find(target);
     if (cluster === undefined) continue;
-    if (request.body === undefined) {
+    if (request.body === undefined || !request.allows(target)) {
       metrics.mirrorSkipped(cluster.name);
       continue;
     }

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import type { HttpRoute, WeightedTarget } from '@ambit/api';
+import type { HttpRoute, Target, WeightedTarget } from '@ambit/api';
 import { noChanges } from '@ambit/api';
 import type { Copy } from '@ambit/core';
 import { MeshError, copyBothWays } from '@ambit/core';
@@ -17,6 +17,7 @@ import type {
 } from '../http/message.ts';
 import { changeHeaders, rewriteAuthority } from '../route/changes.ts';
 import type { LateDenial } from '../policy/late-denial.ts';
+import type { Admission } from '../policy/admission.ts';
 import { deniedNow, lateAnswer, tellLate } from '../policy/admission.ts';
 import type { UnderWay } from '../policy/live.ts';
 import { verifiedAgain } from '../policy/verify-again.ts';
@@ -32,6 +33,7 @@ import { defaultRetry, grpcStatusOf, reportOf, reportOfGrpc } from './retry.ts';
 import { RetryState } from './retry-state.ts';
 import { Try } from './try.ts';
 import { carryTrace } from './vouch.ts';
+import { admitsCopy, destinationOf } from '../policy/destination.ts';
 import { setCookie, valueOf } from './hash-key.ts';
 
 /** A body may be repeated while this much of it is all there is. */
@@ -43,6 +45,10 @@ export interface ForwardPlan {
   readonly cluster: UpstreamCluster;
   /** As the endpoint gets it. */
   readonly path: string;
+  /** What the route leads to; absent for the very service that was asked for. */
+  readonly leadsTo?: Target;
+  /** By what that let it in, where it is another service with policies of its own. */
+  readonly admission?: Admission;
 }
 
 /** Carries one request to an endpoint, again where that is allowed, and its answer back. */
@@ -55,6 +61,7 @@ export class Forwarding implements ExchangeEvents, BodySink, UnderWay {
   readonly #retry: RetryState;
   readonly #head: RequestHead;
   readonly #hash: number | undefined;
+  #admissionBeyond: Admission;
   #replay: Buffer[] = [];
   #replayBytes = 0;
   #replayable = true;
@@ -85,6 +92,7 @@ export class Forwarding implements ExchangeEvents, BodySink, UnderWay {
       this.#head.headers,
     );
     this.#hash = this.#hashKey();
+    this.#admissionBeyond = plan.admission ?? { ...record.admission, asked: [] };
   }
 
   start(): void {
@@ -332,11 +340,26 @@ export class Forwarding implements ExchangeEvents, BodySink, UnderWay {
   }
 
   judgeAgain(): LateDenial | undefined {
-    return deniedNow(this.#context, this.#downstream, this.#record.admission);
+    const denial = deniedNow(this.#context, this.#downstream, this.#record.admission);
+    const beyond = this.#beyond();
+    return denial ?? (beyond && deniedNow(this.#context, beyond, this.#admissionBeyond));
   }
 
-  verifyAgain(): Promise<LateDenial | undefined> {
-    return verifiedAgain(this.#context, this.#downstream, this.#exchange.request, this.#record);
+  async verifyAgain(): Promise<LateDenial | undefined> {
+    const { request } = this.#exchange;
+    const denial = await verifiedAgain(this.#context, this.#downstream, request, this.#record);
+    const beyond = this.#beyond();
+    if (denial !== undefined || beyond === undefined) return denial;
+    const letIn = { startTimeMs: this.#record.startTimeMs, admission: this.#admissionBeyond };
+    const late = await verifiedAgain(this.#context, beyond, request, letIn);
+    this.#admissionBeyond = letIn.admission;
+    return late;
+  }
+
+  /** The service that the route leads to, where policies of its own hold by now. */
+  #beyond(): Downstream | undefined {
+    const { leadsTo } = this.#plan;
+    return leadsTo && destinationOf(this.#context, this.#downstream, leadsTo);
   }
 
   cut(denial: LateDenial): void {
@@ -423,7 +446,9 @@ export class Forwarding implements ExchangeEvents, BodySink, UnderWay {
     const { route } = this.#plan;
     if (route === undefined || route.mirrors.length === 0) return;
     const { hasBody } = this.#exchange;
+    const { known } = this.#record.admission;
     sendCopies(this.#context, route.mirrors, {
+      allows: (target) => admitsCopy(this.#context, this.#downstream, target, known),
       head: this.#head,
       hasBody,
       body: this.#replayable ? this.#replay : undefined,

@@ -1,11 +1,15 @@
+import type { Target } from '@ambit/api';
 import type { ByteStream, Copy, CopyOutcome } from '@ambit/core';
 import { MeshError, causeChain, copyBothWays, parseAuthority } from '@ambit/core';
 import type { Downstream, WaypointContext } from '../context.ts';
 import { keyOf } from '../inbound/plan.ts';
 import { chooseTarget } from '../route/choose.ts';
+import type { Known } from '../policy/judge.ts';
 import { judge } from '../policy/judge.ts';
 import type { Admission } from '../policy/admission.ts';
 import { deniedNow, tellLate } from '../policy/admission.ts';
+import { destinationOf } from '../policy/destination.ts';
+import type { LateDenial } from '../policy/late-denial.ts';
 import type { UnderWay } from '../policy/live.ts';
 import type { ConnectionFacts } from '../route/l4.ts';
 import { connectionTargets } from '../route/l4.ts';
@@ -33,9 +37,15 @@ export async function serveTcp(
     refuse('DENY', decision.denial.message);
     return;
   }
-  const cluster = clusterOf(context, downstream, sni);
-  if (typeof cluster === 'string') {
-    refuse('NC', cluster);
+  const place = placeOf(context, downstream, sni);
+  if (typeof place === 'string') {
+    refuse('NC', place);
+    return;
+  }
+  const { cluster, leadsTo } = place;
+  const denied = deniedBeyond(context, downstream, leadsTo, known);
+  if (denied !== undefined) {
+    refuse('DENY', denied);
     return;
   }
   record.upstreamCluster = cluster.name;
@@ -62,8 +72,8 @@ export async function serveTcp(
     const opened = await context.open(host, { client: downstream, protocol: 'tcp' }, cluster);
     const upstream = opened.stream;
     cluster.report(host, 'success', performance.now());
-    const admission = { known, asked: [] };
-    const late = deniedNow(context, downstream, admission);
+    const judgeAgain = lateJudge(context, downstream, leadsTo, { known, asked: [] });
+    const late = judgeAgain();
     if (late !== undefined) {
       upstream.abort(new Error(late.message));
       refuse('DENY', late.message);
@@ -72,7 +82,7 @@ export async function serveTcp(
     const limits = limitedLife(cluster.settings.pool);
     const copy = copyBothWays(stream, upstream, limits.options);
     limits.begin(copy);
-    const { broken } = await whole(context, { downstream, admission, record, copy });
+    const { broken } = await whole(context, { downstream, judgeAgain, record, copy });
     limits.end();
     context.logger.debug(
       { cluster: cluster.name, ...copy.counts, broken: broken?.error.message },
@@ -89,7 +99,7 @@ export async function serveTcp(
 
 interface Carried {
   readonly downstream: Downstream;
-  readonly admission: Admission;
+  readonly judgeAgain: UnderWay['judgeAgain'];
   readonly record: TcpRecord;
   readonly copy: Copy;
 }
@@ -97,11 +107,11 @@ interface Carried {
 /** Follows a copy until both sides have ended, or policies no longer let it. */
 async function whole(
   context: WaypointContext,
-  { downstream, admission, record, copy }: Carried,
+  { downstream, judgeAgain, record, copy }: Carried,
 ): Promise<CopyOutcome> {
   const underWay: UnderWay = {
     isBytes: true,
-    judgeAgain: () => deniedNow(context, downstream, admission),
+    judgeAgain,
     cut: (denial) => {
       tellLate(context, downstream, denial);
       record.cut('DENY', denial.message);
@@ -134,24 +144,65 @@ function tell(
   );
 }
 
-function clusterOf(
+interface Place {
+  readonly cluster: UpstreamCluster;
+  /** What a route leads to. */
+  readonly leadsTo?: Target;
+}
+
+/** Where a connection goes, or why it goes nowhere. */
+function placeOf(
   context: WaypointContext,
   downstream: Downstream,
   sni: string | undefined,
-): UpstreamCluster | string {
+): Place | string {
   const { service, workload, port } = downstream;
   if (service === undefined) {
-    return workload === undefined ? 'nothing to go to' : context.clusters.direct(workload, port);
+    return workload === undefined
+      ? 'nothing to go to'
+      : { cluster: context.clusters.direct(workload, port) };
   }
   const table = context.state.routes(keyOf(service));
   const targets = table && connectionTargets(table, factsOf(downstream, sni));
   if (targets === undefined) {
-    return context.clusters.of(service, port) ?? 'no such service';
+    const own = context.clusters.of(service, port);
+    return own === undefined ? 'no such service' : { cluster: own };
   }
   const chosen = chooseTarget(targets, context.random);
   if (chosen === undefined) return 'no route takes it, or no target has a weight';
   if (chosen.target.kind === 'missing') return chosen.target.why;
-  return context.clusters.find(chosen.target) ?? 'no such service or subset';
+  const cluster = context.clusters.find(chosen.target);
+  if (cluster === undefined) return 'no such service or subset';
+  return { cluster, leadsTo: chosen.target };
+}
+
+/** Judges a connection by the policies of now, those of what a route leads to as well. */
+function lateJudge(
+  context: WaypointContext,
+  downstream: Downstream,
+  leadsTo: Target | undefined,
+  admission: Admission,
+): () => LateDenial | undefined {
+  return () => {
+    const beyond = leadsTo && destinationOf(context, downstream, leadsTo);
+    const denial = deniedNow(context, downstream, admission);
+    return denial ?? (beyond && deniedNow(context, beyond, admission));
+  };
+}
+
+/** Why the service that a route leads to does not let a connection in. */
+function deniedBeyond(
+  context: WaypointContext,
+  downstream: Downstream,
+  leadsTo: Target | undefined,
+  known: Known,
+): string | undefined {
+  const beyond = leadsTo && destinationOf(context, downstream, leadsTo);
+  if (beyond === undefined) return undefined;
+  const { asksForTokens } = context.policies.of(beyond.targets, beyond.gateway.namespace);
+  if (asksForTokens) return 'a RequestAuthentication holds there, and a connection has no tokens';
+  const decision = judge(context, beyond, known);
+  return decision.verdict === 'deny' ? decision.denial.message : undefined;
 }
 
 /** What was asked for: an address, or a service by its name. */

@@ -1,10 +1,4 @@
-import type {
-  AuthorizationPolicy,
-  CorsPolicy,
-  HeaderChanges,
-  HttpRoute,
-  RateLimitPolicy,
-} from '@ambit/api';
+import type { CorsPolicy, HttpRoute } from '@ambit/api';
 import { noChanges } from '@ambit/api';
 import type { Downstream, WaypointContext } from '../context.ts';
 import type { UpstreamCluster } from '../forward/cluster.ts';
@@ -14,16 +8,14 @@ import { Forwarding } from '../forward/request.ts';
 import { introduce } from '../forward/vouch.ts';
 import type { RequestHead, ServerExchange } from '../http/message.ts';
 import { normalizePath } from '../http/path.ts';
-import { askAuthorizer } from '../policy/authorizer/ask.ts';
-import { detailsOf, overLimit } from '../policy/rate-limit/apply.ts';
-import type { Known } from '../policy/judge.ts';
 import { accessDenied, deniedNow } from '../policy/admission.ts';
-import { connectionFacts, factsOf, judge, remoteIpOf } from '../policy/judge.ts';
-import type { TokenOutcome } from '../policy/tokens.ts';
+import { destinationOf } from '../policy/destination.ts';
 import { randomUuid } from '../observe/random.ts';
 import { climbs, locationOf, rewritePath } from '../route/changes.ts';
 import { chooseTarget } from '../route/choose.ts';
 import { judgeCors } from '../route/cors.ts';
+import type { Refuse, Serving } from './admit.ts';
+import { admit } from './admit.ts';
 import { keyOf } from './plan.ts';
 
 /** Serves one request: normalises, judges, routes, and answers or carries it on. */
@@ -62,81 +54,12 @@ export function serveRequest(
   }
   // What is judged below is what is forwarded: there is only this one path from here on.
   request.path = path.value;
-  const { targets, gateway } = downstream;
-  const held = context.policies.of(targets, gateway.namespace);
-  const { asksForTokens, custom: authorizers, rateLimits } = held;
-  const judged = (token: TokenOutcome): void => {
-    if (token.kind === 'invalid') {
-      refuse(401, '-', 'jwt_authn_access_denied', token.message, challenge(request));
-      return;
-    }
-    const facts = factsOf(request, token.kind === 'valid' ? token.token : undefined);
-    const known = { request: facts, ...remoteIpOf(gateway, downstream, request) };
-    const pass = (passed: ServerExchange, custom: 'refuse' | 'asked'): void => {
-      const decision = judge(context, downstream, known, custom);
-      if (decision.verdict === 'deny') {
-        const { policy } = decision.denial;
-        refuse(403, '-', accessDenied(policy), 'RBAC: access denied');
-        return;
-      }
-      const asked = custom === 'asked' ? authorizers : noPolicies;
-      record.admission = { known, asked, presented: token.presented };
-      const serving = { context, downstream, exchange: passed, record, refuse };
-      route(serving, (name) => limits(serving, rateLimits, known, name));
-    };
-    if (authorizers.length === 0) {
-      pass(exchange, 'refuse');
-      return;
-    }
-    const concern = { policies: authorizers, facts: connectionFacts(downstream, known) };
-    askAuthorizer(context, downstream, exchange, concern, {
-      pass: (passed) => pass(passed, 'asked'),
-      refuse: ({ status, details, body, headers }) =>
-        refuse(status, 'UAEX', details, body, { fields: headers }),
-      gone: () => {
-        record.fail(0, 'DC', 'downstream_remote_disconnect');
-        record.finish();
-      },
-    });
-  };
-  if (!asksForTokens) {
-    judged({ kind: 'none' });
-    return;
-  }
-  context.tokens.verify(targets, request).then(judged, (error: unknown) => {
-    context.logger.error({ err: error }, 'token not verified');
-    refuse(401, '-', 'jwt_authn_failed', 'Jwt verification fails');
+  const serving: Serving = { context, downstream, exchange, record, refuse };
+  admit(serving, ({ exchange: passed, admission, isLimited }) => {
+    record.admission = admission;
+    route({ ...serving, exchange: passed }, isLimited);
   });
 }
-
-function challenge({ authority }: RequestHead): More {
-  const value = `Bearer realm="http://${authority}/", error="invalid_token"`;
-  return { fields: [['www-authenticate', value]] };
-}
-
-/** True where the request is over a limit, and has been told so. */
-function limits(
-  { context, downstream, refuse }: Serving,
-  policies: readonly RateLimitPolicy[],
-  known: Known,
-  name: string,
-): boolean {
-  if (policies.length === 0) return false;
-  const limited = { facts: connectionFacts(downstream, known), route: name };
-  const over = overLimit(context, policies, limited);
-  if (over === undefined) return false;
-  refuse(429, 'RL', detailsOf(over), 'local_rate_limited', { fields: over.fields });
-  return true;
-}
-
-interface More {
-  readonly fields?: readonly (readonly [string, string])[];
-  /** Of the route. */
-  readonly changes?: HeaderChanges;
-  /** For who speaks gRPC, where it is not what the status maps to. */
-  readonly grpcStatus?: number;
-}
-type Refuse = (status: number, flags: string, details: string, body: string, more?: More) => void;
 
 function route(serving: Serving, isLimited: (route: string) => boolean): void {
   const { context, downstream, exchange, record, refuse } = serving;
@@ -171,7 +94,6 @@ function route(serving: Serving, isLimited: (route: string) => boolean): void {
   withFault(serving, found, () => act(serving, found));
 }
 
-const noPolicies: readonly AuthorizationPolicy[] = [];
 const unchanged = { request: noChanges, response: noChanges };
 
 function findRoute(
@@ -206,15 +128,8 @@ function ownCluster(context: WaypointContext, downstream: Downstream): UpstreamC
   return workload && context.clusters.direct(workload, port);
 }
 
-interface Serving {
-  readonly context: WaypointContext;
-  readonly downstream: Downstream;
-  readonly exchange: ServerExchange;
-  readonly record: RequestRecord;
-  readonly refuse: Refuse;
-}
-
-function act({ context, downstream, exchange, record, refuse }: Serving, found: HttpRoute): void {
+function act(serving: Serving, found: HttpRoute): void {
+  const { context, downstream, exchange, record, refuse } = serving;
   const { action } = found;
   const { request } = exchange;
   switch (action.kind) {
@@ -255,13 +170,17 @@ function act({ context, downstream, exchange, record, refuse }: Serving, found: 
         refuse(400, 'DPE', 'path_normalization_failed', 'the rewritten path has dot segments');
         return;
       }
-      new Forwarding(
-        context,
-        downstream,
-        exchange,
-        { route: found, target, cluster, path },
-        record,
-      ).start();
+      const plan = { route: found, target, cluster, path, leadsTo: target.target };
+      const beyond = destinationOf(context, downstream, target.target);
+      if (beyond === undefined) {
+        new Forwarding(context, downstream, exchange, plan, record).start();
+        return;
+      }
+      // As if it had been asked for: its workloads let the waypoint in because it enforces what holds there.
+      admit({ ...serving, downstream: beyond }, ({ exchange: passed, admission, isLimited }) => {
+        if (isLimited(found.name)) return;
+        new Forwarding(context, downstream, passed, { ...plan, admission }, record).start();
+      });
     }
   }
 }

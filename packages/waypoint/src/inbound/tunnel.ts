@@ -85,8 +85,9 @@ export async function serveTunnel(
   }
   const service = plan.kind === 'service' ? plan.service : undefined;
   if (!(await namesOf(context, service, request))) return;
+  const workload = plan.kind === 'workload' ? plan.workload : undefined;
   const downstream: Downstream = {
-    targets: targetsOf({ gateway, service }),
+    targets: targetsOf({ gateway, service, workload }, context.state),
     peer: request.peer,
     source,
     sourceWorkload: context.state.workloadByAddress(source.ip),
@@ -95,7 +96,7 @@ export async function serveTunnel(
     port: plan.port,
     gateway,
     service,
-    workload: plan.kind === 'workload' ? plan.workload : undefined,
+    workload,
   };
   const stream = request.accept([]);
   if (stream === undefined) return;

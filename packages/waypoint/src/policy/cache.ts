@@ -6,6 +6,8 @@ interface Known {
   readonly generation: number;
   readonly policies: ApplicablePolicies;
   readonly asksForTokens: boolean;
+  /** Whether something holds that is attached to the very service, not to the waypoint. */
+  readonly hasOwn: boolean;
   /** Policies of action CUSTOM; mostly none. */
   readonly custom: readonly AuthorizationPolicy[];
   /** Mostly none. */
@@ -38,11 +40,26 @@ export class PolicyCache {
       custom: customPolicies(policies),
       rateLimits: rateLimitsFor(this.#state, targets),
       asksForTokens: this.#state.authenticationsForTargets(targets).length > 0,
+      hasOwn: this.#anything(
+        targets.filter(({ kind }) => ofServices.has(kind)),
+        namespace,
+      ),
     };
     this.#known.set(targets, made);
     return made;
   }
+
+  #anything(targets: readonly PolicyTarget[], namespace: string): boolean {
+    const { policies, undecodable } = this.#state.policiesForTargets(targets, namespace);
+    return (
+      policies.length + undecodable.length > 0 ||
+      this.#state.authenticationsForTargets(targets).length > 0 ||
+      rateLimitsFor(this.#state, targets).length > 0
+    );
+  }
 }
+
+const ofServices: ReadonlySet<PolicyTarget['kind']> = new Set(['service', 'service-entry']);
 
 function rateLimitsFor(
   state: MeshState,

@@ -1,6 +1,12 @@
-import type { Gateway, IpAddress, PolicyTarget, Service } from '@ambit/api';
+import type { Gateway, IpAddress, PolicyTarget, Service, ServiceKey, Workload } from '@ambit/api';
 import { parseIp } from '@ambit/api';
-import type { ConnectionFacts, Decision, RequestFacts, VerifiedToken } from '@ambit/core';
+import type {
+  ConnectionFacts,
+  Decision,
+  MeshState,
+  RequestFacts,
+  VerifiedToken,
+} from '@ambit/core';
 import { authorize } from '@ambit/core';
 import type { Downstream, WaypointContext } from '../context.ts';
 import type { RequestHead } from '../http/message.ts';
@@ -8,40 +14,51 @@ import { requestField } from '../http/request-field.ts';
 import { toldClient } from '../http/vouched.ts';
 import { keyOf } from '../inbound/plan.ts';
 
-const lists = new WeakMap<Gateway, WeakMap<Service | Gateway, readonly PolicyTarget[]>>();
+const lists = new WeakMap<
+  Gateway,
+  WeakMap<Service | Workload | Gateway, readonly PolicyTarget[]>
+>();
 
 /**
- * What policies may be attached to for traffic like this. One list for each service, so that what is looked up by it
- * is not looked up again for each connection.
+ * What policies may be attached to for traffic like this. One list for each service or workload, so that what is looked
+ * up by it is not looked up again for each connection. Policies of its services hold for a workload that is asked for by
+ * its own address, too: its node lets in whatever comes through the waypoint.
  */
-export function targetsOf({
-  gateway,
-  service,
-}: Pick<Downstream, 'gateway' | 'service'>): readonly PolicyTarget[] {
+export function targetsOf(
+  { gateway, service, workload }: Partial<Downstream> & Pick<Downstream, 'gateway'>,
+  state: Pick<MeshState, 'service'>,
+): readonly PolicyTarget[] {
   let ofGateway = lists.get(gateway);
   if (ofGateway === undefined) lists.set(gateway, (ofGateway = new WeakMap()));
-  let targets = ofGateway.get(service ?? gateway);
-  if (targets === undefined) {
-    targets = listOf(gateway, service);
-    ofGateway.set(service ?? gateway, targets);
-  }
+  const what = service ?? workload ?? gateway;
+  const known = ofGateway.get(what);
+  if (known !== undefined) return known;
+  const keys = service === undefined ? servicesOf(workload) : [keyOf(service)];
+  const services = keys.flatMap((key) => state.service(key) ?? []);
+  const entries = services.filter(({ entry }) => entry !== undefined);
+  const targets = listOf(gateway, keys, service === undefined ? entries : [service]);
+  // Of which ServiceEntry a workload's service is can change without the workload.
+  const lasts = service !== undefined || (services.length === keys.length && entries.length === 0);
+  if (lasts) ofGateway.set(what, targets);
   return targets;
 }
 
-function listOf(gateway: Gateway, service: Service | undefined): readonly PolicyTarget[] {
+function servicesOf(workload: Workload | undefined): readonly ServiceKey[] {
+  return (workload?.services ?? []).map(({ service }) => service);
+}
+
+function listOf(
+  gateway: Gateway,
+  keys: readonly ServiceKey[],
+  entries: readonly Service[],
+): readonly PolicyTarget[] {
   return [
     { kind: 'gateway-class', name: gateway.className },
     { kind: 'gateway', namespace: gateway.namespace, name: gateway.name },
-    ...(service === undefined ? [] : [{ kind: 'service', service: keyOf(service) } as const]),
-    ...(service?.entry === undefined
-      ? []
-      : [
-          {
-            kind: 'service-entry',
-            namespace: service.namespace,
-            name: service.entry.name,
-          } as const,
-        ]),
+    ...keys.map((service): PolicyTarget => ({ kind: 'service', service })),
+    ...entries.flatMap(({ namespace, entry }): readonly PolicyTarget[] =>
+      entry === undefined ? [] : [{ kind: 'service-entry', namespace, name: entry.name }],
+    ),
   ];
 }
 

@@ -20,12 +20,14 @@ export type TokenOutcome =
 export interface TokenVerifier {
   /**
    * Verifies the request's token and changes its fields as the rules say (forwarding, claims). `atMs` is the time by
-   * which it may not be over yet; now when absent.
+   * which it may not be over yet; now when absent. `asCame` is the request before an earlier verification, which may
+   * have taken the token away.
    */
   verify(
     targets: readonly PolicyTarget[],
     request: RequestHead,
     atMs?: number,
+    asCame?: RequestHead,
   ): Promise<TokenOutcome>;
   close(): void;
 }
@@ -36,7 +38,7 @@ export function createTokenVerifier(
   nowMs = Date.now,
 ): TokenVerifier {
   return {
-    async verify(targets, request, atMs = nowMs()) {
+    async verify(targets, request, atMs = nowMs(), asCame = request) {
       const found = state.authenticationsForTargets(targets);
       const rules: JwtRule[] = [];
       for (const one of found) {
@@ -45,14 +47,14 @@ export function createTokenVerifier(
           return { kind: 'invalid', message: 'RequestAuthentication cannot be read' };
         rules.push(...one.rules);
       }
-      const presented: Presented = { request: copyOf(request), held: found };
+      const presented: Presented = { request: copyOf(asCame), held: found };
       // Whoever sends what only a verified token may say is found out before it could be believed.
       for (const rule of rules) {
         if (rule.outputPayloadToHeader !== undefined)
           request.headers.delete(rule.outputPayloadToHeader);
         for (const { header } of rule.outputClaimsToHeaders) request.headers.delete(header);
       }
-      const verified = await verifyTokens(rules, request, jwks, atMs);
+      const verified = await verifyTokens(rules, asCame, jwks, atMs);
       if (!verified.ok) return { kind: 'invalid', message: verified.error };
       for (const good of verified.value) handOn(good, request);
       const [first] = verified.value;
