@@ -30,6 +30,12 @@ test('how waypoints are pulled and sized is read from the environment', () => {
   });
 });
 
+test('ranges that waypoints may ask for keys are ranges', () => {
+  const allowed = (text: string) => parseConfig(envOf({ JWKS_ALLOWED_CIDRS: text }));
+  expect(allowed('10.1.0.0/16, fd00::/64').jwksAllowedCidrs).toEqual(['10.1.0.0/16', 'fd00::/64']);
+  expect(() => allowed('10.1.0.0/33')).toThrow(/JWKS_ALLOWED_CIDRS/);
+});
+
 test('a policy and resources that Kubernetes does not know are refused by name', () => {
   expect(() => waypointOf({ WAYPOINT_IMAGE_PULL_POLICY: 'Sometimes' })).toThrow(
     /WAYPOINT_IMAGE_PULL_POLICY/,

@@ -4,6 +4,7 @@ import type { TrustDomain } from '@ambit/api';
 import {
   controllerMetricsPort,
   controlPort,
+  parseCidr,
   parseHostname,
   parseTrustDomain,
   webhookPort,
@@ -42,6 +43,8 @@ export interface ControllerConfig {
   /** Names of Secrets of the waypoint's namespace. */
   readonly waypointImagePullSecrets: readonly string[];
   readonly waypointResources: ContainerResources;
+  /** Ranges that waypoints may ask for keys (`jwksUri`) although they are closed by default. */
+  readonly jwksAllowedCidrs: readonly string[];
   /** Where waypoints find the controller. */
   readonly advertisedAddress: string;
   readonly logLevel: LogLevel;
@@ -114,6 +117,11 @@ export function parseConfig(source: EnvSource): ControllerConfig {
     waypointImagePullPolicy: pullPolicy(env, 'WAYPOINT_IMAGE_PULL_POLICY'),
     waypointImagePullSecrets: env.list('WAYPOINT_IMAGE_PULL_SECRETS', []),
     waypointResources: containerResources(env, 'WAYPOINT_RESOURCES'),
+    jwksAllowedCidrs: env.list('JWKS_ALLOWED_CIDRS', []).filter((text) => {
+      const range = parseCidr(text);
+      if (!range.ok) env.problem('JWKS_ALLOWED_CIDRS', range.error.message);
+      return range.ok;
+    }),
     advertisedAddress: env.string(
       'ADVERTISED_ADDRESS',
       `ambit-controller.${rootNamespace}.svc:${controlPort}`,

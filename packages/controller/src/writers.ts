@@ -98,5 +98,6 @@ function deploySettings(config: ControllerConfig): DeploySettings {
     controller: config.advertisedAddress,
     clusterId: config.clusterId,
     trustDomain: config.trustDomain,
+    jwksAllowedCidrs: config.jwksAllowedCidrs,
   };
 }

@@ -50,6 +50,7 @@ export function testConfig(changes: Partial<ControllerConfig> = {}): ControllerC
     waypointImagePullPolicy: undefined,
     waypointImagePullSecrets: [],
     waypointResources: {},
+    jwksAllowedCidrs: [],
     advertisedAddress: 'ambit-controller.istio-system.svc:15012',
     logLevel: 'silent',
     logFormat: 'json',

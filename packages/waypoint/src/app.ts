@@ -164,12 +164,19 @@ export async function startWaypoint(config: WaypointConfig, deps: WaypointDeps):
   const gatewayKey = `${config.namespace}/${config.gatewayName}`;
   const gateway = (): Gateway | undefined => state.gateway(gatewayKey);
   const random = deps.random ?? Math.random;
+  const bindings = new Bindings(state, gateway);
+  const policies = new PolicyCache(state);
   const asking = createMeshClient({ state, clusters, open, identity, random });
   const jwks = createJwksSource({
-    ...keyServers(state, asking.reach),
-    onFailure: (uri, error) => {
+    ...keyServers({
+      ...{ state, bindings, policies, gateway, identity },
+      reach: asking.reach,
+      ownIp: () => state.workload(uid)?.addresses[0] ?? noAddress,
+    }),
+    allowed: config.jwksAllowed,
+    onFailure: (uri, error, cause) => {
       metrics.rejected('jwks-fetch');
-      logger.warn({ uri, error }, 'keys for tokens not fetched; the last good ones hold');
+      logger.warn({ uri, error: cause }, 'keys for tokens not fetched; the last good ones hold');
       keyWatch.failed(uri, error);
     },
     onFetched: (uri) => keyWatch.fetched(uri),
@@ -190,13 +197,13 @@ export async function startWaypoint(config: WaypointConfig, deps: WaypointDeps):
   });
   const context: WaypointContext = {
     state,
-    bindings: new Bindings(state, gateway),
+    bindings,
     clusters,
     names,
     open,
     client: asking,
     routes: new RouteIndexes(),
-    policies: new PolicyCache(state),
+    policies,
     limiter: new RateLimiter(),
     live: new LiveTraffic(),
     tokens: createTokenVerifier(state, jwks),

@@ -1,5 +1,12 @@
-import type { TrustDomain } from '@ambit/api';
-import { adminPort, hbonePort, metricsPort, parseTrustDomain, readinessPort } from '@ambit/api';
+import type { Cidr, TrustDomain } from '@ambit/api';
+import {
+  adminPort,
+  hbonePort,
+  metricsPort,
+  parseCidr,
+  parseTrustDomain,
+  readinessPort,
+} from '@ambit/api';
 import type { EnvSource, HostPort, LogFormat, LogLevel } from '@ambit/core';
 import { EnvReader, logLevels } from '@ambit/core';
 
@@ -28,6 +35,8 @@ export interface WaypointConfig {
   readonly connectTimeoutMs: number;
   /** How long to wait for the first certificate. */
   readonly waitMs: number;
+  /** Ranges that are closed to fetches of keys by default, and are open here. */
+  readonly jwksAllowed: readonly Cidr[];
   /** Variables that tags of spans may show. */
   readonly environment: (name: string) => string | undefined;
 }
@@ -57,6 +66,12 @@ export function parseConfig(source: EnvSource): WaypointConfig {
     drainMs: env.durationMs('TERMINATION_DRAIN', 20_000),
     connectTimeoutMs: env.durationMs('CONNECT_TIMEOUT', 10_000),
     waitMs: env.durationMs('WAIT_TIMEOUT', 10_000),
+    jwksAllowed: env.list('JWKS_ALLOWED_CIDRS', []).flatMap((text) => {
+      const range = parseCidr(text);
+      if (range.ok) return [range.value];
+      env.problem('JWKS_ALLOWED_CIDRS', range.error.message);
+      return [];
+    }),
     environment: (name) => source.get(name),
   };
   env.finish();

@@ -263,6 +263,7 @@ export async function startWorld(
       logLevel: 'debug',
       logFormat: 'text',
       preDrainMs: 0,
+      jwksAllowed: [],
       drainMs: 1000,
       ...config,
       connectTimeoutMs: 1000,

@@ -52,6 +52,15 @@ describe('what is deployed for a waypoint', () => {
     }
   });
 
+  test('is told of open ranges for keys only where there are some', () => {
+    const told = (jwksAllowedCidrs: string[]) =>
+      JSON.stringify(waypointObjects(waypoint(), { ...settings, jwksAllowedCidrs }));
+    expect(told([])).not.toContain('JWKS_ALLOWED_CIDRS');
+    expect(told(['10.1.0.0/16', '10.2.0.0/16'])).toContain(
+      '{"name":"JWKS_ALLOWED_CIDRS","value":"10.1.0.0/16,10.2.0.0/16"}',
+    );
+  });
+
   test('is owned by the Gateway, bears its labels and annotations, and is of one namespace', () => {
     const infrastructure = { labels: { team: 'a' }, annotations: { note: 'b' } };
     const objects = waypointObjects(waypoint(infrastructure), settings);

@@ -21,6 +21,8 @@ export interface DeploySettings {
   readonly controller: string;
   readonly clusterId: string;
   readonly trustDomain: string;
+  /** Ranges that waypoints may ask for keys although they are closed by default; none when absent. */
+  readonly jwksAllowedCidrs?: readonly string[];
 }
 
 /** An object to be applied, and the path of its collection. */
@@ -192,6 +194,7 @@ function podTemplate(
 
 function environment(name: string, settings: DeploySettings): readonly object[] {
   const from = (fieldPath: string) => ({ valueFrom: { fieldRef: { fieldPath } } });
+  const { jwksAllowedCidrs: allowed = [] } = settings;
   return [
     { name: 'GATEWAY_NAME', value: name },
     { name: 'POD_NAME', ...from('metadata.name') },
@@ -201,5 +204,7 @@ function environment(name: string, settings: DeploySettings): readonly object[] 
     { name: 'CONTROLLER_ADDRESS', value: settings.controller },
     { name: 'CLUSTER_ID', value: settings.clusterId },
     { name: 'TRUST_DOMAIN', value: settings.trustDomain },
+    // Only where it is said, so that waypoints of everybody else are not rolled out anew.
+    ...(allowed.length === 0 ? [] : [{ name: 'JWKS_ALLOWED_CIDRS', value: allowed.join(',') }]),
   ];
 }

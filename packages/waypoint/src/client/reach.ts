@@ -5,7 +5,7 @@ import { serviceKey } from '@ambit/api';
 import type { MeshState } from '@ambit/core';
 import { MeshError, duplexOf } from '@ambit/core';
 import type { Clusters } from '../forward/clusters.ts';
-import type { OpenStream } from '../forward/endpoint.ts';
+import type { EndpointHost, OpenStream } from '../forward/endpoint.ts';
 import { ownCall } from '../forward/own-call.ts';
 
 export interface ReachOptions {
@@ -24,8 +24,11 @@ export interface Place {
   connect(): Promise<Duplex>;
 }
 
-/** Finds a place for an address, anew for each connection; throws a MeshError where there is none. */
-export type Reach = (address: ProviderAddress) => Place;
+/**
+ * Finds a place for an address, anew for each connection; throws a MeshError where there is none. `check` sees the
+ * endpoint of a service that was chosen, and throws where it may not be asked.
+ */
+export type Reach = (address: ProviderAddress, check?: (endpoint: EndpointHost) => void) => Place;
 
 const nothing: ReadonlySet<string> = new Set();
 const outsideTimeoutMs = 10_000;
@@ -36,7 +39,7 @@ export function createReach({ state, clusters, open, identity, random }: ReachOp
     namespace === undefined
       ? state.serviceByHostname(host)
       : state.service(serviceKey(namespace, host));
-  return (address) => {
+  return (address, check) => {
     const service = serviceAt(address);
     if (service === undefined) return outside(address);
     const { host, port } = address;
@@ -53,6 +56,7 @@ export function createReach({ state, clusters, open, identity, random }: ReachOp
     if (endpoint === undefined) {
       throw new MeshError('client/no-endpoint', `service ${host} has no ready endpoint`);
     }
+    check?.(endpoint);
     const asked = ownCall(identity, cluster, host);
     return {
       id: endpoint.id,

@@ -4,6 +4,7 @@ import type { Duplex } from 'node:stream';
 import { connect as tlsConnect } from 'node:tls';
 import type { Cidr, IpAddress } from '@ambit/api';
 import { cidrContains, familyOf, parseCidr, parseIp } from '@ambit/api';
+import { MeshError } from '@ambit/core';
 import type { buildConnector } from 'undici';
 import { Agent, request } from 'undici';
 
@@ -12,32 +13,63 @@ export interface GuardOptions {
   readonly allowed?: readonly Cidr[];
   /** Addresses of the mesh: whoever wants them names their Service. */
   readonly isOfMesh?: (ip: IpAddress) => boolean;
-  /** A stream to a service of the mesh, through the mesh; undefined for a name that is none. */
-  readonly openService?: (hostname: string, port: number) => Promise<Duplex> | undefined;
+  /** A stream to a service of the mesh, through the mesh; undefined for a name that is none. May throw. */
+  readonly openService?: (url: URL, port: number) => Promise<Duplex> | undefined;
   /** All addresses of a name; the system's resolver by default. */
   readonly resolve?: (hostname: string) => Promise<readonly IpAddress[]>;
 }
 
-/** Nobody's keys live there; whoever can write an address must not reach them through the proxy. */
-const closed: readonly Cidr[] = [
+/** The proxy itself, its node, clouds' metadata, and nobody: no key server is there, not even behind a Service. */
+const never = rangesOf(
   '0.0.0.0/8',
-  '100.64.0.0/10',
   '127.0.0.0/8',
   '169.254.0.0/16',
-  '192.0.0.0/24',
   '224.0.0.0/4',
   '240.0.0.0/4',
-  '::/128',
-  '::1/128',
-  '64:ff9b::/96',
+  '::/96',
+  '::ffff:0:0:0/96',
   'fe80::/10',
-  'fc00::/7',
   'ff00::/8',
-].map((text) => {
-  const range = parseCidr(text);
-  if (!range.ok) throw new TypeError(range.error.message);
-  return range.value;
-});
+);
+
+/** Inside of a network, or a way in: whoever can write an address must not reach them through the proxy. */
+const closed = [
+  ...never,
+  ...rangesOf(
+    '10.0.0.0/8',
+    '100.64.0.0/10',
+    '172.16.0.0/12',
+    '192.0.0.0/24',
+    '192.168.0.0/16',
+    '198.18.0.0/15',
+    '64:ff9b::/96',
+    '64:ff9b:1::/48',
+    '2002::/16',
+    'fc00::/7',
+    'fec0::/10',
+  ),
+];
+
+function rangesOf(...texts: readonly string[]): readonly Cidr[] {
+  return texts.map((text) => {
+    const range = parseCidr(text);
+    if (!range.ok) throw new TypeError(range.error.message);
+    return range.value;
+  });
+}
+
+/** Refuses what is wrong with the URL itself, so that whoever wrote it may be told why. */
+export function refused(message: string): MeshError {
+  return new MeshError(refusedCode, message);
+}
+export const refusedCode = 'fetch/refused';
+
+/** Throws where an endpoint of a service is where no key server can be. */
+export function checkEndpoint(hostname: string, ip: IpAddress): void {
+  if (never.some((range) => cidrContains(range, ip))) {
+    throw refused(`${hostname} is at ${ip}, which may not be asked`);
+  }
+}
 
 const maxBytes = 1024 * 1024;
 
@@ -54,7 +86,7 @@ export async function guardedFetch(
   const signal = AbortSignal.timeout(timeoutMs);
   const hostname = url.hostname.replace(/^\[|\]$/g, '');
   const port = Number(url.port) || (url.protocol === 'https:' ? 443 : 80);
-  const opening = options.openService?.(hostname, port);
+  const opening = options.openService?.(url, port);
   // One that comes too late is nobody's.
   opening?.then(
     (stream) => signal.aborted && stream.destroy(),
@@ -124,13 +156,11 @@ async function addressFor(
   const [first] = found;
   if (first === undefined) throw new Error(`${hostname} has no address`);
   for (const ip of found) {
-    if (allowed.some((range) => cidrContains(range, ip))) continue;
-    if (closed.some((range) => cidrContains(range, ip))) {
-      throw new Error(`${hostname} is at ${ip}, which may not be asked`);
-    }
-    if (isOfMesh(ip)) {
-      throw new Error(
-        `${hostname} is at ${ip}, which may not be asked: it is in the mesh, so name its Service`,
+    const isAllowed = allowed.some((range) => cidrContains(range, ip));
+    // Which of a network's addresses are taken is nobody's business: the two refusals read the same.
+    if (isOfMesh(ip) || (!isAllowed && closed.some((range) => cidrContains(range, ip)))) {
+      throw refused(
+        `${hostname} is at ${ip}, which may not be asked: name a Service, or have the range allowed (JWKS_ALLOWED_CIDRS)`,
       );
     }
   }

@@ -1,9 +1,9 @@
 import type { JwtRule, Result } from '@ambit/api';
 import { err, ok } from '@ambit/api';
-import { causeChain } from '@ambit/core';
+import { causeChain, errnoCode } from '@ambit/core';
 import type { JWK } from 'jose';
 import type { GuardOptions } from './guarded-fetch.ts';
-import { guardedFetch } from './guarded-fetch.ts';
+import { guardedFetch, refusedCode } from './guarded-fetch.ts';
 
 export interface JwksSource {
   /** The keys with which tokens of a rule are verified; an error where none can be had. */
@@ -15,7 +15,8 @@ export interface JwksSource {
 
 export interface JwksOptions extends GuardOptions {
   readonly nowMs?: () => number;
-  readonly onFailure?: (uri: string, error: string) => void;
+  /** `error` is for everybody, `cause` for the log alone: what answers there, and how, is not for who wrote the URI. */
+  readonly onFailure?: (uri: string, error: string, cause: string) => void;
   readonly onFetched?: (uri: string) => void;
 }
 
@@ -42,7 +43,7 @@ export function createJwksSource(options: JwksOptions = {}): JwksSource {
 
 class Source implements JwksSource {
   readonly #guard: GuardOptions;
-  readonly #onFailure: (uri: string, error: string) => void;
+  readonly #onFailure: (uri: string, error: string, cause: string) => void;
   readonly #onFetched: (uri: string) => void;
   readonly #now: () => number;
   readonly #inline = new Map<string, Result<readonly JWK[], string>>();
@@ -137,18 +138,22 @@ class Source implements JwksSource {
         remote.keys = parsed.value;
         remote.fetchedAtMs = this.#now();
         this.#onFetched(uri);
-      } else {
-        remote.error = `keys of no use from ${uri}: ${parsed.error}`;
-        this.#onFailure(uri, remote.error);
-      }
+      } else this.#failed(uri, remote, parsed.error);
     } catch (error) {
-      remote.error = `keys not fetched from ${uri}: ${causeChain(error)}`;
-      this.#onFailure(uri, remote.error);
+      const isOurs = errnoCode(error) === refusedCode;
+      this.#failed(uri, remote, causeChain(error), isOurs ? (error as Error).message : undefined);
     } finally {
       remote.fetching = undefined;
     }
   }
+
+  #failed(uri: string, remote: Remote, cause: string, told = coarse): void {
+    remote.error = `keys not fetched from ${uri}: ${told}`;
+    this.#onFailure(uri, remote.error, cause);
+  }
 }
+
+const coarse = 'no key set came from there (the log of the waypoint says more)';
 
 function parseKeys(text: string): Result<readonly JWK[], string> {
   try {
