@@ -46,6 +46,9 @@ app.kubernetes.io/instance: {{ $root.Release.Name }}
 {{ $name }}
 {{- else -}}
 {{- $tag := $root.Values.tag | default $root.Values.global.tag | default $root.Chart.AppVersion -}}
+{{- if not (kindIs "string" $tag) -}}
+{{- fail (printf "tag and global.tag: %v is read as a number, which may not be what was written (1.10 is 1.1); put it in quotes, or give it by --set-string" $tag) -}}
+{{- end -}}
 {{- if hasPrefix "sha256:" $tag -}}
 {{- fail (printf "tag and global.tag: %s is the digest of one image, and several are run; name each of them whole, as image: registry/name@sha256:…" $tag) -}}
 {{- end -}}
@@ -82,11 +85,72 @@ imagePullSecrets:
   valueFrom: { fieldRef: { fieldPath: metadata.namespace } }
 {{- end }}
 
+{{/* A length of time such as 1h30m in milliseconds, as a text. */}}
+{{- define "ambit.durationMs" -}}
+{{- $total := 0.0 -}}
+{{- $unitMs := dict "ms" 1.0 "s" 1000.0 "m" 60000.0 "h" 3600000.0 -}}
+{{- range regexFindAll "[0-9.]+(ms|s|m|h)" . -1 -}}
+{{- $total = addf $total (mulf (regexFind "[0-9.]+" . | float64) (get $unitMs (regexFind "[a-z]+" .))) -}}
+{{- end -}}
+{{- $total -}}
+{{- end }}
+
+{{/*
+Refuses a length of time that the program refuses. Takes a list: the name of the value, the value, and the least and the most
+as texts.
+*/}}
+{{- define "ambit.checkDuration" -}}
+{{- $ms := include "ambit.durationMs" (index . 1) | float64 -}}
+{{- range $bound, $word := dict (index . 2) "least" (index . 3) "most" -}}
+{{- $limit := include "ambit.durationMs" $bound | float64 -}}
+{{- if or (and (eq $word "least") (lt $ms $limit)) (and (eq $word "most") (gt $ms $limit)) -}}
+{{- fail (printf "%s: %s is not possible; set it to %s at %s" (index $ 0) (index $ 1) $bound $word) -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{/*
+Refuses variables that are decided elsewhere. Takes a list: the root context, names that values set, and names by which the
+program would do something else than its ports, folders and rights are made for.
+*/}}
+{{- define "ambit.checkEnv" -}}
+{{- $env := (index . 0).Values.env -}}
+{{- range $name := index . 1 -}}
+{{- if hasKey $env $name -}}
+{{- fail (printf "env.%s is set by a value of its own; set that one (see values.yaml)" $name) -}}
+{{- end -}}
+{{- end -}}
+{{- range $name := index . 2 -}}
+{{- if hasKey $env $name -}}
+{{- fail (printf "env.%s cannot be set: ports, folders and rights of this chart are those of its default; take it out" $name) -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{/* Refuses a rollout that could never go on. Takes a list: the name of the value, maxSurge and maxUnavailable. */}}
+{{- define "ambit.checkRollout" -}}
+{{- $none := list "0" "0%" -}}
+{{- if and (has (toString (index . 1)) $none) (has (toString (index . 2)) $none) -}}
+{{- fail (printf "%s are both 0, so no new version could ever come; set one of them to 1" (index . 0)) -}}
+{{- end -}}
+{{- end }}
+
+{{/* Refuses a priority class that the cluster does not have: no pod would be made, and an install would wait for ever. */}}
+{{- define "ambit.checkPriorityClass" -}}
+{{- $known := list -}}
+{{- range (lookup "scheduling.k8s.io/v1" "PriorityClass" "" "").items -}}{{- $known = append $known .metadata.name -}}{{- end -}}
+{{- if and .Values.priorityClassName $known (not (has .Values.priorityClassName $known)) -}}
+{{- fail (printf "priorityClassName: the cluster has no PriorityClass %s; set it to one of %s, or to none" .Values.priorityClassName (join ", " $known)) -}}
+{{- end -}}
+{{- end }}
+
 {{/* Variables of the chart's own choice, sorted by name. */}}
 {{- define "ambit.extraEnv" -}}
 {{- $lines := list -}}
 {{- range $name, $value := .Values.env -}}
-{{- $lines = append $lines (dict "name" $name "value" (toString $value)) -}}
+{{- /* A whole number of a file would be written as 1e+06. */}}
+{{- $whole := and (kindIs "float64" $value) (eq (printf "%.0f" $value | float64) $value) -}}
+{{- $lines = append $lines (dict "name" $name "value" (ternary (printf "%v" (int64 (ternary $value 0 $whole))) (toString $value) $whole)) -}}
 {{- end -}}
 {{- with $lines }}{{ toYaml . }}{{ end -}}
 {{- end }}
@@ -160,16 +224,37 @@ install and upgrade; `helm template` has no cluster to ask.
 */}}
 {{- define "ambit.refuseOtherMesh" -}}
 {{- range (lookup "apps/v1" "DaemonSet" "" "").items -}}
-{{- $ours := eq (dig "annotations" "meta.helm.sh/release-namespace" "" .metadata) $.Release.Namespace -}}
-{{- if and (has .metadata.name (list "ztunnel" "cni-redirect" "istio-cni-node")) (not $ours) -}}
+{{- if has .metadata.name (list "ztunnel" "cni-redirect" "istio-cni-node") -}}
+{{- if ne (include "ambit.isOurs" (list $ .)) "true" -}}
 {{- fail (printf "another mesh is here: DaemonSet %s/%s redirects the pods of this cluster. Two meshes undo each other's rules: uninstall that one first." .metadata.namespace .metadata.name) -}}
 {{- end -}}
 {{- end -}}
-{{- range (lookup "admissionregistration.k8s.io/v1" "ValidatingWebhookConfiguration" "" "").items -}}
+{{- end -}}
+{{- range $kind := list "ValidatingWebhookConfiguration" "MutatingWebhookConfiguration" -}}
+{{- range (lookup "admissionregistration.k8s.io/v1" $kind "" "").items -}}
+{{- if has (dig "labels" "app" "" .metadata) (list "istiod" "sidecar-injector") -}}
+{{- fail (printf "Istio is here: %s %s belongs to an istiod. Both would write the status of the same resources: uninstall Istio first (its resources and their definitions stay)." $kind .metadata.name) -}}
+{{- end -}}
+{{- if and (eq .metadata.name "ambit-validator") (ne (include "ambit.isOurs" (list $ .)) "true") -}}
+{{- fail (printf "another Ambit is here: its %s %s is of release %s in namespace %s. Two meshes undo each other's rules: uninstall that one first." $kind .metadata.name (dig "annotations" "meta.helm.sh/release-name" "(none)" .metadata) (dig "annotations" "meta.helm.sh/release-namespace" "(none)" .metadata)) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- /* An istiod may have no webhook. Where there are many Deployments, only those of its usual namespaces are read. */}}
+{{- range list $.Release.Namespace "istio-system" | uniq -}}
+{{- range (lookup "apps/v1" "Deployment" . "").items -}}
 {{- if eq (dig "labels" "app" "" .metadata) "istiod" -}}
-{{- fail (printf "Istio is here: ValidatingWebhookConfiguration %s belongs to an istiod. Both would write the status of the same resources: uninstall Istio first (its resources and their definitions stay)." .metadata.name) -}}
+{{- fail (printf "Istio is here: Deployment %s/%s is an istiod. Both would write the status of the same resources: uninstall Istio first (its resources and their definitions stay)." .metadata.namespace .metadata.name) -}}
 {{- end -}}
 {{- end -}}
+{{- end -}}
+{{- end }}
+
+{{/* Whether an object of the cluster is of this mesh. Takes a list: the root context, and the object. */}}
+{{- define "ambit.isOurs" -}}
+{{- $metadata := (index . 1).metadata -}}
+{{- $ofAmbit := eq (dig "labels" "app.kubernetes.io/part-of" "" $metadata) "ambit" -}}
+{{- and $ofAmbit (eq (dig "annotations" "meta.helm.sh/release-namespace" "" $metadata) (index . 0).Release.Namespace) -}}
 {{- end }}
 
 {{/*

@@ -1,4 +1,5 @@
-// Writes the CustomResourceDefinitions of charts/base from the schemas that compile the resources; --check only compares.
+// Writes the CustomResourceDefinitions of charts/base, and what the values of charts/controller may have as meshConfig, from the
+// schemas that compile them; --check only compares.
 import { mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { stringify } from 'yaml';
@@ -19,6 +20,15 @@ const files = new Map(
     ]),
 );
 
+const { meshConfigSchema } = await importSource(
+  'packages/controller/src/resources/mesh-config-schema.ts',
+);
+const valuesFile = join(root, 'charts/controller/values.schema.json');
+const valuesThere = readFileSync(valuesFile, 'utf8');
+const values = JSON.parse(valuesThere);
+values.properties.meshConfig = meshConfigSchema();
+const valuesText = `${JSON.stringify(values, null, 2)}\n`;
+
 mkdirSync(folder, { recursive: true });
 const there = readdirSync(folder);
 if (process.argv.includes('--check')) {
@@ -26,14 +36,16 @@ if (process.argv.includes('--check')) {
     ...there.filter((name) => !files.has(name)),
     ...[...files].filter(([name, text]) => read(name) !== text).map(([name]) => name),
   ];
+  if (valuesText !== valuesThere) stale.push('values.schema.json');
   if (stale.length > 0) {
-    console.error(`charts/base/files/crds is not what the code says: ${stale.join(', ')}`);
+    console.error(`charts/ is not what the code says: ${stale.join(', ')}`);
     console.error('run  npm run crds');
     process.exitCode = 1;
   }
 } else {
   for (const name of there) rmSync(join(folder, name));
   for (const [name, text] of files) writeFileSync(join(folder, name), text);
+  writeFileSync(valuesFile, valuesText);
 }
 
 function read(name) {

@@ -11,9 +11,15 @@ netnsDir: {{ .Values.cniNetnsDir | default (ternary "/var/run/docker/netns" "/va
 {{- if ne (toString (get $rolling "maxSurge" | default 0)) "0" -}}
 {{- fail "updateStrategy.rollingUpdate.maxSurge: the agent has ports of its own on the node, so two of them cannot run beside each other; use maxUnavailable" -}}
 {{- end -}}
-{{- range $name := list "POD_NAME" "POD_NAMESPACE" "NODE_NAME" "LOG_LEVEL" "LOG_FORMAT" "CNI_CONF_DIR" "CNI_BIN_DIR" "CNI_BIN_DIR_ON_HOST" "EXCLUDE_NAMESPACES" "REMOVE_ON_STOP" "DAEMONSET_NAME" "TAINT_NODE" "RELEASE_GRACE" -}}
-{{- if hasKey $.Values.env $name -}}
-{{- fail (printf "env.%s is set by a value of its own; set that one (see values.yaml)" $name) -}}
+{{- if eq .Values.updateStrategy.type "RollingUpdate" -}}
+{{- $down := toString (get $rolling "maxUnavailable" | default (ternary 0 1 (hasKey $rolling "maxUnavailable"))) -}}
+{{- if has $down (list "0" "0%") -}}
+{{- fail "updateStrategy.rollingUpdate.maxUnavailable: with 0 no new version could ever come; set it to 1" -}}
 {{- end -}}
 {{- end -}}
+{{- with .Values.releaseGrace -}}
+{{- include "ambit.checkDuration" (list "releaseGrace" . "0s" "596h") -}}
+{{- end -}}
+{{- include "ambit.checkEnv" (list . (list "POD_NAME" "POD_NAMESPACE" "NODE_NAME" "LOG_LEVEL" "LOG_FORMAT" "CNI_CONF_DIR" "CNI_BIN_DIR" "CNI_BIN_DIR_ON_HOST" "EXCLUDE_NAMESPACES" "REMOVE_ON_STOP" "DAEMONSET_NAME" "TAINT_NODE" "RELEASE_GRACE") (list "KUBECONFIG" "CNI_AGENT_SOCKET" "CNI_AGENT_SOCKET_ON_HOST" "ZTUNNEL_SOCKET" "STATE_DIR" "NETNS_DIR" "PLUGIN_SOURCE" "HEALTH_PORT" "METRICS_PORT")) -}}
+{{- include "ambit.checkPriorityClass" . -}}
 {{- end }}

@@ -16,12 +16,42 @@
 {{- fail (printf "meshConfig.trustDomain %q is not what the proxies are told; set global.trustDomain to it, for all charts" .) -}}
 {{- end -}}
 {{- end -}}
-{{- if and (eq (toString $values.rollingMaxSurge) "0") (eq (toString $values.rollingMaxUnavailable) "0") -}}
-{{- fail "rollingMaxSurge and rollingMaxUnavailable are both 0, so no new version could ever come; set one of them to 1" -}}
+{{- $known := list "prometheus" "envoy" -}}
+{{- if $values.meshConfig.enableTracing }}{{ $known = append $known "zipkin" }}{{ end -}}
+{{- range $index, $provider := $values.meshConfig.extensionProviders -}}
+{{- if ne (len (without (keys $provider) "name")) 1 -}}
+{{- fail (printf "meshConfig.extensionProviders[%d] %s: a provider is of exactly one kind, such as envoyExtAuthzHttp or opentelemetry; it has %v" $index (get $provider "name") (without (keys $provider) "name" | sortAlpha)) -}}
 {{- end -}}
-{{- range $name := list "POD_NAME" "POD_NAMESPACE" "CLUSTER_ID" "TRUST_DOMAIN" "LOG_LEVEL" "LOG_FORMAT" "WAYPOINT_IMAGE" "WAYPOINT_IMAGE_PULL_POLICY" "WAYPOINT_IMAGE_PULL_SECRETS" "WAYPOINT_RESOURCES" "CERTIFICATE_TTL" "REVISION" "SERVING_NAMES" "TRUST_DOMAIN_ALIASES" -}}
-{{- if hasKey $values.env $name -}}
-{{- fail (printf "env.%s is set by a value of its own; set that one (see values.yaml)" $name) -}}
+{{- $known = append $known (get $provider "name") -}}
+{{- end -}}
+{{- range $kind, $names := $values.meshConfig.defaultProviders -}}
+{{- range $names -}}
+{{- if not (has . $known) -}}
+{{- fail (printf "meshConfig.defaultProviders.%s: no provider is called %q; add it to meshConfig.extensionProviders" $kind .) -}}
 {{- end -}}
 {{- end -}}
+{{- end -}}
+{{- include "ambit.checkRollout" (list "rollingMaxSurge and rollingMaxUnavailable" $values.rollingMaxSurge $values.rollingMaxUnavailable) -}}
+{{- with $values.certificateTtl -}}
+{{- include "ambit.checkDuration" (list "certificateTtl" . "1m" "87600h") -}}
+{{- end -}}
+{{- $quiet := $values.env.PUSH_DEBOUNCE | default "10ms" -}}
+{{- $most := $values.env.PUSH_DEBOUNCE_MAX | default "1s" -}}
+{{- include "ambit.checkDuration" (list "env.PUSH_DEBOUNCE" $quiet "0s" $most) -}}
+{{- include "ambit.checkDuration" (list "env.PUSH_DEBOUNCE_MAX" $most "0s" "596h") -}}
+{{- if and (eq (dig "type" "" $values.seccompProfile) "Localhost") (not $values.seccompProfile.localhostProfile) -}}
+{{- fail "seccompProfile: type Localhost needs the file of the node; set localhostProfile" -}}
+{{- end -}}
+{{- include "ambit.checkEnv" (list . (list "POD_NAME" "POD_NAMESPACE" "CLUSTER_ID" "TRUST_DOMAIN" "LOG_LEVEL" "LOG_FORMAT" "WAYPOINT_IMAGE" "WAYPOINT_IMAGE_PULL_POLICY" "WAYPOINT_IMAGE_PULL_SECRETS" "WAYPOINT_RESOURCES" "CERTIFICATE_TTL" "REVISION" "SERVING_NAMES" "TRUST_DOMAIN_ALIASES") (list "KUBECONFIG" "ROOT_NAMESPACE" "CONTROL_ADDRESS" "CONTROL_PORT" "METRICS_PORT" "WEBHOOK_PORT")) -}}
+{{- include "ambit.checkPriorityClass" . -}}
+{{- end }}
+
+{{/* What whoever installs has to know of values that do nothing. Takes the context of this chart. */}}
+{{- define "controller.notes" -}}
+{{- $read := list "accessLogEncoding" "accessLogFile" "accessLogFormat" "defaultConfig" "defaultProviders" "discoverySelectors" "enablePrometheusMerge" "enableTracing" "extensionProviders" "pathNormalization" "rootNamespace" "trustDomain" "trustDomainAliases" }}
+{{- range $name, $_ := .Values.meshConfig }}
+{{- if not (has $name $read) }}
+Not read, it has no effect: meshConfig.{{ $name }}
+{{- end }}
+{{- end }}
 {{- end }}

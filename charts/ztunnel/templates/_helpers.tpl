@@ -8,12 +8,19 @@
 {{- if and (ne (toString (get $rolling "maxSurge" | default 0)) "0") (ne (toString (get $rolling "maxUnavailable" | default 0)) "0") -}}
 {{- fail "updateStrategy.rollingUpdate: a DaemonSet has either maxSurge or maxUnavailable; set the other one to 0" -}}
 {{- end -}}
-{{- if and .Values.xdsAddress (not (regexMatch "^.+:[0-9]+$" .Values.xdsAddress)) -}}
+{{- if eq .Values.updateStrategy.type "RollingUpdate" -}}
+{{- include "ambit.checkRollout" (list "updateStrategy.rollingUpdate: maxSurge and maxUnavailable" (get $rolling "maxSurge" | default 0) (get $rolling "maxUnavailable" | default (ternary 0 1 (hasKey $rolling "maxUnavailable")))) -}}
+{{- end -}}
+{{- $address := regexFind "^(\\[[0-9a-fA-F:.]+\\]|[^:\\s]+):[0-9]{1,5}$" .Values.xdsAddress -}}
+{{- $port := regexFind "[0-9]+$" $address | int -}}
+{{- if and .Values.xdsAddress (or (lt $port 1) (gt $port 65535)) -}}
 {{- fail (printf "xdsAddress %q is not host:port, for example ambit-controller.istio-system.svc:15012" .Values.xdsAddress) -}}
 {{- end -}}
-{{- range $name := list "POD_NAME" "POD_NAMESPACE" "NODE_NAME" "CLUSTER_ID" "TRUST_DOMAIN" "LOG_LEVEL" "LOG_FORMAT" "CONTROLLER_ADDRESS" "TERMINATION_DRAIN" "MAX_CONNECTIONS_PER_POD" "STATE_FILE" "STATE_KEY_FILE" -}}
-{{- if hasKey $.Values.env $name -}}
-{{- fail (printf "env.%s is set by a value of its own; set that one (see values.yaml)" $name) -}}
+{{- range $name, $most := dict "CONNECT_TIMEOUT" "596h" "WAIT_TIMEOUT" "596h" "RELEASE_LINGER" "596h" "STATE_MAX_AGE" "8760h" -}}
+{{- with get $.Values.env $name -}}
+{{- include "ambit.checkDuration" (list (printf "env.%s" $name) . "0s" $most) -}}
 {{- end -}}
 {{- end -}}
+{{- include "ambit.checkEnv" (list . (list "POD_NAME" "POD_NAMESPACE" "NODE_NAME" "CLUSTER_ID" "TRUST_DOMAIN" "LOG_LEVEL" "LOG_FORMAT" "CONTROLLER_ADDRESS" "TERMINATION_DRAIN" "MAX_CONNECTIONS_PER_POD" "STATE_FILE" "STATE_KEY_FILE") (list "TOKEN_FILE" "ROOTS_FILE" "ZTUNNEL_AGENT_SOCKET" "ADMIN_PORT" "METRICS_PORT" "READINESS_PORT")) -}}
+{{- include "ambit.checkPriorityClass" . -}}
 {{- end }}

@@ -40,6 +40,23 @@ test('a policy and resources that Kubernetes does not know are refused by name',
   expect(() => waypointOf({ WAYPOINT_IMAGE_PULL_POLICY: 'Sometimes' })).toThrow(
     /WAYPOINT_IMAGE_PULL_POLICY/,
   );
-  for (const wrong of ['cpu', '[]', '{"request":{}}', '{"limits":{"cpu":{}}}', '{"limits":[]}'])
+  for (const wrong of [
+    'cpu',
+    '[]',
+    '{"request":{}}',
+    '{"limits":{"cpu":{}}}',
+    '{"limits":[]}',
+    '{"limits":{"cpu":"much"}}',
+  ])
     expect(() => waypointOf({ WAYPOINT_RESOURCES: wrong })).toThrow(/WAYPOINT_RESOURCES/);
+});
+
+test.each([
+  ['SERVING_NAMES', 'mesh.example,*.mesh.example,10.0.0.1,fd00::1', 'a b'],
+  ['ADVERTISED_ADDRESS', 'mesh.example:15012', 'mesh.example'],
+  ['CERTIFICATE_TTL', '2160h', '87601h'],
+  ['CERTIFICATE_TTL', '1m', '59s'],
+])('%s may be %s, and not %s', (name, good, bad) => {
+  expect(() => parseConfig(envOf({ [name]: good }))).not.toThrow();
+  expect(() => parseConfig(envOf({ [name]: bad }))).toThrow(new RegExp(name));
 });

@@ -6,6 +6,7 @@ import {
   controlPort,
   parseCidr,
   parseHostname,
+  parseIp,
   parseTrustDomain,
   webhookPort,
 } from '@ambit/api';
@@ -66,6 +67,8 @@ const defaultWaypointResources = '{"requests":{"cpu":"100m","memory":"128Mi"}}';
 const minuteMs = 60_000;
 /** As in Istio: long enough to outlive an outage of the authority, renewed at a third. */
 const defaultCertificateTtlMs = 24 * 60 * minuteMs;
+/** The authority's own ten years. */
+const maxCertificateTtlMs = 87_600 * 60 * minuteMs;
 const defaultQuietMs = 10;
 const defaultMaxDebounceMs = 1000;
 
@@ -86,7 +89,15 @@ export function parseConfig(source: EnvSource): ControllerConfig {
   const clusterDomain = env.string('CLUSTER_DOMAIN', 'cluster.local');
   if (!parseHostname(clusterDomain).ok) env.problem('CLUSTER_DOMAIN', 'is no DNS name');
   const servingNames = env.list('SERVING_NAMES', []);
-  const certificateTtlMs = env.durationMs('CERTIFICATE_TTL', defaultCertificateTtlMs);
+  for (const name of servingNames) {
+    if (!parseIp(name).ok && !parseHostname(name.replace(/^\*\./, '').toLowerCase()).ok)
+      env.problem('SERVING_NAMES', `${JSON.stringify(name)} is neither a DNS name nor an address`);
+  }
+  const advertisedAddress = `ambit-controller.${rootNamespace}.svc:${controlPort}`;
+  env.hostPort('ADVERTISED_ADDRESS', advertisedAddress);
+  const certificateTtlMs = env.durationMs('CERTIFICATE_TTL', defaultCertificateTtlMs, {
+    maxMs: maxCertificateTtlMs,
+  });
   if (certificateTtlMs < minuteMs) env.problem('CERTIFICATE_TTL', 'must be at least 1m');
   const debounceQuietMs = env.durationMs('PUSH_DEBOUNCE', defaultQuietMs);
   const debounceMaxMs = env.durationMs('PUSH_DEBOUNCE_MAX', defaultMaxDebounceMs);
@@ -122,10 +133,7 @@ export function parseConfig(source: EnvSource): ControllerConfig {
       if (!range.ok) env.problem('JWKS_ALLOWED_CIDRS', range.error.message);
       return range.ok;
     }),
-    advertisedAddress: env.string(
-      'ADVERTISED_ADDRESS',
-      `ambit-controller.${rootNamespace}.svc:${controlPort}`,
-    ),
+    advertisedAddress: env.string('ADVERTISED_ADDRESS', advertisedAddress),
     logLevel: env.oneOf('LOG_LEVEL', logLevels, 'info'),
     logFormat: env.oneOf('LOG_FORMAT', ['text', 'json'], 'text'),
   };
@@ -161,10 +169,16 @@ function parseResources(json: string): ContainerResources | undefined {
   if (!isRecord(parsed)) return undefined;
   for (const [key, amounts] of Object.entries(parsed)) {
     if (!['requests', 'limits'].includes(key) || !isRecord(amounts)) return undefined;
-    if (!Object.values(amounts).every((one) => ['string', 'number'].includes(typeof one)))
-      return undefined;
+    if (!Object.values(amounts).every(isQuantity)) return undefined;
   }
   return parsed;
+}
+
+/** As Kubernetes writes amounts: `100m`, `128Mi`, `2`. */
+function isQuantity(value: unknown): boolean {
+  if (typeof value === 'number') return value >= 0;
+  const form = /^\+?(?:\d+(?:\.\d*)?|\.\d+)(?:[KMGTPE]i|[numkMGTPE]|[eE][+-]?\d+)?$/;
+  return typeof value === 'string' && form.test(value);
 }
 
 function isRecord(value: unknown): value is Record<string, unknown> {

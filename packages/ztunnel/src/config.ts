@@ -39,13 +39,16 @@ export interface ZtunnelConfig {
   readonly stateFile: StateFileOptions | undefined;
 }
 
+/** A year: what is kept opens no longer than the node runs. */
+const maxStateAgeMs = 8_760 * 3_600_000;
+
 export function parseConfig(source: EnvSource): ZtunnelConfig {
   const env = new EnvReader(source);
   const trustDomain = parseTrustDomain(env.string('TRUST_DOMAIN', 'cluster.local'));
   if (!trustDomain.ok) env.problem('TRUST_DOMAIN', trustDomain.error.message);
   const statePath = env.optional('STATE_FILE');
   const stateKeyPath = env.optional('STATE_KEY_FILE');
-  const stateMaxAgeMs = env.durationMs('STATE_MAX_AGE', 24 * 3_600_000);
+  const stateMaxAgeMs = env.durationMs('STATE_MAX_AGE', 24 * 3_600_000, { maxMs: maxStateAgeMs });
   const config = {
     node: env.string('NODE_NAME'),
     instance: env.string('POD_NAME', 'ztunnel'),

@@ -32,6 +32,16 @@ describe('settings', () => {
     );
   });
 
+  test('no timer is set for longer than one can wait, since it would end at once', () => {
+    const env = new EnvReader(envOf({ SHORT: '596h', LONG: '597h', CLOCK: '597h' }));
+    expect(env.durationMs('SHORT', 1)).toBe(596 * 3_600_000);
+    expect(env.durationMs('LONG', 1)).toBe(1);
+    expect(env.durationMs('CLOCK', 1, { maxMs: 1000 * 3_600_000 })).toBe(597 * 3_600_000);
+    expect(() => env.finish()).toThrow(
+      /^[^]*:\n  LONG: "597h" is not a duration .* of 596h at most$/,
+    );
+  });
+
   test.each([
     ['250ms', 250],
     ['5s', 5000],

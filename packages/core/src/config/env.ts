@@ -17,6 +17,10 @@ export function envOf(values: Readonly<Record<string, string>>): EnvSource {
   return { get: (name) => map.get(name) };
 }
 
+const hourMs = 3_600_000;
+/** A timer that is set for longer ends at once. */
+const maxTimerMs = 2 ** 31 - 1;
+
 /** A host, as a name or an address, and a port. */
 export interface HostPort {
   readonly host: string;
@@ -74,11 +78,14 @@ export class EnvReader {
     return this.#read(name, fallback, read, 'true or false') ?? fallback;
   }
 
-  durationMs(name: string, fallbackMs: number): number {
-    return (
-      this.#read(name, fallbackMs, parseDurationMs, 'a duration such as 250ms, 5s or 24h') ??
-      fallbackMs
-    );
+  /** `maxMs` is for what is compared with a clock; without it what a timer can wait for is the most. */
+  durationMs(name: string, fallbackMs: number, { maxMs = maxTimerMs } = {}): number {
+    const read = (text: string): number | undefined => {
+      const value = parseDurationMs(text);
+      return value !== undefined && value <= maxMs ? value : undefined;
+    };
+    const form = `a duration such as 250ms, 5s or 24h, of ${Math.floor(maxMs / hourMs)}h at most`;
+    return this.#read(name, fallbackMs, read, form) ?? fallbackMs;
   }
 
   list(name: string, fallback: readonly string[]): readonly string[] {

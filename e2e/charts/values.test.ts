@@ -1,0 +1,383 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { EnvSource } from '@ambit/core';
+import { describe, expect, test } from '@jest/globals';
+import { stringify } from 'yaml';
+import { parseConfig as parseAgent } from '../../packages/cni-redirect/src/agent/config.ts';
+import { parseConfig as parseController } from '../../packages/controller/src/config.ts';
+import { createMeshConfigDecoder } from '../../packages/controller/src/kube/decode/mesh-config.ts';
+import { meshConfigSchema } from '../../packages/controller/src/resources/mesh-config-schema.ts';
+import { parseConfig as parseZtunnel } from '../../packages/ztunnel/src/config.ts';
+import type { Chart } from './helm.ts';
+import { find, helm, namespace, render, renderText, root } from './helm.ts';
+
+/** What a chart lets through and what its program takes, held against each other, so that the two cannot drift apart. */
+interface Program {
+  readonly chart: Chart;
+  readonly kind: string;
+  readonly name: string;
+  readonly parse: (env: EnvSource) => unknown;
+  /** Values with which every variable is set that the chart can set. */
+  readonly everything: Readonly<Record<string, unknown>>;
+}
+
+const controller: Program = {
+  chart: 'controller',
+  kind: 'Deployment',
+  name: 'ambit-controller',
+  parse: parseController,
+  everything: {
+    revision: 'r',
+    servingNames: ['mesh.example'],
+    trustDomainAliases: ['old.example'],
+    'global.imagePullPolicy': 'Always',
+    'global.imagePullSecrets': ['registry'],
+  },
+};
+const ztunnel: Program = {
+  chart: 'ztunnel',
+  kind: 'DaemonSet',
+  name: 'ztunnel',
+  parse: parseZtunnel,
+  everything: {},
+};
+const agent: Program = {
+  chart: 'cni-redirect',
+  kind: 'DaemonSet',
+  name: 'cni-redirect',
+  parse: parseAgent,
+  everything: {},
+};
+
+type Values = Readonly<Record<string, unknown>>;
+
+function envOf({ chart, kind, name }: Program, values: Values = {}): Map<string, string> {
+  const { spec } = find(render(chart, { values }), kind, name) as unknown as {
+    spec: {
+      template: { spec: { containers: { env: { name: string; value?: string }[] }[] } };
+    };
+  };
+  const [container] = spec.template.spec.containers;
+  return new Map(container?.env.map((one) => [one.name, one.value ?? 'x']));
+}
+
+/** Whether the program starts when its variable is this. */
+function starts({ parse }: Program, env: ReadonlyMap<string, string>): boolean {
+  try {
+    parse(env);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function renders(chart: Chart, values: Values): boolean {
+  try {
+    renderText(chart, { values });
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+describe.each([controller, ztunnel, agent])('variables of $name', (program) => {
+  const { chart, parse, everything } = program;
+  const tpl = readFileSync(join(root, 'charts', chart, 'templates/_helpers.tpl'), 'utf8');
+  const [, set = '', fixed = ''] =
+    /"ambit\.checkEnv" \(list \S+ \(list ([^)]*)\) \(list ([^)]*)\)\)/.exec(tpl) ?? [];
+  const names = (text: string): string[] => [...text.matchAll(/"(\w+)"/g)].map(([, one]) => one!);
+  const schema = JSON.parse(
+    readFileSync(join(root, 'charts', chart, 'values.schema.json'), 'utf8'),
+  ) as { properties: { env: { properties?: object } } };
+  const open = Object.keys(schema.properties.env.properties ?? {});
+
+  test('are each set by a value, held by the chart, or checked by its schema', () => {
+    const rendered = envOf(program, everything);
+    expect(names(set).sort()).toEqual([...rendered.keys()].sort());
+    const read = new Set<string>();
+    parse({ get: (key) => (read.add(key), rendered.get(key)) });
+    const own = ['POD_NAME', 'POD_NAMESPACE'];
+    expect([...names(set), ...names(fixed), ...open].sort()).toEqual([
+      ...new Set([...read, ...own]),
+    ].sort());
+  });
+
+  test('that others decide are refused with a sentence', () => {
+    expect(() => renderText(chart, { values: { [`env.${names(set)[0]!}`]: 'x' } })).toThrow(
+      /is set by a value of its own; set that one/,
+    );
+    expect(() => renderText(chart, { values: { [`env.${names(fixed)[0]!}`]: 'x' } })).toThrow(
+      /cannot be set: ports, folders and rights of this chart are those of its default; take it out/,
+    );
+  });
+
+  test('that are whole numbers of a file are written as such', () => {
+    const env = envOf(program, { env: { A: 12_000_000, B: 1.5, C: true } });
+    expect(['A', 'B', 'C'].map((name) => env.get(name))).toEqual(['12000000', '1.5', 'true']);
+  });
+});
+
+const domains = { good: ['a', 'a.b-c_d.e'], bad: ['-a', 'a-', 'a..b', 'A', 'a/b', 'a'.repeat(256)] };
+const levels = { good: ['trace', 'fatal'], bad: ['loud', 'INFO'] };
+const timers = { good: ['0s', '1h30m', '596h'], bad: ['597h', '5', 'soon', '-1s', '1d'] };
+const text = (value: unknown): string => (Array.isArray(value) ? value.join(',') : String(value));
+
+type Row = readonly [
+  program: Program,
+  path: string,
+  variable: string,
+  samples: { readonly good: readonly unknown[]; readonly bad: readonly unknown[] },
+  write?: (value: unknown) => string,
+];
+const inList = ({ good, bad }: Row[3]): Row[3] => ({
+  good: good.map((one) => [one]),
+  bad: bad.map((one) => [one]),
+});
+
+const rows: readonly Row[] = [
+  [controller, 'global.trustDomain', 'TRUST_DOMAIN', domains],
+  [ztunnel, 'global.trustDomain', 'TRUST_DOMAIN', domains],
+  [controller, 'trustDomainAliases', 'TRUST_DOMAIN_ALIASES', inList(domains)],
+  [controller, 'global.logging.level', 'LOG_LEVEL', levels],
+  [ztunnel, 'logLevel', 'LOG_LEVEL', levels],
+  [agent, 'logLevel', 'LOG_LEVEL', levels],
+  [
+    controller,
+    'certificateTtl',
+    'CERTIFICATE_TTL',
+    { good: ['1m', '60s', '1h30m', '87600h'], bad: ['10s', '59.9s', '999ms', '87601h', 'soon', '5'] },
+  ],
+  [
+    controller,
+    'servingNames',
+    'SERVING_NAMES',
+    inList({
+      good: ['mesh.example', '*.mesh.example', '10.0.0.1', 'fd00::1'],
+      bad: ['a b', 'a..b', '-a', 'https://a'],
+    }),
+  ],
+  [
+    controller,
+    'global.waypoint.resources',
+    'WAYPOINT_RESOURCES',
+    {
+      good: [{ limits: { cpu: 2 } }, { requests: { cpu: '1.5', memory: '1e3' } }],
+      bad: [{ limits: { cpu: 'much' } }, { limits: { memory: -1 } }, { limit: { cpu: 1 } }],
+    },
+    (value) => JSON.stringify(value),
+  ],
+  [controller, 'env.PUSH_DEBOUNCE', 'PUSH_DEBOUNCE', { good: ['0s', '1s'], bad: ['1001ms', '5'] }],
+  [
+    controller,
+    'env.PUSH_DEBOUNCE_MAX',
+    'PUSH_DEBOUNCE_MAX',
+    { good: ['10ms', '596h'], bad: ['9ms', '597h'] },
+  ],
+  [
+    controller,
+    'env.CLUSTER_DOMAIN',
+    'CLUSTER_DOMAIN',
+    { good: ['mesh.local', 'local'], bad: ['-a', 'a..b', 'a b'] },
+  ],
+  [
+    controller,
+    'env.TRUSTED_NODE_ACCOUNTS',
+    'TRUSTED_NODE_ACCOUNTS',
+    { good: ['mesh/ztunnel', 'a/b, c/d.e'], bad: ['ztunnel', 'a/b/c', 'a/b, c'] },
+  ],
+  [
+    controller,
+    'env.JWKS_ALLOWED_CIDRS',
+    'JWKS_ALLOWED_CIDRS',
+    {
+      good: ['10.20.0.0/24', '10.0.0.1, fd00::/8'],
+      bad: ['10.0.0.0/33', '10.0.0.256', 'mesh.example', 'fd00::/129', '10.0.0.0/8 fd00::/8'],
+    },
+  ],
+  [
+    controller,
+    'env.ADVERTISED_ADDRESS',
+    'ADVERTISED_ADDRESS',
+    { good: ['mesh.example:15012', '[::1]:1'], bad: ['mesh', 'mesh:65536', 'a b:1', '::1:1'] },
+  ],
+  [
+    ztunnel,
+    'xdsAddress',
+    'CONTROLLER_ADDRESS',
+    { good: ['mesh.example:15012', '[::1]:1'], bad: ['mesh', 'mesh:0', 'mesh:65536', 'a b:1'] },
+  ],
+  [
+    ztunnel,
+    'terminationDrainSeconds',
+    'TERMINATION_DRAIN',
+    { good: [0, 3600], bad: [-1, 0.5e-7] },
+    (value) => `${String(value)}s`,
+  ],
+  [
+    ztunnel,
+    'maxConnectionsPerPod',
+    'MAX_CONNECTIONS_PER_POD',
+    { good: [1, 1_000_000], bad: [0, -1, 1.5, 1_000_001] },
+  ],
+  [ztunnel, 'env.CONNECT_TIMEOUT', 'CONNECT_TIMEOUT', timers],
+  [ztunnel, 'env.WAIT_TIMEOUT', 'WAIT_TIMEOUT', timers],
+  [ztunnel, 'env.RELEASE_LINGER', 'RELEASE_LINGER', timers],
+  [ztunnel, 'env.STATE_MAX_AGE', 'STATE_MAX_AGE', { good: ['0s', '8760h'], bad: ['8761h', '5'] }],
+  [agent, 'releaseGrace', 'RELEASE_GRACE', timers],
+];
+
+test.each(rows.map((row): [string, string, Row] => [row[0].chart, row[1], row]))(
+  'the chart %s takes as %s what its program takes, and refuses what it refuses',
+  (_chart, _path, [program, path, variable, { good, bad }, write = text]) => {
+    const env = envOf(program);
+    const verdicts = [...good, ...bad].map((value) => ({
+      value,
+      chart: renders(program.chart, { [path]: value }),
+      program: starts(program, new Map([...env, [variable, write(value)]])),
+    }));
+    expect(verdicts).toEqual([
+      ...good.map((value) => ({ value, chart: true, program: true })),
+      ...bad.map((value) => ({ value, chart: false, program: false })),
+    ]);
+  },
+  60_000,
+);
+
+describe('meshConfig', () => {
+  const provider = (kind: string, more: object = {}) => ({
+    extensionProviders: [{ name: 'a', [kind]: { service: 'a.b', port: 80, ...more } }],
+  });
+  const good: readonly object[] = [
+    {},
+    { trustDomain: 'cluster.local', accessLogFile: '', accessLogEncoding: 'JSON' },
+    { ...provider('opentelemetry', { port: 65_535 }), defaultProviders: { tracing: ['a'] } },
+    provider('envoyExtAuthzHttp', { service: 'ns/A.b', timeout: '1h1.5s', pathPrefix: '/check' }),
+    { defaultConfig: { tracing: { sampling: 10 }, holdApplicationUntilProxyStarts: true } },
+    { discoverySelectors: [{ matchExpressions: [{ key: 'a', operator: 'Exists' }] }] },
+    { pathNormalization: { normalization: 'DECODE_AND_MERGE_SLASHES' } },
+    // Istio's, and not read here: it does nothing.
+    { outboundTrafficPolicy: { mode: 'ALLOW_ANY' } },
+  ];
+  const bad: readonly object[] = [
+    { accessLogEncoding: 'XML' },
+    { accessLogFile: 5 },
+    { enableTracing: 'yes' },
+    { extensionProviders: {} },
+    { extensionProviders: [{ name: 'a' }] },
+    { extensionProviders: [{ name: 'a', prometheus: {}, zipkin: { service: 'a.b', port: 1 } }] },
+    { extensionProviders: [{ name: 'a', datadog: { service: 'a.b', port: 1 } }] },
+    provider('opentelemetry', { port: 0 }),
+    provider('opentelemetry', { service: 'a b' }),
+    provider('zipkin', { timeout: 'soon' }),
+    provider('envoyExtAuthzGrpc', { timout: '1s' }),
+    provider('envoyExtAuthzHttp', { statusOnError: '999' }),
+    { defaultProviders: { tracing: ['nobody'] } },
+    { defaultProviders: { traces: [] } },
+    { defaultConfig: { tracing: { sampling: 101 } } },
+    { discoverySelectors: [{ matchLabel: { a: 'b' } }] },
+    { discoverySelectors: [{ matchExpressions: [{ key: 'a', operator: 'Like' }] }] },
+    { pathNormalization: { normalization: 'NONE' } },
+  ];
+
+  const problemsOf = (meshConfig: object) => {
+    const decode = createMeshConfigDecoder(() => undefined);
+    const meta = { name: 'istio', namespace, labels: new Map(), annotations: new Map() };
+    const decoded = decode({ data: { mesh: stringify(meshConfig) } }, meta as never);
+    return decoded.ok ? decoded.value.problems : [decoded.error];
+  };
+
+  test('is refused where the controller would leave something of it out', () => {
+    const verdicts = [...good, ...bad].map((value) => ({
+      value,
+      chart: renders('controller', { meshConfig: value }),
+      controller: problemsOf(value).every(({ admissible }) => admissible === true),
+    }));
+    expect(verdicts).toEqual([
+      ...good.map((value) => ({ value, chart: true, controller: true })),
+      ...bad.map((value) => ({ value, chart: false, controller: false })),
+    ]);
+  }, 60_000);
+
+  test('of what is not read whoever installs is told, of what is read not', () => {
+    const read = Object.keys(meshConfigSchema()['properties'] as object);
+    const silent = ['rootNamespace', 'trustDomainAliases', 'enablePrometheusMerge'];
+    const told = (chart: Chart, path: string): string[] => {
+      const meshConfig = { ingressClass: 'a', acessLogFile: '/dev/stdout' };
+      const where = ['-n', namespace, '--dry-run=client'];
+      const values = ['--set-json', `${path}=${JSON.stringify(meshConfig)}`];
+      const { output } = helm('install', 'a', join(root, 'charts', chart), ...where, ...values);
+      return output.split('\n').filter((line) => line.startsWith('Not read'));
+    };
+    const line = (name: string): string => `Not read, it has no effect: meshConfig.${name}`;
+    expect(told('controller', 'meshConfig')).toEqual([line('acessLogFile'), line('ingressClass')]);
+    expect(told('ambit', 'controller.meshConfig')).toEqual([
+      line('acessLogFile'),
+      line('ingressClass'),
+    ]);
+    const tpl = readFileSync(join(root, 'charts/controller/templates/_helpers.tpl'), 'utf8');
+    const [, list = ''] = /\$read := list ([^}]*)/.exec(tpl) ?? [];
+    const known = [...list.matchAll(/"(\w+)"/g)].map(([, one]) => one!);
+    expect(known.sort()).toEqual([...read, ...silent].sort());
+    const unread = known.flatMap((name) => problemsOf({ [name]: {} }));
+    expect(unread.filter(({ admissible }) => admissible === true)).toEqual([]);
+  }, 60_000);
+});
+
+describe('a value that no cluster takes is refused before anything is changed', () => {
+  test.each<readonly [Chart, Values, RegExp]>([
+    ['controller', { rollingMaxSurge: '0%', rollingMaxUnavailable: '0%' }, /are both 0/],
+    ['controller', { replicaCount: -1 }, /replicaCount/],
+    ['controller', { resources: { limits: { memory: 'lots' } } }, /limits\/memory.*pattern/],
+    ['controller', { 'webhook.timeoutSeconds': 31 }, /webhook\/timeoutSeconds.*maximum/],
+    ['controller', { hub: 'https://registry.example' }, /hub.*pattern/],
+    ['controller', { image: 'controller:1' }, /image.*pattern/],
+    ['controller', { podLabels: { a: 'not a label' } }, /podLabels\/a.*pattern/],
+    ['controller', { tolerations: [{ operater: 'Exists' }] }, /'operater' not allowed/],
+    ['controller', { seccompProfile: { type: 'Localhost' } }, /set localhostProfile/],
+    ['controller', { 'serviceMonitor.interval': '1.5s' }, /interval.*pattern/],
+    ['ambit', { 'global.tag': 1.1 }, /put it in quotes/],
+    ['ambit', { 'global.imagePullSecrets': ['a,b'] }, /imagePullSecrets.*pattern/],
+    ['base', { excludedCRDs: ['virtualservice'] }, /virtualservice is no definition of this chart/],
+    ['ztunnel', { stateDir: '/var/lib/../x' }, /stateDir.*pattern/],
+    ['ztunnel', { 'updateStrategy.rollingUpdate': { maxSurge: '0%' } }, /are both 0/],
+    ['ztunnel', { 'resourceQuotas.pods': 1e9 }, /resourceQuotas\/pods.*maximum/],
+    ['cni-redirect', { cniBinDir: '/a, type: Socket' }, /cniBinDir.*pattern/],
+    ['cni-redirect', { 'updateStrategy.rollingUpdate.maxUnavailable': 0 }, /with 0 no new version/],
+    ['gateway', { revision: 'a'.repeat(64) }, /revision.*maxLength/],
+    ['gateway', { 'infrastructure.labels': { 'a b': 'c' } }, /invalid propertyName 'a b'/],
+  ])('%s %j', (chart, values, sentence) => {
+    expect(() => renderText(chart, { values })).toThrow(sentence);
+  });
+
+  test('the name of a release that a Service cannot have', () => {
+    expect(() => renderText('gateway', { release: '1a' })).toThrow(/name: "1a".* set one of/);
+    expect(() => renderText('gateway', { release: '1a', values: { name: 'a' } })).not.toThrow();
+  });
+});
+
+describe('a budget holds up no drain', () => {
+  const budgetOf = (chart: Chart, values: Values): unknown =>
+    render(chart, { values }).find(({ kind }) => kind === 'PodDisruptionBudget')?.['spec'];
+
+  test('of one controller there is none', () => {
+    expect(budgetOf('controller', {})).toMatchObject({ minAvailable: 1 });
+    expect(budgetOf('controller', { replicaCount: 1 })).toBeUndefined();
+    expect(budgetOf('controller', { autoscaleEnabled: true, autoscaleMin: 1 })).toBeUndefined();
+  });
+
+  test('of a gateway it keeps as many as are said where their number is known, and lets one go elsewhere', () => {
+    const enabled = { 'podDisruptionBudget.enabled': true };
+    expect(budgetOf('gateway', {})).toBeUndefined();
+    const one = budgetOf('gateway', enabled);
+    expect(one).toMatchObject({ maxUnavailable: 1 });
+    expect(one).not.toHaveProperty('minAvailable');
+    const scaled = {
+      ...enabled,
+      autoscaling: { enabled: true, minReplicas: 3, maxReplicas: 5 },
+      'podDisruptionBudget.minAvailable': 2,
+    };
+    expect(budgetOf('gateway', scaled)).toMatchObject({ minAvailable: 2 });
+    const unknown = { ...enabled, 'podDisruptionBudget.minAvailable': 2 };
+    expect(() => budgetOf('gateway', unknown)).toThrow(/take it out .*or set autoscaling\.enabled/);
+  });
+});
