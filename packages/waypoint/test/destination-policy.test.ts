@@ -134,6 +134,10 @@ const get = 'GET /secret HTTP/1.1\r\nhost: bank\r\nconnection: close\r\n\r\n';
 test('without a policy of its own the bank is reached by the route', async () => {
   await routed(route({ action: forward(toBank) }));
   expect((await ask()).body).toBe('bank GET / ');
+  await until(() => world.access.length > 0);
+  expect(await world.metrics.render()).toMatch(
+    /istio_requests_total\{[^}]*destination_service="bank\.bank\.svc\.cluster\.local"/,
+  );
 });
 
 describe('what holds for the bank holds for what a route leads there:', () => {

@@ -129,7 +129,7 @@ async function until(holds: () => boolean | Promise<boolean>): Promise<void> {
   }
 }
 
-async function callGrpc(...messages: readonly Buffer[]): Promise<void> {
+async function openGrpc() {
   const ip = parseIp(vip);
   const port = parsePort(81);
   if (!ip.ok || !port.ok) throw new TypeError('no address');
@@ -146,6 +146,11 @@ async function callGrpc(...messages: readonly Buffer[]): Promise<void> {
     ':path': '/shop.Shop/Call',
     'content-type': 'application/grpc',
   });
+  return { session, call };
+}
+
+async function callGrpc(...messages: readonly Buffer[]): Promise<void> {
+  const { session, call } = await openGrpc();
   for (const bytes of messages) call.write(bytes);
   call.end();
   call.resume();
@@ -189,6 +194,32 @@ test('messages of gRPC are counted both ways, with the status that trailers tell
   await until(async () => (await series('istio_requests_total', ...labels)).length === 1);
   expect((await series('istio_request_messages_total', ...labels))[0]).toMatch(/ 2$/);
   expect((await series('istio_response_messages_total', ...labels))[0]).toMatch(/ 3$/);
+});
+
+test('messages of a gRPC stream that lasts are told while it does', async () => {
+  const { session, call } = await openGrpc();
+  call.write(message(1));
+  call.write(message(2));
+  const told = (status: string) =>
+    series(
+      'istio_request_messages_total',
+      'request_protocol="grpc"',
+      `grpc_response_status="${status}"`,
+    );
+  const before = Number((await told('5'))[0]?.split(' ').at(-1) ?? 0);
+  await until(async () => / 2$/.test((await told(''))[0] ?? ''));
+  call.end(message(3));
+  call.resume();
+  await new Promise((resolve) => call.on('close', resolve));
+  session.destroy();
+  // At the end only what came since.
+  await until(async () => Number((await told('5'))[0]?.split(' ').at(-1)) === before + 1);
+}, 20_000);
+
+test('of a client that is no known pod the namespace is that of its identity', async () => {
+  await world.ask({ path: '/nobody' });
+  const labels = ['source_workload="unknown"', 'source_workload_namespace="test"'];
+  await until(async () => (await series('istio_requests_total', ...labels)).length > 0);
 });
 
 test('a host that a client made up is no label', async () => {

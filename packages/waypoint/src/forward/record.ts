@@ -21,6 +21,8 @@ export class RequestRecord implements RequestFigures, TracedRequest {
   readonly isGrpc: boolean;
   readonly #messages:
     { readonly request: GrpcMessages; readonly response: GrpcMessages } | undefined;
+  #toldRequestMessages = 0;
+  #toldResponseMessages = 0;
   bytesReceived = 0;
   bytesSent = 0;
   durationMs = 0;
@@ -30,6 +32,8 @@ export class RequestRecord implements RequestFigures, TracedRequest {
   route = 'default';
   clusterName: string | undefined;
   host: EndpointHost | undefined;
+  /** The service that a route leads to, where it is not the one that was asked for. */
+  leadsTo: Service | undefined;
   cors: HeaderChanges | undefined;
   /** By what it was let in. */
   admission: Admission = byNothing;
@@ -90,6 +94,14 @@ export class RequestRecord implements RequestFigures, TracedRequest {
     this.responseCode = status;
     this.flags = flags;
     this.details = details;
+  }
+
+  /** Of a stream that lasts: the messages that have passed since the last time. */
+  tellMessages(): void {
+    if (this.#messages === undefined || this.#finished) return;
+    this.#observer.messages(this);
+    this.#toldRequestMessages = this.#messages.request.count;
+    this.#toldResponseMessages = this.#messages.response.count;
   }
 
   finish(): void {
@@ -164,17 +176,18 @@ export class RequestRecord implements RequestFigures, TracedRequest {
     return this.host?.workload ?? this.#downstream.workload;
   }
   get service(): Service | undefined {
-    return this.#downstream.service;
+    return this.leadsTo ?? this.#downstream.service;
   }
   get operation(): string {
     const { service, authority, port } = this.#downstream;
     return service === undefined ? authority : `${service.hostname}:${port}`;
   }
+  /** Those that have not been told yet. */
   get requestMessages(): number {
-    return this.#messages?.request.count ?? 0;
+    return (this.#messages?.request.count ?? 0) - this.#toldRequestMessages;
   }
   get responseMessages(): number {
-    return this.#messages?.response.count ?? 0;
+    return (this.#messages?.response.count ?? 0) - this.#toldResponseMessages;
   }
   requestHeader(name: string): string | undefined {
     return this.#request.headers.get(name);

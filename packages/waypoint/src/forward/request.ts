@@ -356,6 +356,10 @@ export class Forwarding implements ExchangeEvents, BodySink, UnderWay {
     return late;
   }
 
+  tellProgress(): void {
+    this.#record.tellMessages();
+  }
+
   /** The service that the route leads to, where policies of its own hold by now. */
   #beyond(): Downstream | undefined {
     const { leadsTo } = this.#plan;

@@ -38,6 +38,8 @@ export class TcpRecord implements TelemetryFacts {
   upstreamTransportFailureReason: string | undefined;
   upstreamCluster: string | undefined;
   host: EndpointHost | undefined;
+  /** The service that a route leads to, where it is not the one that was asked for. */
+  leadsTo: Service | undefined;
   #figures: TcpFigures | undefined;
   #timer: NodeJS.Timeout | undefined;
 
@@ -110,7 +112,7 @@ export class TcpRecord implements TelemetryFacts {
     return this.host?.workload ?? this.#downstream.workload;
   }
   get service(): Service | undefined {
-    return this.#downstream.service;
+    return this.leadsTo ?? this.#downstream.service;
   }
   requestHeader(): undefined {
     return undefined;

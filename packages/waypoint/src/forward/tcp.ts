@@ -49,6 +49,7 @@ export async function serveTcp(
     return;
   }
   record.upstreamCluster = cluster.name;
+  record.leadsTo = leadsTo?.kind === 'service' ? context.state.service(leadsTo.service) : undefined;
   const host = cluster.pick({
     random: context.random,
     nowMs: performance.now(),

@@ -164,6 +164,9 @@ function act(serving: Serving, found: HttpRoute): void {
         return;
       }
       record.clusterName = cluster.name;
+      if (downstream.service === undefined || keyOf(downstream.service) !== target.target.service) {
+        record.leadsTo = context.state.service(target.target.service);
+      }
       const path = rewritePath(request.path, action.rewrite.path);
       if (action.rewrite.path !== undefined && climbs(path)) {
         context.metrics.rejected('bad-path');

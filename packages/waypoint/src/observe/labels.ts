@@ -28,6 +28,11 @@ export function requestLabelsOf(facts: TelemetryFacts, protocol: 'http' | 'grpc'
   };
 }
 
+/** Of a client that is no known pod its identity still names the namespace. */
+function namespaceOf(principal: string | undefined): string | undefined {
+  return /^spiffe:\/\/[^/]+\/ns\/([^/]+)\/sa\//.exec(principal ?? '')?.[1];
+}
+
 function ends(
   end: 'source' | 'destination',
   workload: Workload | undefined,
@@ -37,7 +42,7 @@ function ends(
     workload: workload?.workloadName,
     canonical_service: workload?.canonicalName,
     canonical_revision: workload?.canonicalRevision,
-    workload_namespace: workload?.namespace,
+    workload_namespace: workload?.namespace ?? namespaceOf(principal),
     principal,
     app: workload && appOf(workload),
     version: workload && versionOf(workload),

@@ -21,6 +21,7 @@ export interface RequestFigures extends TelemetryFacts {
   /** The same object for requests that have their client and whom they are for in common. */
   readonly connection: object;
   readonly isGrpc: boolean;
+  /** Of gRPC, those that have not been told yet. */
   readonly requestMessages: number;
   readonly responseMessages: number;
 }
@@ -46,6 +47,8 @@ export type MetricChanges = ReadonlyMap<MetricName, MetricChange>;
 /** Counts by one set of changes. */
 export interface Recorder {
   request(figures: RequestFigures): void;
+  /** The messages of a gRPC stream that is not over. */
+  messages(figures: RequestFigures): void;
   tcp(facts: TelemetryFacts): TcpFigures;
 }
 
@@ -154,7 +157,7 @@ interface Series {
 /** Where a request of a connection was counted, and what of it says so. */
 interface Recent extends Pick<
   RequestFigures,
-  'destination' | 'isGrpc' | 'responseFlags' | 'responseCode' | 'grpcStatus'
+  'destination' | 'service' | 'isGrpc' | 'responseFlags' | 'responseCode' | 'grpcStatus'
 > {
   readonly series: Series;
 }
@@ -162,6 +165,7 @@ interface Recent extends Pick<
 function isLike(recent: Recent, figures: RequestFigures): boolean {
   return (
     recent.destination === figures.destination &&
+    recent.service === figures.service &&
     recent.responseCode === figures.responseCode &&
     recent.responseFlags === figures.responseFlags &&
     recent.isGrpc === figures.isGrpc &&
@@ -171,6 +175,14 @@ function isLike(recent: Recent, figures: RequestFigures): boolean {
 
 const none: readonly string[] = [];
 const nothing: CounterSeries & HistogramSeries = { inc: () => undefined, observe: () => undefined };
+
+function countMessages(
+  series: Series,
+  { requestMessages, responseMessages }: RequestFigures,
+): void {
+  series.requestMessages.inc(requestMessages);
+  series.responseMessages.inc(responseMessages);
+}
 
 /** The series of a request are looked up by what it is made of, once, and kept. */
 class SeriesRecorder implements Recorder {
@@ -197,9 +209,12 @@ class SeriesRecorder implements Recorder {
     series.duration.observe(figures.durationMs);
     series.requestBytes.observe(figures.bytesReceived);
     series.responseBytes.observe(figures.bytesSent);
-    if (!figures.isGrpc) return;
-    series.requestMessages.inc(figures.requestMessages);
-    series.responseMessages.inc(figures.responseMessages);
+    if (figures.isGrpc) countMessages(series, figures);
+  }
+
+  messages(figures: RequestFigures): void {
+    if (figures.requestMessages + figures.responseMessages === 0) return;
+    countMessages(this.#seriesOf(figures), figures);
   }
 
   #recentOf(figures: RequestFigures): Series | undefined {
@@ -207,10 +222,11 @@ class SeriesRecorder implements Recorder {
     if (this.#reads.length > 0) return undefined;
     const recent = this.#recent.get(figures.connection);
     if (recent !== undefined && isLike(recent, figures)) return recent.series;
-    const { destination, isGrpc, responseFlags, responseCode, grpcStatus } = figures;
+    const { destination, service, isGrpc, responseFlags, responseCode, grpcStatus } = figures;
     const series = this.#seriesOf(figures);
     this.#recent.set(figures.connection, {
       destination,
+      service,
       isGrpc,
       responseFlags,
       responseCode,

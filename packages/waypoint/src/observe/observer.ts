@@ -22,6 +22,8 @@ export interface Observer {
   readonly traces: boolean;
   trace(headers: HeaderList): RequestTrace;
   request(request: RequestFigures & TracedRequest, trace: RequestTrace | undefined): void;
+  /** Messages of a gRPC stream that lasts, which have not been told yet. */
+  messages(request: RequestFigures): void;
   tcp(facts: TelemetryFacts): TcpFigures;
   /** A connection is over. */
   connection(facts: TelemetryFacts): void;
@@ -112,6 +114,7 @@ function createObserver(resolved: ResolvedTelemetry, parts: TelemetryParts): Obs
       log(request);
       if (trace?.reported === true) tracer.end(request, trace);
     },
+    messages: (request) => recorder.messages(request),
     tcp: (facts) => recorder.tcp(facts),
     connection: log,
   };
@@ -122,7 +125,11 @@ const noTcp: TcpFigures = {
   bytes: () => undefined,
   closed: () => undefined,
 };
-const noRecorder: Recorder = { request: () => undefined, tcp: () => noTcp };
+const noRecorder: Recorder = {
+  request: () => undefined,
+  messages: () => undefined,
+  tcp: () => noTcp,
+};
 
 function recorderOf(resolved: ResolvedTelemetry['metrics'], parts: TelemetryParts): Recorder {
   if (resolved === 'off') return noRecorder;

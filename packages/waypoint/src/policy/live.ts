@@ -9,10 +9,14 @@ export interface UnderWay {
   judgeAgain(): LateDenial | undefined;
   /** Verifies its token by the rules of now, and judges it by what the token then says; absent for what has no tokens. */
   verifyAgain?(): Promise<LateDenial | undefined>;
+  /** Tells what has passed since the last time; absent for what tells it itself. */
+  tellProgress?(): void;
   /** Ends it so that its client sees that it is not whole, and tells why. */
   cut(denial: LateDenial): void;
 }
 
+/** How often what lasts tells what has passed. */
+const reportMs = 5_000;
 /** Requests are let go to their end for so long, so that a change of policy breaks none that is short. */
 const graceMs = 500;
 
@@ -31,6 +35,14 @@ export class LiveTraffic {
   readonly #free: number[] = [];
   #timer: NodeJS.Timeout | undefined;
   #due = nothing;
+  readonly #reports: NodeJS.Timeout;
+
+  constructor() {
+    this.#reports = setInterval(() => {
+      for (const one of this.#open) one?.tellProgress?.();
+    }, reportMs);
+    this.#reports.unref();
+  }
 
   get size(): number {
     return this.#open.length - this.#free.length;
@@ -68,6 +80,7 @@ export class LiveTraffic {
 
   close(): void {
     clearTimeout(this.#timer);
+    clearInterval(this.#reports);
   }
 
   #judge({ policies, tokens }: Concern, isMeant: (one: UnderWay) => boolean): void {
