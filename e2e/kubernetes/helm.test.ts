@@ -5,7 +5,7 @@ import { askEcho, echo } from '../support/echo.ts';
 import type { Totals } from '../support/load.ts';
 import { underLoad } from '../support/load.ts';
 import { findRelease, systemNamespace } from '../support/release.ts';
-import { tracesOfMesh } from '../support/traces.ts';
+import { tracesOfMesh, untilNoTrace } from '../support/traces.ts';
 import { clusterName } from '../support/wire.ts';
 
 const release = findRelease(process.env['KUBECONFIG']);
@@ -119,7 +119,7 @@ const gateway = '/apis/gateway.networking.k8s.io/v1/namespaces/shop/gateways/way
     );
     figure('uninstall', totals);
     expect(totals).toMatchObject({ failed: 0, errors: [] });
-    await clean();
+    await untilNoTrace(mesh.kubeconfig);
     // What users wrote stays, and what asked for the waypoint is reached without it.
     expect(await mesh.get(gateway)).toMatchObject({ spec: { gatewayClassName: 'istio-waypoint' } });
     const { name: bound } = await mesh.pod('shop', { app: 'bound' });
@@ -133,15 +133,6 @@ const gateway = '/apis/gateway.networking.k8s.io/v1/namespaces/shop/gateways/way
     const { supportedFeatures: features } = await classStatus();
     expect(features).toContainEqual({ name: 'HTTPRouteResponseHeaderModification' });
   }, 600_000);
-
-  /** Until nothing of the mesh is left but what docs/install.md names; what has an owner goes a moment after it. */
-  async function clean(): Promise<void> {
-    let left: readonly string[] = [];
-    await until(async () => {
-      left = await tracesOfMesh(mesh.kubeconfig);
-      return left.length === 0 || undefined;
-    }, 60_000).catch(() => expect(left).toEqual([]));
-  }
 
   async function classStatus(): Promise<Readonly<Record<string, unknown>>> {
     const path = '/apis/gateway.networking.k8s.io/v1/gatewayclasses/istio-waypoint';

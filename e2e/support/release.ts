@@ -27,6 +27,15 @@ export interface Release {
   /** `helm upgrade`, or install where it is not, with the values that it had when it was found and these. */
   apply(sets?: Readonly<Record<string, string>>): Promise<void>;
   uninstall(): Promise<void>;
+  /** helm with words of one's own, in the mesh's namespace unless they name another; what it said. */
+  helm(...words: string[]): Promise<Said>;
+  /** `helm upgrade --install` of one chart by itself, with what the whole mesh was given for it. */
+  applyChart(chart: string, ...words: string[]): Promise<Said>;
+}
+
+export interface Said {
+  readonly ok: boolean;
+  readonly text: string;
 }
 
 interface ReleaseOptions {
@@ -38,22 +47,47 @@ interface ReleaseOptions {
 
 function createRelease({ helm, where, values }: ReleaseOptions): Release {
   const waiting = [...where, '--wait', '--timeout', '5m'];
+  const given = JSON.parse(values === 'null\n' ? '{}' : values) as Record<string, object>;
+  const say = async (words: readonly string[]): Promise<Said> => {
+    const done = run(helm, [...words, ...(words.includes('-n') ? where.slice(0, 2) : where)]);
+    return done.then(
+      ({ stdout, stderr }) => ({ ok: true, text: stdout + stderr }),
+      (error: unknown) => {
+        const { stdout, stderr } = error as { readonly stdout: string; readonly stderr: string };
+        return { ok: false, text: stdout + stderr };
+      },
+    );
+  };
+  /** Does something with a file of values. */
+  const withValues = async <T>(some: object, use: (file: string) => Promise<T>): Promise<T> => {
+    const folder = mkdtempSync(join(tmpdir(), 'release-'));
+    const file = join(folder, 'values.json');
+    writeFileSync(file, JSON.stringify(some));
+    try {
+      return await use(file);
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  };
   return {
     async apply(sets = {}) {
-      const folder = mkdtempSync(join(tmpdir(), 'release-'));
-      const file = join(folder, 'values.json');
-      writeFileSync(file, values === 'null\n' ? '{}' : values);
       const set = Object.entries(sets).flatMap(([path, value]) => ['--set', `${path}=${value}`]);
       const chart = join(root, 'charts/ambit');
-      const more = ['--create-namespace', '--reset-values', '-f', file, ...set];
-      try {
-        await run(helm, ['upgrade', '--install', name, chart, ...more, ...waiting]);
-      } finally {
-        rmSync(folder, { recursive: true });
-      }
+      const more = ['--create-namespace', '--reset-values', ...set, ...waiting];
+      await withValues(given, (file) =>
+        run(helm, ['upgrade', '--install', name, chart, '-f', file, ...more]),
+      );
     },
     async uninstall() {
       await run(helm, ['uninstall', name, ...waiting]);
+    },
+    helm: (...words) => say(words),
+    applyChart(chart, ...words) {
+      const path = join(root, 'charts', chart);
+      const own = { ...given[chart], global: given['global'] ?? {} };
+      return withValues(own, (file) =>
+        say(['upgrade', '--install', chart, path, '-f', file, '--timeout', '5m', ...words]),
+      );
     },
   };
 }

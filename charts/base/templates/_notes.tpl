@@ -4,11 +4,23 @@
 The Gateway API is not installed, so there are no waypoints yet. Install its definitions, then run helm upgrade:
   kubectl apply --server-side -f https://github.com/kubernetes-sigs/gateway-api/releases/latest/download/standard-install.yaml
 {{- end }}
+{{- $left := false }}
 {{- range $path, $_ := .Files.Glob "files/crds/*.yaml" }}
 {{- $name := ($.Files.Get $path | fromYaml).metadata.name }}
 {{- $there := lookup "apiextensions.k8s.io/v1" "CustomResourceDefinition" "" $name }}
-{{- if and $there (ne (dig "metadata" "annotations" "meta.helm.sh/release-name" "" $there) $.Release.Name) }}
+{{- $annotations := dig "metadata" "annotations" dict ($there | default dict) }}
+{{- $ours := and (eq (get $annotations "meta.helm.sh/release-name") $.Release.Name) (eq (get $annotations "meta.helm.sh/release-namespace") $.Release.Namespace) }}
+{{- if and $there (not $ours) }}
+{{- if eq (dig "metadata" "labels" "app.kubernetes.io/part-of" "" $there) "ambit" }}
+{{- $left = true }}
+Kept as it was, because it is of release {{ get $annotations "meta.helm.sh/release-name" }} in namespace {{ get $annotations "meta.helm.sh/release-namespace" }}: CustomResourceDefinition {{ $name }}
+{{- else }}
 Kept as it was, because somebody else installed it: CustomResourceDefinition {{ $name }}
 {{- end }}
+{{- end }}
+{{- end }}
+{{- if $left }}
+If that release is gone, hand the definitions that it left to this one, then run helm upgrade, which brings them up to date:
+  kubectl annotate crd -l app.kubernetes.io/part-of=ambit --overwrite meta.helm.sh/release-name={{ .Release.Name }} meta.helm.sh/release-namespace={{ .Release.Namespace }}
 {{- end }}
 {{- end }}
