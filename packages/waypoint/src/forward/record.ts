@@ -17,7 +17,8 @@ export class RequestRecord implements RequestFigures, TracedRequest {
   readonly #observer: Observer;
   readonly #started = performance.now();
   readonly startTimeMs = Date.now();
-  readonly path: string;
+  /** As it came, but for tokens. */
+  path: string;
   readonly isGrpc: boolean;
   readonly #messages:
     { readonly request: GrpcMessages; readonly response: GrpcMessages } | undefined;

@@ -20,6 +20,7 @@ import type { LateDenial } from '../policy/late-denial.ts';
 import type { Admission } from '../policy/admission.ts';
 import { deniedNow, lateAnswer, tellLate } from '../policy/admission.ts';
 import type { UnderWay } from '../policy/live.ts';
+import { fold } from '../policy/spoken.ts';
 import { verifiedAgain } from '../policy/verify-again.ts';
 import type { UpstreamCluster } from './cluster.ts';
 import type { EndpointHost, UpstreamProtocol } from './endpoint.ts';
@@ -168,12 +169,25 @@ export class Forwarding implements ExchangeEvents, BodySink, UnderWay {
 
   end(trailers: HeaderList | undefined): void {
     if (this.#done) return;
-    this.#bodyEnd = { trailers };
+    this.#bodyEnd = { trailers: trailers && this.#withoutSpoken(trailers) };
     // From here on, so that nobody is late for having much to say.
     const timeoutMs = this.#plan.route?.timeoutMs ?? 0;
     if (timeoutMs > 0) this.#timeout = setTimeout(() => this.#timedOut(), timeoutMs);
-    if (this.#try?.ready === true) this.#try.sendEnd(trailers);
+    if (this.#try?.ready === true) this.#try.sendEnd(this.#bodyEnd.trailers);
     this.#mirror();
+  }
+
+  /** What was said in the head by whoever may is not said again after the body by whoever may not. */
+  #withoutSpoken(trailers: HeaderList): HeaderList {
+    const { policies } = this.#context;
+    const said = new Set<string>();
+    this.#head.headers.each((name) => said.add(fold(name)));
+    trailers.deleteWhere((name) => said.has(fold(name)));
+    for (const one of [this.#downstream, this.#beyond()]) {
+      const spoken = one && policies.of(one.targets, one.gateway.namespace).spoken;
+      if (spoken !== undefined) trailers.deleteWhere(spoken.isMeant);
+    }
+    return trailers;
   }
 
   #dropReplay(): void {

@@ -8,6 +8,7 @@ import { askAuthorizer } from '../policy/authorizer/ask.ts';
 import type { Known } from '../policy/judge.ts';
 import { connectionFacts, factsOf, judge, remoteIpOf } from '../policy/judge.ts';
 import { detailsOf, overLimit } from '../policy/rate-limit/apply.ts';
+import { withoutParams } from '../policy/token-params.ts';
 import type { TokenOutcome } from '../policy/tokens.ts';
 
 /** One request, and by what it is told and answered. */
@@ -50,7 +51,9 @@ export function admit(serving: Serving, pass: (admitted: Admitted) => void): voi
   const { request } = exchange;
   const { targets, gateway } = downstream;
   const held = context.policies.of(targets, gateway.namespace);
-  const { asksForTokens, custom: authorizers, rateLimits } = held;
+  const { asksForTokens, custom: authorizers, rateLimits, spoken } = held;
+  if (asksForTokens) hideTokens(serving);
+  if (spoken !== undefined) request.headers.deleteWhere(spoken.isTwin);
   const judged = (token: TokenOutcome): void => {
     if (token.kind === 'invalid') {
       refuse(401, '-', 'jwt_authn_access_denied', token.message, challenge(request));
@@ -97,6 +100,14 @@ export function admit(serving: Serving, pass: (admitted: Admitted) => void): voi
     context.logger.error({ err: error }, 'token not verified');
     refuse(401, '-', 'jwt_authn_failed', 'Jwt verification fails');
   });
+}
+
+/** What is told of a request is read by others than who may use its tokens. */
+export function hideTokens({ context, downstream, record }: Omit<Serving, 'refuse'>): void {
+  if (!record.path.includes('?')) return;
+  const { targets, gateway } = downstream;
+  const { asksForTokens, tokenParams } = context.policies.of(targets, gateway.namespace);
+  if (asksForTokens) record.path = withoutParams(record.path, (name) => tokenParams.has(name));
 }
 
 const noPolicies: readonly AuthorizationPolicy[] = [];

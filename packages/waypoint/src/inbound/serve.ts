@@ -15,7 +15,7 @@ import { climbs, locationOf, rewritePath } from '../route/changes.ts';
 import { chooseTarget } from '../route/choose.ts';
 import { judgeCors } from '../route/cors.ts';
 import type { Refuse, Serving } from './admit.ts';
-import { admit } from './admit.ts';
+import { admit, hideTokens } from './admit.ts';
 import { keyOf } from './plan.ts';
 
 /** Serves one request: normalises, judges, routes, and answers or carries it on. */
@@ -42,6 +42,7 @@ export function serveRequest(
     });
     record.finish();
   };
+  hideTokens({ context, downstream, exchange, record });
   const path = normalizePath(request.path);
   if (!path.ok) {
     context.metrics.rejected('bad-path');
@@ -182,7 +183,13 @@ function act(serving: Serving, found: HttpRoute): void {
       // As if it had been asked for: its workloads let the waypoint in because it enforces what holds there.
       admit({ ...serving, downstream: beyond }, ({ exchange: passed, admission, isLimited }) => {
         if (isLimited(found.name)) return;
-        new Forwarding(context, downstream, passed, { ...plan, admission }, record).start();
+        // A token may have been taken out of the path.
+        const admitted = {
+          ...plan,
+          admission,
+          path: rewritePath(request.path, action.rewrite.path),
+        };
+        new Forwarding(context, downstream, passed, admitted, record).start();
       });
     }
   }

@@ -1,11 +1,18 @@
 import type { AuthorizationPolicy, PolicyTarget, RateLimitPolicy } from '@ambit/api';
 import type { ApplicablePolicies, MeshState } from '@ambit/core';
 import { customPolicies } from '@ambit/core';
+import type { Spoken } from './spoken.ts';
+import { spokenBy } from './spoken.ts';
+import { tokenParamsOf } from './token-params.ts';
 
 interface Known {
   readonly generation: number;
   readonly policies: ApplicablePolicies;
   readonly asksForTokens: boolean;
+  /** Of the query, which nobody may tell of; only where tokens are asked for. */
+  readonly tokenParams: ReadonlySet<string>;
+  /** Fields that only the waypoint may say; mostly undefined. */
+  readonly spoken: Spoken | undefined;
   /** Whether something holds that is attached to the very service, not to the waypoint. */
   readonly hasOwn: boolean;
   /** Policies of action CUSTOM; mostly none. */
@@ -34,12 +41,16 @@ export class PolicyCache {
     const known = this.#known.get(targets);
     if (known?.generation === this.#generation) return known;
     const policies = this.#state.policiesForTargets(targets, namespace);
+    const custom = customPolicies(policies);
+    const authentications = this.#state.authenticationsForTargets(targets);
     const made: Known = {
       generation: this.#generation,
       policies,
-      custom: customPolicies(policies),
+      custom,
       rateLimits: rateLimitsFor(this.#state, targets),
-      asksForTokens: this.#state.authenticationsForTargets(targets).length > 0,
+      asksForTokens: authentications.length > 0,
+      tokenParams: tokenParamsOf(authentications),
+      spoken: spokenBy(authentications, custom, this.#state.mesh()?.providers ?? []),
       hasOwn: this.#anything(
         targets.filter(({ kind }) => ofServices.has(kind)),
         namespace,

@@ -6,11 +6,11 @@ import { decodeProtectedHeader, importJWK, jwtVerify } from 'jose';
 import type { RequestHead } from '../http/message.ts';
 import type { JwksSource } from './jwks.ts';
 
-/** A token that a rule found good, and where it stood. */
+/** A token that a rule found good, and everywhere it stood. */
 export interface GoodToken {
   readonly rule: JwtRule;
   readonly token: VerifiedToken;
-  readonly location: TokenLocation;
+  readonly locations: readonly TokenLocation[];
   /** As the issuer wrote them. */
   readonly claims: JWTPayload;
   /** The middle part of the token as it came. */
@@ -37,7 +37,10 @@ export async function verifyTokens(
   jwks: JwksSource,
   nowMs: number,
 ): Promise<Result<readonly GoodToken[], string>> {
-  const found = new Map<string, { readonly location: TokenLocation; readonly rules: JwtRule[] }>();
+  const found = new Map<
+    string,
+    { readonly locations: TokenLocation[]; readonly rules: JwtRule[] }
+  >();
   for (const rule of rules) {
     for (const location of rule.from.length === 0 ? defaultLocations : rule.from) {
       const values = tokensAt(location, request);
@@ -45,15 +48,18 @@ export async function verifyTokens(
       const [value] = values;
       if (value === undefined) continue;
       const known = found.get(value);
-      if (known === undefined) found.set(value, { location, rules: [rule] });
-      else known.rules.push(rule);
+      if (known === undefined) found.set(value, { locations: [location], rules: [rule] });
+      else {
+        known.locations.push(location);
+        known.rules.push(rule);
+      }
     }
   }
   const good: GoodToken[] = [];
-  for (const [text, { location, rules: candidates }] of found) {
+  for (const [text, { locations, rules: candidates }] of found) {
     const verified = await verifyToken(text, candidates, jwks, nowMs);
     if (!verified.ok) return verified;
-    good.push({ ...verified.value, location });
+    good.push({ ...verified.value, locations });
   }
   return ok(good);
 }
@@ -84,7 +90,7 @@ async function verifyToken(
   rules: readonly JwtRule[],
   jwks: JwksSource,
   nowMs: number,
-): Promise<Result<Omit<GoodToken, 'location'>, string>> {
+): Promise<Result<Omit<GoodToken, 'locations'>, string>> {
   if (text.length > maxTokenChars) return err('Jwt is too long');
   const payload = compactForm.exec(text)?.[1];
   if (payload === undefined) return err('Jwt is not in the form of Header.Payload.Signature');
@@ -107,7 +113,7 @@ function goodToken(
   payload: string,
   rule: JwtRule,
   claims: JWTPayload,
-): Omit<GoodToken, 'location'> {
+): Omit<GoodToken, 'locations'> {
   const { aud, azp, sub } = claims;
   const audiences = typeof aud === 'string' ? [aud] : Array.isArray(aud) ? aud.map(String) : [];
   return {

@@ -1,9 +1,10 @@
-import type { JwtRule, PolicyTarget, RequestAuthentication } from '@ambit/api';
+import type { JwtRule, PolicyTarget, RequestAuthentication, TokenLocation } from '@ambit/api';
 import type { MeshState, VerifiedToken } from '@ambit/core';
 import type { RequestHead } from '../http/message.ts';
 import type { JwksSource } from './jwks.ts';
 import type { GoodToken } from './jwt.ts';
 import { verifyTokens } from './jwt.ts';
+import { withoutParams } from './token-params.ts';
 
 /** A request before its token was taken away, and by what it was verified: to be verified again when that changes. */
 export interface Presented {
@@ -71,8 +72,10 @@ export function copyOf(request: RequestHead): RequestHead {
   return { ...request, headers: request.headers.clone() };
 }
 
-function handOn({ rule, claims, location, payload }: GoodToken, request: RequestHead): void {
-  if (!rule.forwardOriginalToken) takeAway(location, request);
+function handOn({ rule, claims, locations, payload }: GoodToken, request: RequestHead): void {
+  if (!rule.forwardOriginalToken) {
+    for (const location of locations) takeAway(location, request);
+  }
   if (rule.outputPayloadToHeader !== undefined)
     request.headers.set(rule.outputPayloadToHeader, payload);
   for (const { header, claim } of rule.outputClaimsToHeaders) {
@@ -91,20 +94,14 @@ function handOn({ rule, claims, location, payload }: GoodToken, request: Request
   }
 }
 
-function takeAway(location: GoodToken['location'], request: RequestHead): void {
+function takeAway(location: TokenLocation, request: RequestHead): void {
   switch (location.kind) {
     case 'header':
       request.headers.delete(location.name);
       return;
-    case 'query': {
-      const at = request.path.indexOf('?');
-      const left = request.path
-        .slice(at + 1)
-        .split('&')
-        .filter((pair) => decodeURIComponentSafe(pair.split('=')[0] ?? '') !== location.name);
-      request.path = request.path.slice(0, at) + (left.length === 0 ? '' : `?${left.join('&')}`);
+    case 'query':
+      request.path = withoutParams(request.path, (name) => name === location.name);
       return;
-    }
     case 'cookie': {
       const lines = request.headers.all('cookie').flatMap((line) => line.split(';'));
       const left = lines
@@ -113,13 +110,5 @@ function takeAway(location: GoodToken['location'], request: RequestHead): void {
       request.headers.delete('cookie');
       if (left.length > 0) request.headers.append('cookie', left.join('; '));
     }
-  }
-}
-
-function decodeURIComponentSafe(text: string): string {
-  try {
-    return decodeURIComponent(text);
-  } catch {
-    return text;
   }
 }

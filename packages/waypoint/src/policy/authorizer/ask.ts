@@ -1,13 +1,15 @@
-import type { AuthorizationPolicy, ExtensionProvider } from '@ambit/api';
+import type { AuthorizationPolicy, ExtensionProvider, HeaderChanges } from '@ambit/api';
 import { policyKey } from '@ambit/api';
 import type { ConnectionFacts } from '@ambit/core';
 import { causeChain, firstAsking } from '@ambit/core';
 import type { Downstream, WaypointContext } from '../../context.ts';
 import { CheckedExchange } from '../../http/checked.ts';
 import type { HeldBody } from '../../http/checked.ts';
+import type { HeaderList } from '../../http/headers.ts';
 import type { ServerExchange } from '../../http/message.ts';
 import { changeHeaders } from '../../route/changes.ts';
 import type { Authorizer, Check, Verdict } from './check.ts';
+import { fold } from '../spoken.ts';
 import { isAuthorizers } from './fields.ts';
 import { askOverGrpc } from './grpc.ts';
 import { askOverHttp } from './http.ts';
@@ -112,6 +114,13 @@ function refusal(status: number, what: string, policy: AuthorizationPolicy): Ref
   return { status, details, body: '', headers: [] };
 }
 
+/** Of what an authorizer has just written: an application may take `_` for `-`. */
+function deleteTwins(headers: HeaderList, { set, add }: HeaderChanges): void {
+  const written = new Set([...set, ...add].map(([name]) => name));
+  const folded = new Set([...written].map(fold));
+  if (written.size > 0) headers.deleteWhere((name) => !written.has(name) && folded.has(fold(name)));
+}
+
 class Asking {
   readonly #context: WaypointContext;
   readonly #exchange: CheckedExchange;
@@ -173,7 +182,9 @@ class Asking {
       this.#refuse({ ...refusal(verdict.status, 'ext_authz_denied', this.#policy), ...verdict });
       return;
     }
-    changeHeaders(check.request.headers, verdict.request);
+    const { headers } = check.request;
+    changeHeaders(headers, verdict.request);
+    deleteTwins(headers, verdict.request);
     this.#exchange.answerWith(verdict.response);
     this.#pass();
   }
