@@ -9,7 +9,7 @@ import { createMeshConfigDecoder } from '../../packages/controller/src/kube/deco
 import { meshConfigSchema } from '../../packages/controller/src/resources/mesh-config-schema.ts';
 import { parseConfig as parseZtunnel } from '../../packages/ztunnel/src/config.ts';
 import type { Chart } from './helm.ts';
-import { find, helm, namespace, render, renderText, root } from './helm.ts';
+import { charts, find, helm, namespace, render, renderText, root } from './helm.ts';
 
 /** What a chart lets through and what its program takes, held against each other, so that the two cannot drift apart. */
 interface Program {
@@ -59,6 +59,14 @@ function envOf({ chart, kind, name }: Program, values: Values = {}): Map<string,
   };
   const [container] = spec.template.spec.containers;
   return new Map(container?.env.map((one) => [one.name, one.value ?? 'x']));
+}
+
+const envByName = new Map<string, ReadonlyMap<string, string>>();
+/** As it comes; rendered once. */
+function defaultEnv(program: Program): ReadonlyMap<string, string> {
+  const env = envByName.get(program.name) ?? envOf(program);
+  envByName.set(program.name, env);
+  return env;
 }
 
 /** Whether the program starts when its variable is this. */
@@ -229,7 +237,7 @@ const rows: readonly Row[] = [
 test.each(rows.map((row): [string, string, Row] => [row[0].chart, row[1], row]))(
   'the chart %s takes as %s what its program takes, and refuses what it refuses',
   (_chart, _path, [program, path, variable, { good, bad }, write = text]) => {
-    const env = envOf(program);
+    const env = defaultEnv(program);
     const verdicts = [...good, ...bad].map((value) => ({
       value,
       chart: renders(program.chart, { [path]: value }),
@@ -348,6 +356,27 @@ describe('a value that no cluster takes is refused before anything is changed', 
   ])('%s %j', (chart, values, sentence) => {
     expect(() => renderText(chart, { values })).toThrow(sentence);
   });
+
+  test.each(charts.filter((chart) => chart !== 'ambit'))(
+    '%s: values that are taken away are asked for, or can be missing',
+    (chart) => {
+      const file = join(root, 'charts', chart, 'values.schema.json');
+      const schema = JSON.parse(readFileSync(file, 'utf8')) as {
+        properties: object;
+        required: readonly string[];
+      };
+      const without = (names: readonly string[]) =>
+        Object.fromEntries(names.map((name) => [name, null]));
+      const { required } = schema;
+      const quoted = required.map((name) => `'${name}'`).join(', ');
+      const one = required.length === 1;
+      expect(() => renderText(chart, { values: without(required) })).toThrow(
+        `missing ${one ? 'property' : 'properties'} ${quoted}`,
+      );
+      const others = Object.keys(schema.properties).filter((name) => !required.includes(name));
+      expect(() => renderText(chart, { values: without(others) })).not.toThrow();
+    },
+  );
 
   test('the name of a release that a Service cannot have', () => {
     expect(() => renderText('gateway', { release: '1a' })).toThrow(/name: "1a".* set one of/);
