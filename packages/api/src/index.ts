@@ -20,6 +20,7 @@ export * from './snapshot.ts';
 export * from './signing.ts';
 export * from './enrolment.ts';
 export * from './ports.ts';
+export { declaredProtocol } from './protocol.ts';
 export * from './headers.ts';
 export type { DecodeError, Decoder, Fields } from './decode.ts';
 export { decodeWith } from './decode.ts';

@@ -5,9 +5,11 @@ import { trustDomain } from '../../test/support.ts';
 import {
   decodeGateway,
   decodeRateLimitPolicy,
+  decodeRequestAuthentication,
   decodeServiceEntry,
 } from '../kube/decode/configuration.ts';
 import { decodeAuthorizationPolicy } from '../kube/decode/policy.ts';
+import { decodeService } from '../kube/decode/service.ts';
 import type { MeshCollections } from './mesh.ts';
 import { createMeshCollections } from './mesh.ts';
 
@@ -70,5 +72,45 @@ describe('targets that are not there', () => {
     mesh.flush();
     const { problems = [] } = mesh.judged.rateLimits.get('shop/r') ?? {};
     expect(problems.map(({ reason }) => reason)).toContain('TargetNotFound');
+  });
+});
+
+describe('what holds for requests', () => {
+  /** What is told of a RequestAuthentication and of a RateLimitPolicy with such a target, beside what is wrong. */
+  function noted(ref: object, ports: readonly object[]): readonly (string | undefined)[] {
+    const mesh = createMeshCollections(cluster);
+    const metadata = { name: 'p', namespace: 'shop' };
+    const service = { metadata: { name: 'db', namespace: 'shop' }, spec: { ports } };
+    mesh.sources.services.set('shop/db', decoded(decodeService, service));
+    const spec = { targetRefs: [ref] };
+    mesh.sources.requestAuthentications.set(
+      'shop/p',
+      decoded(decodeRequestAuthentication, { metadata, spec }),
+    );
+    mesh.sources.rateLimitPolicies.set(
+      'shop/p',
+      decoded(decodeRateLimitPolicy, { metadata, spec }),
+    );
+    mesh.flush();
+    const { authentications, rateLimits } = mesh.judged;
+    return [authentications, rateLimits].map((one) => one.get('shop/p')?.note);
+  }
+
+  test('says on which ports it does not, and nothing where there are none', () => {
+    const db = { kind: 'Service', name: 'db' };
+    const lead = 'it does not hold where no request can be seen:';
+    const ports = [
+      { name: 'http', port: 80 },
+      { name: 'tcp-wire', port: 9000 },
+      { name: 'other', port: 9001 },
+      { name: 'web', port: 9002, appProtocol: 'https' },
+      { name: 'sql', port: 3306 },
+    ];
+    const told = `${lead} port 9000 of Service shop/db, which is declared as TCP; port 9002 of Service shop/db, which is declared as TLS; port 3306 of Service shop/db, which is declared as TCP`;
+    expect(noted(db, ports)).toEqual([told, told]);
+    expect(noted(db, [{ name: 'http', port: 80 }])).toEqual([undefined, undefined]);
+    const waypoint = { group, kind: 'Gateway', name: 'waypoint' };
+    const general = `${lead} ports that are declared as TCP or TLS`;
+    expect(noted(waypoint, ports)).toEqual([general, general]);
   });
 });

@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from 'node:util';
 
 import type { PolicyTarget, ResourceType, Result } from '@ambit/api';
-import { waypointClass } from '@ambit/api';
+import { declaredProtocol, waypointClass } from '@ambit/api';
 
 import type { Metadata, Problem } from '../kube/decode/fields.ts';
 import { objectKey } from '../kube/decode/fields.ts';
@@ -18,6 +18,8 @@ import { only } from './version.ts';
 
 export interface Judgement {
   readonly problems: readonly Problem[];
+  /** What nobody did wrong and should know. */
+  readonly note?: string;
 }
 
 export interface JudgedCollections {
@@ -95,7 +97,8 @@ function stage<R extends Targeted, C extends Judgement>(
           ...missingTargets(read, sources, cluster, record).map((one) => ({ object, ...one })),
           ...reported(read, sources, type, key).map((one) => ({ object, ...one })),
         ];
-        return only(key, { problems });
+        const note = ofRequests.has(type) ? unseen(read, sources, cluster, record) : undefined;
+        return only(key, { problems, ...(note !== undefined && { note }) });
       },
       equal: isDeepStrictEqual,
     }),
@@ -118,6 +121,34 @@ export function missingTargets(
     if (message === undefined) return [];
     return [{ field: `${path}.name`, message, reason: 'TargetNotFound' }];
   });
+}
+
+/** Kinds that hold for requests, and for nothing where no request can be seen. */
+const ofRequests: ReadonlySet<ResourceType> = new Set(['authentication', 'rate-limit']);
+
+/** Where a resource does not hold although it is attached there: on ports of which somebody says that they are no HTTP. */
+function unseen(
+  read: Reader,
+  sources: Sources,
+  cluster: TargetCluster,
+  { meta, spec }: Targeted,
+): string | undefined {
+  if (!spec.ok || spec.value.selector !== undefined) return undefined;
+  const places = placedTargets(spec.value, meta.namespace, cluster, () => undefined);
+  const where = places.flatMap(({ target }) => {
+    if (target.kind !== 'service') return ['ports that are declared as TCP or TLS'];
+    const [namespace = '', hostname = ''] = target.service.split('/');
+    const key = `${namespace}/${hostname.split('.')[0] ?? ''}`;
+    const ports = read.get(sources.services, key)?.ports ?? [];
+    return ports.flatMap((one) => {
+      const protocol = declaredProtocol(one);
+      if (protocol !== 'tcp' && protocol !== 'tls') return [];
+      return [`port ${one.port} of Service ${key}, which is declared as ${protocol.toUpperCase()}`];
+    });
+  });
+  if (where.length === 0) return undefined;
+  const told = [...new Set(where)].slice(0, maxToldProblems).join('; ');
+  return `it does not hold where no request can be seen: ${told}`;
 }
 
 /** Why there is nothing for which a target stands. */

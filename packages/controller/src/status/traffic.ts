@@ -1,8 +1,8 @@
 import type { ReadableCollection } from '../collections/collection.ts';
+import type { Judgement } from '../collections/judged.ts';
 import type { MeshCollections } from '../collections/mesh.ts';
 import type { KubeClient } from '../kube/client.ts';
 import type { ConfigurationRecord } from '../kube/decode/configuration.ts';
-import type { Problem } from '../kube/decode/fields.ts';
 import { reasonOf } from '../kube/decode/fields.ts';
 import type { Gate } from '../kube/reconciler.ts';
 import { createReconciler } from '../kube/reconciler.ts';
@@ -60,16 +60,16 @@ function follow<S>(
   { client, gate, collections, nowMs, log }: TrafficStatusOptions,
   resource: ResourceDefinition,
   records: ReadableCollection<ConfigurationRecord<S>>,
-  compiled: ReadableCollection<{ readonly problems: readonly Problem[] }>,
+  compiled: ReadableCollection<Judgement>,
 ): { close(): Promise<void> } {
   const reconciler = createReconciler({
     gate,
     run: async (key) => {
       collections.flush();
       const record = records.get(key);
-      const problems = compiled.get(key)?.problems;
-      if (record === undefined || problems === undefined) return;
-      const wanted = accepted(problems);
+      const judgement = compiled.get(key);
+      if (record === undefined || judgement === undefined) return;
+      const wanted = accepted(judgement);
       const { meta } = record;
       const conditions = setConditions(record.status, [wanted], meta.generation, nowMs());
       if (conditions === undefined) return;
@@ -88,13 +88,13 @@ function follow<S>(
   return reconciler;
 }
 
-function accepted(problems: readonly Problem[]): Wanted {
+function accepted({ problems, note }: Judgement): Wanted {
   if (problems.length === 0) {
     return {
       type: 'Accepted',
       status: 'True',
       reason: 'Accepted',
-      message: 'applied to waypoints',
+      message: `applied to waypoints${note === undefined ? '' : `; ${note}`}`,
     };
   }
   const message = problems.map(({ field, message: text }) => `${field}: ${text}`).join('; ');

@@ -1,9 +1,8 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { Hostname, IpAddress, Port, Service, Workload } from '@ambit/api';
-import { defaultTraffic } from '@ambit/api';
+import { declaredProtocol, defaultTraffic } from '@ambit/api';
 import type { MeshState } from '@ambit/core';
 import { keyOf } from '../inbound/plan.ts';
-import { declaredProtocol } from '../inbound/protocol.ts';
 import { UpstreamCluster } from './cluster.ts';
 import type { ConnectionPool } from './connections.ts';
 import type { ListedEndpoint } from './endpoint.ts';

@@ -1,13 +1,13 @@
 import type { TunnelRequest } from '@ambit/core';
 import type { Service, SocketAddress } from '@ambit/api';
-import { parseIp, parsePort } from '@ambit/api';
+import { declaredProtocol, parseIp, parsePort } from '@ambit/api';
 import type { Downstream, WaypointContext } from '../context.ts';
 import { serveTcp } from '../forward/tcp.ts';
 import type { Http1Limits } from '../http1/limits.ts';
 import { Http1ServerConnection } from '../http1/server.ts';
 import { targetsOf } from '../policy/judge.ts';
 import { serveHttp2 } from '../http2/server.ts';
-import { declaredProtocol, sniff } from './protocol.ts';
+import { sniff } from './protocol.ts';
 import type { Protocol, Sniffed } from './protocol.ts';
 import type { InboundPlan } from './plan.ts';
 import { keyOf, planInbound } from './plan.ts';
