@@ -29,6 +29,12 @@ has there beside those of every object.
 {{- with $labels }}{{ toYaml . }}{{ end -}}
 {{- end }}
 
+{{/* Annotations of a program's pods; those of users hold. Takes a list: the root context, and the port of its metrics. */}}
+{{- define "ambit.podAnnotations" -}}
+{{- $own := dict "prometheus.io/scrape" "true" "prometheus.io/port" (index . 1) -}}
+{{- merge dict ((index . 0).Values.podAnnotations | default dict) $own | toYaml -}}
+{{- end }}
+
 {{/* Labels by which a program's pods are selected; they never change between versions. */}}
 {{- define "ambit.selector" -}}
 {{- $root := index . 0 -}}

@@ -351,6 +351,12 @@ describe('a value that no cluster takes is refused before anything is changed', 
     ['ztunnel', { 'resourceQuotas.pods': 1e9 }, /resourceQuotas\/pods.*maximum/],
     ['cni-redirect', { cniBinDir: '/a, type: Socket' }, /cniBinDir.*pattern/],
     ['cni-redirect', { 'updateStrategy.rollingUpdate.maxUnavailable': 0 }, /with 0 no new version/],
+    [
+      'ztunnel',
+      { podMonitor: { enabled: true, labels: { app: 'mine' } } },
+      /podMonitor\.labels: app is a label of the chart's own/,
+    ],
+    ['ambit', { 'global.multiCluster.clusterName': '-a' }, /clusterName.*pattern/],
     ['gateway', { revision: 'a'.repeat(64) }, /revision.*maxLength/],
     ['gateway', { 'infrastructure.labels': { 'a b': 'c' } }, /invalid propertyName 'a b'/],
   ])('%s %j', (chart, values, sentence) => {
@@ -382,6 +388,20 @@ describe('a value that no cluster takes is refused before anything is changed', 
     expect(() => renderText('gateway', { release: '1a' })).toThrow(/name: "1a".* set one of/);
     expect(() => renderText('gateway', { release: '1a', values: { name: 'a' } })).not.toThrow();
   });
+});
+
+test('annotations of pods that the chart has, too, are those of whoever installs', () => {
+  for (const { chart, kind, name } of [controller, ztunnel, agent]) {
+    const values = { podAnnotations: { 'prometheus.io/scrape': 'false', note: 'a' } };
+    const { spec } = find(render(chart, { values }), kind, name) as unknown as {
+      spec: { template: { metadata: { annotations: object } } };
+    };
+    expect(spec.template.metadata.annotations).toEqual({
+      'prometheus.io/scrape': 'false',
+      'prometheus.io/port': expect.stringMatching(/^150\d\d$/),
+      note: 'a',
+    });
+  }
 });
 
 describe('a budget holds up no drain', () => {
