@@ -232,16 +232,20 @@ type Unknowable = 'narrow' | 'widen';
  * the two, and neither may be excluded by it.
  */
 function ruleHolds(rule: Rule, facts: ConnectionFacts, unknowable: Unknowable): boolean {
-  const { sourceIdentity, originIdentity } = facts;
-  const holds = (as: Speaker): boolean =>
-    anyClause(rule.from, as, unknowable) &&
-    anyClause(rule.to, as, unknowable) &&
-    clauseHolds(rule.when, as, unknowable);
-  if (originIdentity === undefined) return holds({ facts, named: sourceIdentity });
+  const { sourceIdentity: peer, originIdentity: origin } = facts;
+  if (origin === undefined) return ruleHoldsAs(rule, { facts, named: peer }, unknowable);
   const excluding = unknowable === 'narrow';
   return (
-    holds({ facts, named: sourceIdentity, ...(excluding ? { also: originIdentity } : {}) }) ||
-    holds({ facts, named: originIdentity, ...(excluding ? { also: sourceIdentity } : {}) })
+    ruleHoldsAs(rule, { facts, named: peer, also: excluding ? origin : undefined }, unknowable) ||
+    ruleHoldsAs(rule, { facts, named: origin, also: excluding ? peer : undefined }, unknowable)
+  );
+}
+
+function ruleHoldsAs(rule: Rule, as: Speaker, unknowable: Unknowable): boolean {
+  return (
+    anyClause(rule.from, as, unknowable) &&
+    anyClause(rule.to, as, unknowable) &&
+    clauseHolds(rule.when, as, unknowable)
   );
 }
 
@@ -290,15 +294,20 @@ function connectionHolds(
   { attribute, values, notValues }: Extract<Match, { readonly kind: 'connection' }>,
   { facts, named, also }: Speaker,
 ): boolean {
-  const valueOf = (identity: SpiffeIdentity | undefined): string | undefined =>
-    attribute === 'connection.sni' ? facts.sni : identity && identityValue(attribute, identity);
-  const isOneOf = (patterns: readonly StringPattern[], value: string | undefined): boolean =>
-    value !== undefined && patterns.some((pattern) => patternMatches(pattern, value));
+  if (attribute === 'connection.sni') {
+    return (values.length === 0 || isOneOf(values, facts.sni)) && !isOneOf(notValues, facts.sni);
+  }
   return (
-    (values.length === 0 || isOneOf(values, valueOf(named))) &&
-    !isOneOf(notValues, valueOf(named)) &&
-    (also === undefined || !isOneOf(notValues, valueOf(also)))
+    (values.length === 0 || isOneOf(values, identityValue(attribute, named))) &&
+    !isOneOf(notValues, identityValue(attribute, named)) &&
+    (also === undefined || !isOneOf(notValues, identityValue(attribute, also)))
   );
+}
+
+function isOneOf(patterns: readonly StringPattern[], value: string | undefined): boolean {
+  if (value === undefined) return false;
+  for (const pattern of patterns) if (patternMatches(pattern, value)) return true;
+  return false;
 }
 
 function holds<T>(
@@ -319,8 +328,10 @@ function addressOf(
 
 function identityValue(
   attribute: Exclude<ConnectionAttribute, 'connection.sni'>,
-  { uri, namespace, serviceAccount }: SpiffeIdentity,
-): string {
+  identity: SpiffeIdentity | undefined,
+): string | undefined {
+  if (identity === undefined) return undefined;
+  const { uri, namespace, serviceAccount } = identity;
   switch (attribute) {
     case 'source.principal':
       return uri.slice('spiffe://'.length);
