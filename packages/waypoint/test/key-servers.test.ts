@@ -43,6 +43,8 @@ beforeAll(async () => {
       service('back-door', '10.96.0.3'),
       service('loop', '10.96.0.4'),
       service('foreign', '10.96.0.5', elsewhere),
+      service('alias', '10.96.0.7'),
+      service('alias-of-api', '10.96.0.8'),
       {
         ...service('kubernetes', '10.96.0.6'),
         namespace: 'default',
@@ -71,6 +73,20 @@ beforeAll(async () => {
           memberOf('default/kubernetes.default.svc.cluster.local', plain.port),
         ],
       }),
+      {
+        name: 'alias',
+        addresses: ['10.96.0.2'],
+        tunnel: 'none',
+        services: [memberOf('bank/alias.bank.svc.cluster.local', 80)],
+      },
+      {
+        name: 'api-server',
+        addresses: ['203.0.113.9'],
+        tunnel: 'none',
+        services: ['bank/alias-of-api.bank', 'default/kubernetes.default'].map((one) =>
+          memberOf(`${one}.svc.cluster.local`, 6443),
+        ),
+      },
     ],
   }); // prettier-ignore
   node = await startNodeProxy(world.ca, bankIp, bank, 'bank');
@@ -235,6 +251,14 @@ test('no endpoint of a service is asked on loopback, or around another waypoint'
   const { log } = await fetchFrom('http://foreign.bank/');
   expect(log).toContain('is behind another waypoint');
   expect(plain.requests).toEqual([]);
+});
+
+test('another name for a virtual address, or for the API server, opens neither', async () => {
+  expect((await fetchFrom('http://alias.bank/')).body).toContain(
+    'is at 10.96.0.2, which is another',
+  );
+  const { body } = await fetchFrom('http://alias-of-api.bank/');
+  expect(body).toContain("is at 203.0.113.9, which is another Service's");
 });
 
 test('what is told is the same, whatever is there', async () => {

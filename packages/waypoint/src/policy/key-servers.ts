@@ -87,7 +87,7 @@ function checkPolicies(
 
 /** What nobody else would stop at the endpoint that was chosen. */
 function checkPlace(
-  { bindings, identity }: KeyServerOptions,
+  { state, bindings, identity }: KeyServerOptions,
   service: Service,
   endpoint: EndpointHost,
 ): void {
@@ -99,6 +99,9 @@ function checkPlace(
       throw new MeshError('client/denied', `${keyOf(service)} is behind another waypoint`);
     }
     checkEndpoint(service.hostname, address.ip);
+    if (isOfService(state, address.ip)) {
+      throw refused(`${service.hostname} is at ${address.ip}, which is another Service's`);
+    }
     return;
   }
   // The node proxy there takes our identity for a sign that policies were enforced; by this name there are none.
@@ -107,6 +110,14 @@ function checkPlace(
     const why = `${workload.waypointRequiredBy} holds for ${workload.uid}`;
     throw new MeshError('client/denied', `${why}; name a Service that is bound to its waypoint`);
   }
+}
+
+/** A ServiceEntry may give another name to anything: not to a virtual address, nor to the API server's own. */
+function isOfService(state: MeshState, ip: IpAddress): boolean {
+  if (state.serviceByVip(ip) !== undefined) return true;
+  const [api] = [...state.services()].filter(isKubernetes);
+  if (api === undefined) return false;
+  return state.endpointsOf(keyOf(api)).some(({ workload }) => workload.addresses.includes(ip));
 }
 
 /** What is going to be sent; only a path of which there is one reading. */
