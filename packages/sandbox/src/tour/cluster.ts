@@ -31,6 +31,8 @@ export interface TourCluster {
   /** An object as it stands, by its apiVersion, kind, namespace and name. */
   get(object: object): Promise<unknown>;
   remove(object: object): Promise<void>;
+  /** Runs `ambitctl` with these arguments, as a user would. */
+  ambitctl(...args: readonly string[]): Promise<{ readonly ok: boolean; readonly text: string }>;
   pods(namespace: string): Promise<TourPod[]>;
   exec(namespace: string, pod: string, command: readonly string[]): Promise<ExecResult>;
   /** Of the running container, or of the one before it. */

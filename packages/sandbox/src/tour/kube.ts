@@ -1,3 +1,6 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { Writable } from 'node:stream';
 import type { KubernetesObject, V1Pod, V1Status } from '@kubernetes/client-node';
 import {
@@ -9,6 +12,7 @@ import {
 } from '@kubernetes/client-node';
 import { redirectionAnnotation } from '@ambit/api';
 import type { KubeClient } from '@ambit/controller';
+import { runCli } from '@ambit/cli';
 import { createKubeClient, kubeStatus } from '@ambit/controller';
 import type { ExecResult, LinkCapture, TourCluster, TourPod } from './cluster.ts';
 
@@ -49,6 +53,19 @@ export function createKubeTour(options: KubeTourOptions): TourCluster {
         contentType: 'application/apply-patch+yaml',
         body: object,
       });
+    },
+    async ambitctl(...args) {
+      const folder = mkdtempSync(join(tmpdir(), 'ambit-tour-'));
+      try {
+        const file = join(folder, 'kubeconfig');
+        writeFileSync(file, options.kubeconfig, { mode: 0o600 });
+        const lines: string[] = [];
+        const write = (line: string): number => lines.push(line);
+        const status = await runCli([...args, '--kubeconfig', file], { out: write, err: write });
+        return { ok: status === 0, text: lines.join('\n') };
+      } finally {
+        rmSync(folder, { recursive: true });
+      }
     },
     async exists(object) {
       try {

@@ -29,7 +29,7 @@ export async function showWaypoint(tour: WaypointTour): Promise<void> {
     made.push(object);
     await tour.cluster.apply(object);
   };
-  await deploy(tour, apply);
+  await deploy(tour);
   await split(tour, apply);
   await byHeader(tour, apply);
   await retry(tour, apply);
@@ -43,22 +43,18 @@ export async function showWaypoint(tour: WaypointTour): Promise<void> {
   for (const object of made.reverse()) {
     if (await tour.cluster.exists(object)) await tour.cluster.remove(object);
   }
+  const { ok, text } = await tour.cluster.ambitctl('waypoint', 'delete', '-n', namespace);
+  if (!ok) throw new Error(text);
 }
 
 type Apply = (object: object) => Promise<void>;
 
-async function deploy({ cluster, chapter, say, prove }: WaypointTour, apply: Apply): Promise<void> {
+async function deploy({ cluster, chapter, say, prove }: WaypointTour): Promise<void> {
   chapter('5. A waypoint: a proxy for the requests of a namespace');
-  say('ambitctl waypoint apply -n shop --enroll-namespace --wait');
-  await apply({
-    apiVersion: 'gateway.networking.k8s.io/v1',
-    kind: 'Gateway',
-    metadata: { name: 'waypoint', namespace },
-    spec: {
-      gatewayClassName: 'istio-waypoint',
-      listeners: [{ name: 'mesh', port: 15008, protocol: 'HBONE' }],
-    },
-  });
+  const command = ['waypoint', 'apply', '-n', namespace, '--enroll-namespace', '--wait'];
+  say(`ambitctl ${command.join(' ')}`);
+  const { ok, text } = await cluster.ambitctl(...command);
+  prove(ok, text.replaceAll('\n', '; '));
   const ready = await eventually(async () => {
     const pods = await cluster.pods(namespace);
     return pods.find(
@@ -67,7 +63,6 @@ async function deploy({ cluster, chapter, say, prove }: WaypointTour, apply: App
     );
   }, settleMs);
   prove(ready !== undefined, `the controller deployed it: pod ${ready?.name ?? ''} is ready`);
-  await cluster.label(namespace, useWaypointLabel, 'waypoint');
   const logged = await eventually(async () => {
     await askOnce(cluster, []);
     const log = ready === undefined ? '' : await cluster.logs(namespace, ready.name);
