@@ -2,6 +2,7 @@ import { execFileSync, spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { parse } from 'yaml';
 import type { MeshCluster } from '../support/cluster.ts';
 import { startMesh, until } from '../support/cluster.ts';
 import { askEcho, echo, nowAnswers } from '../support/echo.ts';
@@ -12,8 +13,6 @@ import { untilNoTrace } from '../support/traces.ts';
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const release = findRelease(process.env['KUBECONFIG']);
 const waypointLabels = { 'gateway.networking.k8s.io/gateway-name': 'waypoint' };
-const ambit = join(root, 'charts/ambit');
-const install = ['upgrade', '--install', 'ambit', ambit, '--create-namespace'];
 const wait = ['--wait', '--timeout', '5m'];
 
 const daemonSet = (namespace: string, name: string, metadata: object = {}) => ({
@@ -176,6 +175,14 @@ const foreignDefinition = {
       ...echo('stranger', { namespace: 'outside' }),
     ])
       await mesh.cluster.apply(object);
+    for (const namespace of ['shop', 'clients'])
+      await mesh.cluster.label(namespace, 'istio.io/dataplane-mode', 'ambient');
+    await mesh.apply({
+      apiVersion: 'security.istio.io/v1',
+      kind: 'PeerAuthentication',
+      metadata: { name: 'default', namespace: 'shop' },
+      spec: { mtls: { mode: 'STRICT' } },
+    });
   }, 200_000);
 
   afterAll(async () => {
@@ -219,11 +226,47 @@ const foreignDefinition = {
   test('an upgrade beside another mesh is refused, too', async () => {
     const [[, object, sentence]] = rivals as [(typeof rivals)[number]];
     await withRival(object, async () => {
-      const { ok, text } = await helm(...install);
+      const { ok, text } = await applyChart('ambit');
       expect(text).toMatch(sentence);
       expect(ok).toBe(false);
     });
   }, 60_000);
+
+  test('a priority class that the cluster does not have is refused, with those that it has', async () => {
+    const { ok, text } = await applyChart('ambit', '--set', 'ztunnel.priorityClassName=nobody');
+    expect(text).toMatch(
+      /priorityClassName: the cluster has no PriorityClass nobody; set it to one of .*system-node-critical/,
+    );
+    expect(ok).toBe(false);
+  }, 60_000);
+
+  test('values that are changed are heard, and so is that they are changed back', async () => {
+    const within = {
+      key: 'kubernetes.io/metadata.name',
+      operator: 'In',
+      values: ['shop', 'clients'],
+    };
+    const discoverySelectors = [{ matchExpressions: [within] }];
+    const configMap = `/api/v1/namespaces/${systemNamespace}/configmaps/istio`;
+    for (const [replicaCount, meshConfig] of [
+      [1, {}],
+      [2, { discoverySelectors }],
+      [1, { discoverySelectors, accessLogFile: '' }],
+      [2, {}],
+    ] as const) {
+      const set = [`controller.replicaCount=${replicaCount}`];
+      if (Object.keys(meshConfig).length > 0)
+        set.push(`controller.meshConfig=${JSON.stringify(meshConfig)}`);
+      await done(applyChart('ambit', '--wait', ...set.flatMap((one) => ['--set-json', one])));
+      await until(async () => (await controllers()).length === replicaCount || undefined, 60_000);
+      const there = await mesh.get(configMap).then(
+        (got) => parse((got as { data: { mesh: string } }).data.mesh) as unknown,
+        () => ({}),
+      );
+      expect(there).toEqual(meshConfig);
+      await works();
+    }
+  }, 400_000);
 
   describe('where no mesh is', () => {
     beforeAll(async () => {
@@ -235,7 +278,7 @@ const foreignDefinition = {
       'refuses to install beside %s, and changes nothing',
       async (_what, object, sentence) => {
         await withRival(object, async () => {
-          const { ok, text } = await helm(...install);
+          const { ok, text } = await applyChart('ambit');
           expect(text).toMatch(sentence);
           expect(ok).toBe(false);
           const releases = ['get', 'secret', '-A', '-l', 'owner=helm', '-o', 'name'];
@@ -258,10 +301,10 @@ const foreignDefinition = {
       kubectl('wait', '--for=condition=Established', `crd/${definition}`, '--timeout=10s');
       const before = asItIs();
       const said = `Kept as it was, because somebody else installed it: CustomResourceDefinition ${definition}`;
-      expect(await done(helm(...install, ...wait))).toContain(said);
+      expect(await done(applyChart('ambit', '--wait'))).toContain(said);
       expect(asItIs()).toEqual(before);
-      const upgrade = [...install, '--set', 'global.logging.level=debug', ...wait];
-      expect(await done(helm(...upgrade))).toContain(said);
+      const upgrade = ['--set', 'global.logging.level=debug', '--wait'];
+      expect(await done(applyChart('ambit', ...upgrade))).toContain(said);
       expect(asItIs()).toEqual(before);
       await uninstall();
       expect(asItIs()).toEqual(before);
@@ -273,7 +316,7 @@ const foreignDefinition = {
       const kept = kubectl('get', 'crd', '-l', 'app.kubernetes.io/part-of=ambit', '-o', 'name');
       expect(kept).toContain('authorizationpolicies.security.istio.io');
       expect(kept).not.toContain(definition);
-      expect(await done(helm(...install, ...wait))).not.toContain('Kept as it was');
+      expect(await done(applyChart('ambit', '--wait'))).not.toContain('Kept as it was');
       const now = kubectl('get', 'crd', '-l', 'app.kubernetes.io/part-of=ambit', '-o', 'name');
       expect(now.trim().split('\n').sort()).toEqual(
         [
@@ -287,7 +330,7 @@ const foreignDefinition = {
   });
 
   test('chart by chart: the mesh works, one is upgraded, and nothing is left', async () => {
-    const base = ['base', '--create-namespace', '--wait'] as const;
+    const base = ['base', '--wait'] as const;
     const said = await done(applyChart(...base));
     expect(said).toContain(
       `Kept as it was, because it is of release ambit in namespace ${systemNamespace}: CustomResourceDefinition ${definition}`,
@@ -303,14 +346,6 @@ const foreignDefinition = {
       expect(releases.map(({ name, status }) => [name, status]).sort()).toEqual(
         ['base', 'cni-redirect', 'controller', 'ztunnel'].map((name) => [name, 'deployed']),
       );
-    });
-    for (const namespace of ['shop', 'clients'])
-      await mesh.cluster.label(namespace, 'istio.io/dataplane-mode', 'ambient');
-    await mesh.apply({
-      apiVersion: 'security.istio.io/v1',
-      kind: 'PeerAuthentication',
-      metadata: { name: 'default', namespace: 'shop' },
-      spec: { mtls: { mode: 'STRICT' } },
     });
     await works();
     const gateway = join(root, 'charts/gateway');

@@ -29,7 +29,7 @@ export interface Release {
   uninstall(): Promise<void>;
   /** helm with words of one's own, in the mesh's namespace unless they name another; what it said. */
   helm(...words: string[]): Promise<Said>;
-  /** `helm upgrade --install` of one chart by itself, with what the whole mesh was given for it. */
+  /** `helm upgrade --install` of one chart, under its name, with what the mesh was given for it when it was found. */
   applyChart(chart: string, ...words: string[]): Promise<Said>;
 }
 
@@ -83,10 +83,11 @@ function createRelease({ helm, where, values }: ReleaseOptions): Release {
     },
     helm: (...words) => say(words),
     applyChart(chart, ...words) {
+      const common = ['--create-namespace', '--reset-values', '--timeout', '5m'];
       const path = join(root, 'charts', chart);
-      const own = { ...given[chart], global: given['global'] ?? {} };
+      const own = chart === name ? given : { ...given[chart], global: given['global'] ?? {} };
       return withValues(own, (file) =>
-        say(['upgrade', '--install', chart, path, '-f', file, '--timeout', '5m', ...words]),
+        say(['upgrade', '--install', chart, path, ...common, '-f', file, ...words]),
       );
     },
   };
