@@ -175,6 +175,68 @@ test('parameters of the Gateway roll out, and bad ones are told and change nothi
   expect((await replicas()).map((one) => one.name).sort()).toEqual(tuned);
 }, 120_000);
 
+test('a Gateway takes nothing over that bears its name: it is told, and serves once that is gone', async () => {
+  const gateways = '/apis/gateway.networking.k8s.io/v1/namespaces/shop/gateways';
+  const gateway = (name: string): object => ({
+    apiVersion: 'gateway.networking.k8s.io/v1',
+    kind: 'Gateway',
+    metadata: { name, namespace: 'shop' },
+    spec: {
+      gatewayClassName: 'istio-waypoint',
+      listeners: [{ name: 'mesh', port: 15008, protocol: 'HBONE' }],
+    },
+  });
+  const told = async (path: string): Promise<string> =>
+    JSON.stringify(((await mesh.get(path)) as { status?: unknown }).status);
+  const service = '/api/v1/namespaces/shop/services/reviews';
+  const selector = async (): Promise<unknown> =>
+    ((await mesh.get(service)) as { spec: { selector: unknown } }).spec.selector;
+  const before = await selector();
+  expect(await mesh.ctl('waypoint', 'apply', '-n', 'shop', '--name', 'reviews')).toEqual({
+    status: 1,
+    text: expect.stringContaining('Service shop/reviews is there and belongs to no waypoint'),
+  });
+  const account = {
+    apiVersion: 'v1',
+    kind: 'ServiceAccount',
+    metadata: { name: 'other', namespace: 'shop' },
+  };
+  const mine = {
+    apiVersion: 'v1',
+    kind: 'Service',
+    metadata: { name: 'mine', namespace: 'shop', labels: { 'istio.io/use-waypoint': 'reviews' } },
+    spec: {
+      selector: { app: 'reviews' },
+      ports: [{ name: 'http', port: 8080, targetPort: 'http' }],
+    },
+  };
+  await mesh.apply(account, gateway('reviews'), gateway('other'), mine);
+  const blocked = /Accepted.+False.+Service shop\/reviews is there and not of this Gateway/;
+  await until(async () => blocked.test(await told(`${gateways}/reviews`)) || undefined);
+  await until(
+    async () =>
+      (await told(`${gateways}/other`)).includes('ServiceAccount shop/other') || undefined,
+  );
+  await until(
+    async () =>
+      (await told('/api/v1/namespaces/shop/services/mine')).includes('WaypointBlocked') ||
+      undefined,
+  );
+  await sleep(1_000);
+  expect((await mesh.ask('http://mine.shop:8080/'))[0]?.status).toBe(0);
+  expect((await mesh.ask(reviews))[0]?.status).toBe(200);
+  await mesh.cluster.remove(account);
+  await until(
+    async () => (await told(`${gateways}/other`)).includes('a proxy is ready') || undefined,
+    60_000,
+  );
+  await mesh.cluster.remove(gateway('reviews'));
+  await sleep(2_000);
+  expect(await selector()).toEqual(before);
+  expect((await mesh.ask(reviews))[0]?.status).toBe(200);
+  await mesh.clean();
+}, 120_000);
+
 test('a Gateway that is deleted after its bindings were taken away costs no request', async () => {
   const totals = await underLoad(mesh, reviews, async () => {
     await mesh.cluster.label('shop', 'istio.io/use-waypoint', null);

@@ -237,8 +237,12 @@ function identification(
   const authorization: NodeAuthorization = {
     trustDomain: config.trustDomain,
     trustedAccounts: config.trustedNodeAccounts,
-    gatewayAccount: (namespace, gateway) =>
-      l7.waypoints.get(`${namespace}/${gateway}`)?.gateway.name,
+    gatewayAccount: (namespace, gateway) => {
+      const key = `${namespace}/${gateway}`;
+      const waypoint = l7.waypoints.get(key);
+      const isOwn = sources.gatewayAccounts.get(key)?.gatewayUid === waypoint?.meta.uid;
+      return isOwn ? waypoint?.gateway.name : undefined;
+    },
   };
   const authenticate = createAuthenticator({ client, nowMs });
   return { authenticate, authorization, pods: podView(sources) };

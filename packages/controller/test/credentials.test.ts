@@ -162,7 +162,7 @@ describe('Secrets that DestinationRules name', () => {
     mesh.sources.gateways.set(
       'edge/waypoint',
       decoded(decodeGateway, {
-        metadata: { name: 'waypoint', namespace: 'edge' },
+        metadata: { name: 'waypoint', namespace: 'edge', uid: 'u' },
         spec: {
           gatewayClassName: 'istio-waypoint',
           listeners: [
@@ -176,6 +176,7 @@ describe('Secrets that DestinationRules name', () => {
         },
       }),
     );
+    mesh.sources.gatewayAccounts.set('edge/waypoint', { gatewayUid: 'u' });
     service('edge');
     rule({ mode: 'SIMPLE', credentialName: 'partner' });
     await told(/the waypoint is in namespace edge, which gets no Secrets of shop/);

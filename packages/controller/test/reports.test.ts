@@ -44,6 +44,13 @@ describe('what proxies report of resources', () => {
         listeners: [{ name: 'mesh', port: 15008, protocol: 'HBONE' }],
       },
     });
+    const ownerReferences = [
+      { apiVersion: 'gateway.networking.k8s.io/v1', kind: 'Gateway', name: 'waypoint', uid: 'g' },
+    ];
+    const managed = { 'gateway.istio.io/managed': 'ambit.dev-mesh-controller' };
+    fake.put('/api/v1/serviceaccounts', {
+      metadata: { name: 'waypoint', namespace: 'shop', labels: managed, ownerReferences },
+    });
     const account = { namespace: 'istio-system', serviceAccount: 'ztunnel', ip: '10.0.0.2' };
     fake.put('/api/v1/pods', aPod({ name: 'ztunnel-a', uid: 'ztunnel-a', ...account }));
     const labels = { 'gateway.networking.k8s.io/gateway-name': 'waypoint' };

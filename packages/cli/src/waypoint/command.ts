@@ -1,5 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { dataplaneModeLabel, useWaypointLabel, useWaypointNamespaceLabel } from '@ambit/api';
+import {
+  dataplaneModeLabel,
+  gatewayManagedLabel,
+  useWaypointLabel,
+  useWaypointNamespaceLabel,
+} from '@ambit/api';
 import { stringify } from 'yaml';
 import type { ArgumentsCamelCase, Argv, CommandModule } from 'yargs';
 import { CliError } from '../errors.ts';
@@ -176,6 +181,7 @@ async function apply(given: Making, { connect, output }: CommandDeps): Promise<v
   const found = await kube.get(`/api/v1/namespaces/${namespace}`);
   if (found === undefined) throw new CliError(`there is no namespace ${namespace}`);
   if (given.enrollNamespace) checkEnrolment(found, given);
+  await checkName(kube, namespace, given.name);
   await kube.apply(
     gatewayPath(namespace, given.name),
     gatewayOf(wishOf(given, namespace)),
@@ -184,6 +190,24 @@ async function apply(given: Making, { connect, output }: CommandDeps): Promise<v
   output.out(`waypoint ${namespace}/${given.name} applied`);
   if (given.wait) await untilProgrammed(kube, namespace, given, output);
   if (given.enrollNamespace) await enrol(kube, found, given, output);
+}
+
+/** A waypoint has a Service, a ServiceAccount and a Deployment of its name; those of others are never taken over. */
+async function checkName(kube: Kube, namespace: string, name: string): Promise<void> {
+  for (const [kind, collection] of [
+    ['Service', '/api/v1/namespaces/NS/services'],
+    ['ServiceAccount', '/api/v1/namespaces/NS/serviceaccounts'],
+    ['Deployment', '/apis/apps/v1/namespaces/NS/deployments'],
+  ] as const) {
+    const { status, text } = await kube.read(`${collection.replace('NS', namespace)}/${name}`);
+    // Who may not look at it is told by the Gateway's status.
+    if (status !== 200) continue;
+    const { metadata } = JSON.parse(text) as KubeObject;
+    if (metadata.labels?.[gatewayManagedLabel] !== undefined) continue;
+    throw new CliError(
+      `${kind} ${namespace}/${name} is there and belongs to no waypoint: give another --name, or remove it`,
+    );
+  }
 }
 
 function checkEnrolment({ metadata }: KubeObject, { name, overwrite }: Making): void {

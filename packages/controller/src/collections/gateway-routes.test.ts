@@ -49,10 +49,11 @@ test('a route of a Gateway holds for what is bound to it, as services come and g
   expect(mesh.l7.gatewayRoutes.HTTPRoute.get('shop/r')?.compiled.parents).toEqual([]);
   const listeners = [{ name: 'mesh', port: 15008, protocol: 'HBONE' }];
   const gateway = {
-    metadata: { name: 'w', namespace: 'shop' },
+    metadata: { name: 'w', namespace: 'shop', uid: 'u' },
     spec: { gatewayClassName: 'istio-waypoint', listeners },
   };
   sources.gateways.set('shop/w', decoded(decodeGateway, gateway));
+  sources.gatewayAccounts.set('shop/w', { gatewayUid: 'u' });
   expect(routed()).toEqual(['web']);
   service('later', bound);
   expect(routed()).toEqual(['later', 'web']);

@@ -397,7 +397,7 @@ function gatewayOutputStage(graph: Graph, l7: WaypointCollections): Collection<U
   }).output;
 }
 
-/** A waypoint serves when somebody stands behind its Service. */
+/** A waypoint serves when somebody stands behind its Service, and that is its own. */
 function programmedStage(
   graph: Graph,
   l7: WaypointCollections,
@@ -409,7 +409,8 @@ function programmedStage(
     derive: ({ gateway }, key, read) =>
       only(
         key,
-        read.find(endpoints, 'service', gateway.service).some(({ ready }) => ready),
+        read.get(l7.obstacles, key) === undefined &&
+          read.find(endpoints, 'service', gateway.service).some(({ ready }) => ready),
       ),
     equal: Object.is,
   }).output;

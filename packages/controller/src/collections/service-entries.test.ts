@@ -77,6 +77,8 @@ class Cluster {
     const spec = { gatewayClassName: 'istio-waypoint', listeners: [listener] };
     const object = this.#object('waypoint', spec, namespace, labels);
     this.mesh.sources.gateways.set(`${namespace}/waypoint`, decoded(decodeGateway, object));
+    const gatewayUid = this.mesh.sources.gateways.get(`${namespace}/waypoint`)?.meta.uid ?? '';
+    this.mesh.sources.gatewayAccounts.set(`${namespace}/waypoint`, { gatewayUid });
   }
 
   of(key: string): Service | undefined {

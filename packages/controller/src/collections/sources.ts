@@ -19,6 +19,7 @@ import type {
 import type { EndpointSliceRecord } from '../kube/decode/endpoint-slice.ts';
 import type { NamespaceRecord } from '../kube/decode/namespace.ts';
 import type { NodeRecord } from '../kube/decode/node.ts';
+import type { GatewayAccountRecord } from '../kube/decode/owner.ts';
 import type { ParametersRecord } from '../kube/decode/parameters.ts';
 import type { PodRecord } from '../kube/decode/pod.ts';
 import type { PeerAuthenticationRecord, PolicyRecord } from '../kube/decode/policy.ts';
@@ -41,6 +42,8 @@ export interface Sources {
   readonly rateLimitPolicies: Collection<RateLimitPolicyRecord>;
   readonly requestAuthentications: Collection<RequestAuthenticationRecord>;
   readonly gateways: Collection<GatewayRecord>;
+  /** ServiceAccounts that are deployed for Gateways, and no others. */
+  readonly gatewayAccounts: Collection<GatewayAccountRecord>;
   readonly gatewayClasses: Collection<GatewayClassRecord>;
   readonly virtualServices: Collection<VirtualServiceRecord>;
   readonly destinationRules: Collection<DestinationRuleRecord>;
@@ -93,6 +96,7 @@ export function createSources(): Sources {
     rateLimitPolicies: new Collection('rate-limit-policies'),
     requestAuthentications: new Collection('request-authentications'),
     gateways: new Collection('gateways'),
+    gatewayAccounts: new Collection('gateway-accounts'),
     gatewayClasses: new Collection('gateway-classes'),
     virtualServices: new Collection('virtual-services'),
     destinationRules: new Collection('destination-rules'),

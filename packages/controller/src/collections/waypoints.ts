@@ -30,7 +30,7 @@ import type {
   ClassDefaults,
   CompiledWaypoint,
 } from '../translate/waypoint.ts';
-import { bindingOf, compileWaypoint } from '../translate/waypoint.ts';
+import { bindingOf, compileWaypoint, obstacleOf } from '../translate/waypoint.ts';
 import type { ClusterFacts } from '../translate/workload.ts';
 import type { Collection } from './collection.ts';
 import type { Graph, Noted, Reader } from './derived.ts';
@@ -48,6 +48,8 @@ import { serviceBinding } from './waypoint-services.ts';
 /** How the collections of waypoints hang together with the others. */
 export interface WaypointCollections extends LabelledCollections, RoutingCollections {
   readonly waypoints: Collection<CompiledWaypoint>;
+  /** By the key of a waypoint: why what bears its name is not it. */
+  readonly obstacles: Collection<string>;
   /** By `namespace/name` of a Service. */
   readonly bindings: Collection<Binding>;
   /** By `namespace/name` of a Service: the policy for which its workloads refuse what comes past its waypoint. */
@@ -136,6 +138,22 @@ function baseStages({ graph, sources, cluster, noted }: Parts) {
       equal: (left, right) => left === right,
     }),
   );
+  const obstacles = noted(
+    'waypoint-obstacles',
+    graph.derive<CompiledWaypoint, string>({
+      name: 'waypoint-obstacles',
+      primary: waypoints,
+      derive: (waypoint, key, read) => {
+        const service = read.get(sources.services, key);
+        const holders = {
+          service: service && (service.gatewayUid ?? ''),
+          account: read.get(sources.gatewayAccounts, key)?.gatewayUid,
+        };
+        return only(key, obstacleOf(waypoint, holders));
+      },
+      equal: Object.is,
+    }),
+  );
   // Of a namespace only what bindings ask for.
   const namespaceMetas = noted(
     'namespace-metas',
@@ -156,7 +174,7 @@ function baseStages({ graph, sources, cluster, noted }: Parts) {
       equal: isDeepStrictEqual,
     }),
   );
-  return { waypoints, namespaceMetas, authentications };
+  return { waypoints, obstacles, namespaceMetas, authentications };
 }
 
 type NamespaceMeta = Pick<NamespaceRecord['meta'], 'labels' | 'annotations'>;
@@ -166,6 +184,7 @@ function worldOf(read: Reader, base: Base, cluster: ClusterFacts, namespace: str
     namespaceLabels: read.get(base.namespaceMetas, namespace)?.labels ?? new Map<string, string>(),
     clusterDomain: cluster.clusterDomain,
     waypoint: (key) => read.get(base.waypoints, key),
+    obstacle: (key) => read.get(base.obstacles, key),
   };
 }
 

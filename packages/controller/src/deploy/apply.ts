@@ -1,5 +1,8 @@
+import { gatewayManagedLabel, gatewayNameLabel } from '@ambit/api';
+
 import type { KubeClient } from '../kube/client.ts';
-import { field, text } from '../kube/decode/fields.ts';
+import { field, objectKey, text } from '../kube/decode/fields.ts';
+import { gatewayUidOf } from '../kube/decode/owner.ts';
 import { KubeError, kubeStatus } from '../kube/error.ts';
 import type { Deployed } from './objects.ts';
 
@@ -8,17 +11,39 @@ export const termAnnotation = 'ambit.dev/term';
 
 const fieldManager = 'ambit-gateway-deployer';
 
+/** An object that is to be applied, and what stands under its name now. */
+export interface Standing {
+  readonly wanted: Deployed;
+  readonly found: unknown;
+}
+
+export async function standingOf(
+  client: KubeClient,
+  objects: readonly Deployed[],
+): Promise<readonly Standing[]> {
+  const standing: Standing[] = [];
+  for (const wanted of objects)
+    standing.push({ wanted, found: await read(client, pathOf(wanted)) });
+  return standing;
+}
+
+/** Pure: the objects that bear the Gateway's name and were not deployed for it: they are never touched. */
+export function inTheWay(standing: readonly Standing[], gatewayUid: string): readonly string[] {
+  return standing
+    .filter(({ found }) => found !== undefined && gatewayUidOf(found) !== gatewayUid)
+    .map(({ wanted: { object } }) => `${object.kind} ${objectKey(object.metadata)}`);
+}
+
 /**
  * Applies an object, on exactly the version that was looked at, and never over what a later term has written: a
  * controller that was stopped for a while and does not know yet that another writes now changes nothing.
  */
 export async function applyFenced(
   client: KubeClient,
-  { collection, object }: Deployed,
+  { wanted, found }: Standing,
   token: number,
 ): Promise<void> {
-  const path = `${collection}/${object.metadata.name}`;
-  const found = await read(client, path);
+  const path = pathOf(wanted);
   const before = Number(text(field(found, 'metadata', 'annotations', termAnnotation)));
   if (before > token) {
     throw new KubeError(`${path}: written in term ${before}, and this is term ${token}`, {
@@ -26,25 +51,65 @@ export async function applyFenced(
       reason: 'Fenced',
     });
   }
-  const resourceVersion = text(field(found, 'metadata', 'resourceVersion'));
-  const { annotations } = object.metadata as { readonly annotations?: object };
+  const { object } = wanted;
+  const { annotations } = object.metadata;
+  const written = { ...annotations, [termAnnotation]: String(token) };
+  const claimed = found ?? (await claim(client, wanted, written));
+  const resourceVersion = text(field(claimed, 'metadata', 'resourceVersion'));
   await client.request({
     method: 'PATCH',
     path,
     query: new Map([
       ['fieldManager', fieldManager],
-      ['force', 'true'],
+      // What is not there yet is nobody's; whoever makes it meanwhile keeps it.
+      ...(claimed === undefined ? [] : [['force', 'true'] as const]),
     ]),
     contentType: 'application/apply-patch+yaml',
     body: {
       ...object,
       metadata: {
         ...object.metadata,
-        annotations: { ...annotations, [termAnnotation]: String(token) },
+        annotations: written,
         ...(resourceVersion === '' ? {} : { resourceVersion }),
       },
     },
   });
+}
+
+/**
+ * Creates what an apply would silently add itself to, were another to make it in the same moment: a ServiceAccount or a
+ * Service has nothing that two need differ in. A Deployment has: its selector and its containers.
+ */
+async function claim(
+  client: KubeClient,
+  { collection, object }: Deployed,
+  annotations: Readonly<Record<string, string>>,
+): Promise<unknown> {
+  if (object.kind === 'Deployment') return undefined;
+  const { name, namespace, labels, ownerReferences } = object.metadata;
+  return client.request({
+    method: 'POST',
+    path: collection,
+    query: new Map([['fieldManager', fieldManager]]),
+    body: {
+      ...object,
+      metadata: {
+        name,
+        namespace,
+        annotations: { [termAnnotation]: annotations[termAnnotation] },
+        // What a Gateway may add later goes away again only where an apply has brought it.
+        labels: {
+          [gatewayNameLabel]: labels[gatewayNameLabel],
+          [gatewayManagedLabel]: labels[gatewayManagedLabel],
+        },
+        ownerReferences,
+      },
+    },
+  });
+}
+
+function pathOf({ collection, object }: Deployed): string {
+  return `${collection}/${object.metadata.name}`;
 }
 
 async function read(client: KubeClient, path: string): Promise<unknown> {

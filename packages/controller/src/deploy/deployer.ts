@@ -7,6 +7,7 @@ import type { Gate } from '../kube/reconciler.ts';
 import { createReconciler } from '../kube/reconciler.ts';
 import type { Log } from '../log.ts';
 import { patchStatus } from '../status/patch.ts';
+import type { Problem } from '../kube/decode/fields.ts';
 import { objectKey } from '../kube/decode/fields.ts';
 import type { ParametersRecord } from '../kube/decode/parameters.ts';
 import { kubeStatus } from '../kube/error.ts';
@@ -15,7 +16,8 @@ import { parametersField } from '../translate/waypoint.ts';
 import type { Customized } from './customize.ts';
 import { customized } from './customize.ts';
 import { gatewayStatus } from './gateway-status.ts';
-import { applyFenced } from './apply.ts';
+import type { Standing } from './apply.ts';
+import { applyFenced, inTheWay, standingOf } from './apply.ts';
 import type { Deployed, DeploySettings } from './objects.ts';
 import { waypointObjects } from './objects.ts';
 
@@ -51,8 +53,13 @@ export function startDeployer(options: DeployerOptions): Deployer {
       const made = madeOf(waypoint, settings, collections.sources.parameters);
       // Its parameters are being read, and their arrival brings us back.
       if (made === undefined) return;
-      const why = made.ok ? await deployed(key, waypoint, made.objects) : made.problems;
+      const why = made.ok
+        ? await deployed(key, waypoint, made.objects)
+        : ofParameters(made.problems);
       await tell(key, withProblems(waypoint, why));
+      // Not everything that may be in the way is watched.
+      const obstacle = why.find((one) => one.field === nameField);
+      if (obstacle !== undefined) throw new Error(obstacle.message);
     },
     onError: (key, error) => {
       log.warn(
@@ -61,30 +68,40 @@ export function startDeployer(options: DeployerOptions): Deployer {
       );
     },
   });
-  /** What the API server has against it, which can only be the parameters. */
+  /** What is in the way, or what the API server has against it, which can only be the parameters. */
   const deployed = async (
     key: string,
-    { problems, parameters }: CompiledWaypoint,
+    waypoint: CompiledWaypoint,
     objects: readonly Deployed[],
-  ): Promise<readonly string[]> => {
+  ): Promise<readonly Fault[]> => {
+    const { problems, parameters } = waypoint;
     if (problems.length > 0) return [];
     try {
-      await deploy(key, objects);
-      return [];
+      return await deploy(key, waypoint, objects);
     } catch (error) {
       const status = kubeStatus(error);
       if (parameters === undefined || (status !== 400 && status !== 422)) throw error;
-      return [`ConfigMap ${parameters}: ${messageOf(error)}`];
+      return ofParameters([`ConfigMap ${parameters}: ${messageOf(error)}`]);
     }
   };
-  const deploy = async (key: string, objects: readonly Deployed[]): Promise<void> => {
+  const deploy = async (
+    key: string,
+    { meta }: CompiledWaypoint,
+    objects: readonly Deployed[],
+  ): Promise<readonly Fault[]> => {
     const token = options.token();
-    if (token === undefined) return;
-    const fingerprint = `${token} ${JSON.stringify(objects)}`;
-    if (applied.get(key) === fingerprint) return;
-    for (const one of objects) await applyFenced(client, one, token);
+    if (token === undefined) return [];
+    const fingerprint = `${token} ${meta.uid} ${JSON.stringify(objects)}`;
+    const stands = collections.l7.obstacles.get(key) === undefined;
+    if (stands && applied.get(key) === fingerprint) return [];
+    applied.delete(key);
+    const standing: readonly Standing[] = await standingOf(client, objects);
+    const others = inTheWay(standing, meta.uid);
+    if (others.length > 0) return [blocked(others)];
+    for (const one of standing) await applyFenced(client, one, token);
     applied.set(key, fingerprint);
     log.info({ object: `Gateway ${key}` }, 'waypoint deployed');
+    return [];
   };
   const tell = async (key: string, waypoint: CompiledWaypoint): Promise<void> => {
     const ready = collections.programmed.get(key) === true;
@@ -96,27 +113,52 @@ export function startDeployer(options: DeployerOptions): Deployer {
       status,
     });
   };
+  follow(options, (key) => reconciler.enqueue(key));
+  return { close: () => reconciler.close() };
+}
+
+/** Everything by which what is deployed may have to change. */
+function follow({ collections, gate }: DeployerOptions, enqueue: (key: string) => void): void {
   const { waypoints } = collections.l7;
-  waypoints.onChange((key) => reconciler.enqueue(key));
-  collections.programmed.onChange((key) => reconciler.enqueue(key));
+  waypoints.onChange((key) => enqueue(key));
+  collections.l7.obstacles.onChange((key) => enqueue(key));
+  collections.programmed.onChange((key) => enqueue(key));
   collections.sources.parameters.onChange((name) => {
-    for (const [key, { parameters }] of waypoints.entries())
-      if (parameters === name) reconciler.enqueue(key);
+    for (const [key, { parameters }] of waypoints.entries()) if (parameters === name) enqueue(key);
   });
   const all = (): void => {
-    for (const [key] of waypoints.entries()) reconciler.enqueue(key);
+    for (const [key] of waypoints.entries()) enqueue(key);
   };
   // A new term marks everything as its own, so that nothing of an earlier one can be written after it.
   gate.onOpen(all);
   all();
-  return { close: () => reconciler.close() };
 }
 
-function withProblems(waypoint: CompiledWaypoint, why: readonly string[]): CompiledWaypoint {
+/** Why a Gateway that is in order is not deployed. */
+type Fault = Pick<Problem, 'field' | 'message'>;
+
+const nameField = 'metadata.name';
+
+function ofParameters(messages: readonly string[]): readonly Fault[] {
+  return messages.map((message) => ({ field: parametersField, message }));
+}
+
+function blocked(others: readonly string[]): Fault {
+  const what = others.join(' and ');
+  const is = others.length === 1 ? 'is' : 'are';
+  return {
+    field: nameField,
+    message: `${what} ${is} there and not of this Gateway, and ${is} left alone: give the Gateway another name, or remove ${what}; until then the traffic of what is bound to it is refused`,
+  };
+}
+
+function withProblems(waypoint: CompiledWaypoint, why: readonly Fault[]): CompiledWaypoint {
   if (why.length === 0) return waypoint;
   const object = `Gateway ${objectKey(waypoint.meta)}`;
-  const more = why.map((message) => ({ object, field: parametersField, message }));
-  return { ...waypoint, problems: [...waypoint.problems, ...more] };
+  return {
+    ...waypoint,
+    problems: [...waypoint.problems, ...why.map((one) => ({ object, ...one }))],
+  };
 }
 
 function madeOf(

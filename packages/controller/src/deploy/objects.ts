@@ -9,6 +9,7 @@ import {
 } from '@ambit/api';
 
 import type { ContainerResources, ImagePullPolicy } from '../config.ts';
+import { managedBy } from '../kube/decode/owner.ts';
 import type { CompiledWaypoint } from '../translate/waypoint.ts';
 
 export interface DeploySettings {
@@ -31,12 +32,15 @@ export interface Deployed {
   readonly object: {
     readonly apiVersion: string;
     readonly kind: string;
-    readonly metadata: { readonly name: string; readonly namespace: string };
+    readonly metadata: {
+      readonly name: string;
+      readonly namespace: string;
+      readonly labels: Readonly<Record<string, string>>;
+      readonly annotations?: Readonly<Record<string, string>>;
+      readonly ownerReferences: readonly { readonly uid: string }[];
+    };
   };
 }
-
-/** Value of `gateway.istio.io/managed` on everything that is deployed. */
-export const managedBy = 'ambit.dev-mesh-controller';
 
 /** Pure: what a waypoint needs in the cluster. Its owner is the Gateway, so that all of it goes when that goes. */
 export function waypointObjects(waypoint: CompiledWaypoint, settings: DeploySettings): Deployed[] {

@@ -1,3 +1,5 @@
+import { gatewayManagedLabel } from '@ambit/api';
+
 import type { Collection } from '../collections/collection.ts';
 import type { Sources } from '../collections/sources.ts';
 import type { Log } from '../log.ts';
@@ -25,6 +27,7 @@ import type { Problem } from './decode/fields.ts';
 import { createMeshConfigDecoder, meshConfigMap } from './decode/mesh-config.ts';
 import { decodeNamespace } from './decode/namespace.ts';
 import { decodeNode } from './decode/node.ts';
+import { decodeGatewayAccount, managedBy } from './decode/owner.ts';
 import { decodePod } from './decode/pod.ts';
 import { decodeAuthorizationPolicy, decodePeerAuthentication } from './decode/policy.ts';
 import { decodeService } from './decode/service.ts';
@@ -36,7 +39,7 @@ import {
   tlsRouteResource,
 } from '../resources/gateway-api.ts';
 import { kubeStatus } from './error.ts';
-import type { Reflector, ReflectorTimings } from './reflector.ts';
+import type { Reflector, ReflectorOptions, ReflectorTimings } from './reflector.ts';
 import { startReflector } from './reflector.ts';
 import type { Scope } from './scope.ts';
 
@@ -76,7 +79,7 @@ interface Watched {
 /** What tells the scope, and what has no namespace; the rest waits for these, lest it be read and dropped. */
 const unscoped: ReadonlySet<string> = new Set(['Namespace', 'ConfigMap', 'Node', 'GatewayClass']);
 /** Of these nothing but metadata is read: the status of a Node is long, and changes. */
-const metadataKinds: ReadonlySet<string> = new Set(['Namespace', 'Node']);
+const metadataKinds: ReadonlySet<string> = new Set(['Namespace', 'Node', 'ServiceAccount']);
 const scopeKinds: ReadonlySet<string> = new Set(['Namespace', 'ConfigMap']);
 
 export function startWatches(options: WatchesOptions): Watches {
@@ -94,10 +97,10 @@ export function startWatches(options: WatchesOptions): Watches {
     if (known) begin((kind) => !unscoped.has(kind));
     if (watched.every((one) => one.cache.synced)) settle();
   };
-  const watch: Watch = (kind, where, decode, into, fieldSelector) => {
+  const watch: Watch = (kind, where, decode, into, selector = {}) => {
     const [path = '', ...otherPaths] = typeof where === 'string' ? [where] : where;
     const optional = path.startsWith(gatewayApi) || path.startsWith('/apis/ambit.dev/');
-    const target = { kind, path, otherPaths, decode, into, optional, fieldSelector };
+    const target = { kind, path, otherPaths, decode, into, optional, selector };
     watched.push(prepareWatch(target, options, problems, check));
   };
   watch('Namespace', '/api/v1/namespaces', decodeNamespace, sources.namespaces);
@@ -113,27 +116,16 @@ export function startWatches(options: WatchesOptions): Watches {
       options.log.warn({ ...problem }, 'not taken from the mesh configuration'),
     ),
     sources.meshConfig,
-    `metadata.name=${meshConfigMap}`,
-  );
-  const security = '/apis/security.istio.io/v1';
-  watch(
-    'PeerAuthentication',
-    `${security}/peerauthentications`,
-    decodePeerAuthentication,
-    sources.peerAuthentications,
+    { fieldSelector: `metadata.name=${meshConfigMap}` },
   );
   watch(
-    'AuthorizationPolicy',
-    `${security}/authorizationpolicies`,
-    decodeAuthorizationPolicy,
-    sources.policies,
+    'ServiceAccount',
+    '/api/v1/serviceaccounts',
+    decodeGatewayAccount,
+    sources.gatewayAccounts,
+    { labelSelector: `${gatewayManagedLabel}=${managedBy}` },
   );
-  watch(
-    'RequestAuthentication',
-    `${security}/requestauthentications`,
-    decodeRequestAuthentication,
-    sources.requestAuthentications,
-  );
+  watchSecurity(watch, sources);
   watchTraffic(watch, sources);
   options.scope.onChange(() => {
     for (const { kind, cache, reflector } of watched)
@@ -161,8 +153,32 @@ type Watch = <R>(
   path: string | readonly string[],
   decode: Decode<R>,
   into: Collection<R>,
-  fieldSelector?: string,
+  selector?: Selector,
 ) => void;
+
+type Selector = Pick<ReflectorOptions, 'fieldSelector' | 'labelSelector'>;
+
+function watchSecurity(watch: Watch, sources: Sources): void {
+  const security = '/apis/security.istio.io/v1';
+  watch(
+    'PeerAuthentication',
+    `${security}/peerauthentications`,
+    decodePeerAuthentication,
+    sources.peerAuthentications,
+  );
+  watch(
+    'AuthorizationPolicy',
+    `${security}/authorizationpolicies`,
+    decodeAuthorizationPolicy,
+    sources.policies,
+  );
+  watch(
+    'RequestAuthentication',
+    `${security}/requestauthentications`,
+    decodeRequestAuthentication,
+    sources.requestAuthentications,
+  );
+}
 
 function watchTraffic(watch: Watch, sources: Sources): void {
   const networking = '/apis/networking.istio.io/v1';
@@ -228,13 +244,13 @@ interface WatchTarget<R> {
   readonly into: Collection<R>;
   /** Of an API that a cluster need not have. */
   readonly optional: boolean;
-  readonly fieldSelector: string | undefined;
+  readonly selector: Selector;
 }
 
 const gatewayApi = '/apis/gateway.networking.k8s.io';
 
 function prepareWatch<R>(
-  { kind, path, otherPaths, decode, into, optional, fieldSelector }: WatchTarget<R>,
+  { kind, path, otherPaths, decode, into, optional, selector }: WatchTarget<R>,
   options: WatchesOptions,
   problems: Map<string, Problem>,
   onSync: () => void,
@@ -272,7 +288,7 @@ function prepareWatch<R>(
       path,
       otherPaths,
       metadataOnly: metadataKinds.has(kind),
-      ...(fieldSelector === undefined ? {} : { fieldSelector }),
+      ...selector,
       sink: {
         list: () => {
           const taker = cache.list();

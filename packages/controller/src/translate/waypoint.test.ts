@@ -5,7 +5,7 @@ import { trustDomain } from '../../test/support.ts';
 import { decodeGateway } from '../kube/decode/configuration.ts';
 import { decodeService } from '../kube/decode/service.ts';
 import type { ClassDefaults, CompiledWaypoint } from './waypoint.ts';
-import { bindingOf, compileWaypoint } from './waypoint.ts';
+import { bindingOf, compileWaypoint, obstacleOf } from './waypoint.ts';
 
 const cluster = {
   clusterId: 'c1',
@@ -117,9 +117,10 @@ describe('binding', () => {
       readonly namespaceLabels?: Readonly<Record<string, string>>;
       readonly gateway?: CompiledWaypoint | undefined;
       readonly what?: 'service' | 'workload';
+      readonly obstacle?: string;
     } = {},
   ) {
-    const { namespace = 'shop', namespaceLabels = {}, what = 'service' } = options;
+    const { namespace = 'shop', namespaceLabels = {}, what = 'service', obstacle } = options;
     const gateway = 'gateway' in options ? options.gateway : waypoint();
     const { meta } = decoded(decodeService, {
       metadata: { name: 'reviews', namespace, labels },
@@ -131,6 +132,7 @@ describe('binding', () => {
         namespaceLabels: new Map(Object.entries(namespaceLabels)),
         clusterDomain: 'cluster.local',
         waypoint: (key) => (key === 'shop/waypoint' ? gateway : undefined),
+        obstacle: () => obstacle,
       },
     );
   }
@@ -170,6 +172,31 @@ describe('binding', () => {
       reason: 'WaypointMissing',
       ref: bound.ref,
     });
+  });
+  test('one whose name others bear is refused, and leads to none of theirs', () => {
+    const obstacle = 'Service shop/waypoint is not that of Gateway shop/waypoint';
+    const binding = bind(use, { obstacle });
+    expect(binding).toMatchObject({
+      kind: 'broken',
+      reason: 'WaypointBlocked',
+      message: expect.stringContaining(obstacle),
+    });
+    expect(binding).not.toMatchObject({ ref: bound.ref });
+  });
+  test.each([
+    ['Service', { service: '', account: 'u' }],
+    ['Service', { service: 'of-another', account: 'u' }],
+    ['ServiceAccount', { service: 'u', account: undefined }],
+    ['ServiceAccount', { service: 'u', account: 'of-another' }],
+    ['ServiceAccount', { service: undefined, account: undefined }],
+  ])('%s in the way: %j', (kind, holders) => {
+    const compiled = waypoint();
+    expect(compiled && obstacleOf(compiled, holders)).toContain(`${kind} shop/waypoint`);
+  });
+  test('nothing in the way of its own, nor before it has a Service', () => {
+    const compiled = waypoint();
+    for (const service of ['u', undefined])
+      expect(compiled && obstacleOf(compiled, { service, account: 'u' })).toBeUndefined();
   });
   test('a missing one of a workload: refused where the workload itself names it, unknown where its namespace does', () => {
     expect(bind(use, { gateway: undefined, what: 'workload' })).toMatchObject({ kind: 'broken' });

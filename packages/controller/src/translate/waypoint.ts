@@ -202,7 +202,7 @@ export type Binding =
       readonly kind: 'broken';
       readonly gateway: string;
       readonly ref: WaypointRef;
-      readonly reason: 'WaypointMissing' | 'NotAllowed';
+      readonly reason: 'WaypointMissing' | 'NotAllowed' | 'WaypointBlocked';
       readonly message: string;
     };
 
@@ -215,6 +215,8 @@ export interface BindingWorld {
   readonly namespaceLabels: ReadonlyMap<string, string>;
   readonly clusterDomain: string;
   waypoint(key: string): CompiledWaypoint | undefined;
+  /** Why what stands under the name of a waypoint is not it. */
+  obstacle(key: string): string | undefined;
 }
 
 /** Reads `istio.io/use-waypoint` of an object and its namespace; the object's own wins, and `none` opts out. */
@@ -243,7 +245,37 @@ export function bindingOf({ meta, what }: Bindable, world: BindingWorld): Bindin
     const message = `Gateway ${key} allows no namespace ${meta.namespace} (allowedRoutes); traffic is refused`;
     return { kind: 'broken', gateway: key, ref: nowhere, reason: 'NotAllowed', message };
   }
+  const obstacle = world.obstacle(key);
+  if (obstacle !== undefined) {
+    // Whoever has the name must not be taken for the waypoint.
+    const nowhere = refTo({ name: 'blocked', namespace: `${namespace}-` }, world.clusterDomain);
+    const message = `${obstacle}; traffic is refused`;
+    return { kind: 'broken', gateway: key, ref: nowhere, reason: 'WaypointBlocked', message };
+  }
   return { kind: 'bound', gateway: key, ref };
+}
+
+/** The Gateways whose objects stand under the name of one. */
+export interface Holders {
+  /** The uid of the Gateway whose Service it is, empty for one that is nobody's; undefined where there is none. */
+  readonly service: string | undefined;
+  /** Of the ServiceAccount; undefined where there is none or it is nobody's. */
+  readonly account: string | undefined;
+}
+
+/**
+ * Pure: why a waypoint cannot be believed to be who bears its name. Its identity is that of a ServiceAccount: whatever
+ * runs under one that is not the Gateway's own is not its proxy.
+ */
+export function obstacleOf(
+  { meta }: Pick<CompiledWaypoint, 'meta'>,
+  { service, account }: Holders,
+): string | undefined {
+  const key = objectKey(meta);
+  if (service !== undefined && service !== meta.uid)
+    return `Service ${key} is not that of Gateway ${key}, which needs another name`;
+  if (account !== meta.uid) return `Gateway ${key} has no ServiceAccount ${key} of its own`;
+  return undefined;
 }
 
 function refTo(name: { name: string; namespace: string }, clusterDomain: string): WaypointRef {

@@ -1,7 +1,7 @@
 import { gatewayManagedLabel, rootCertConfigMap } from '@ambit/api';
 
 import { selfSignedSecret } from '../ca/store.ts';
-import { managedBy } from '../deploy/objects.ts';
+import { managedBy } from '../kube/decode/owner.ts';
 import type { KubeClient } from '../kube/client.ts';
 import { field, list, text } from '../kube/decode/fields.ts';
 import { kubeStatus } from '../kube/error.ts';

@@ -4,6 +4,7 @@ import { err, ok, parseIp, parsePort } from '@ambit/api';
 import type { Decode } from '../cache.ts';
 import type { Metadata, Problem } from './fields.ts';
 import { field, list, objectKey, text, texts } from './fields.ts';
+import { gatewayUidOf } from './owner.ts';
 
 export interface ServicePortRecord {
   readonly name: string;
@@ -24,6 +25,8 @@ export interface ServiceRecord {
   readonly trafficDistribution: string;
   readonly internalTrafficPolicy: string;
   readonly publishNotReadyAddresses: boolean;
+  /** The Gateway for which it was deployed. */
+  readonly gatewayUid?: string;
   /** `status.conditions` as they stand. */
   readonly conditions: unknown;
 }
@@ -53,6 +56,7 @@ export const decodeService: Decode<ServiceRecord> = (object, meta) => {
       targetPort: typeof target === 'number' ? String(target) : text(target),
     });
   }
+  const gatewayUid = gatewayUidOf(object);
   const families = texts(field(spec, 'ipFamilies'));
   return ok({
     meta,
@@ -64,6 +68,7 @@ export const decodeService: Decode<ServiceRecord> = (object, meta) => {
     trafficDistribution: text(field(spec, 'trafficDistribution')),
     internalTrafficPolicy: text(field(spec, 'internalTrafficPolicy')),
     publishNotReadyAddresses: field(spec, 'publishNotReadyAddresses') === true,
+    ...(gatewayUid === undefined ? {} : { gatewayUid }),
     conditions: field(object, 'status', 'conditions'),
   });
 };
