@@ -70,15 +70,16 @@ export function createMeshCollections(cluster: ClusterFacts): MeshCollections {
   const policies = policyStages(graph, sources, cluster, noted);
   const l7 = waypointStages({ graph, sources, cluster, policies: policies.compiled, noted });
   const { services, endpoints } = serviceStages(graph, sources, cluster, { base, noted, l7 });
-  const rulesFor = (read: Reader, meta: Metadata, of: readonly ServiceMembership[]) => ({
+  const rulesFor = (
+    read: Reader,
+    meta: Metadata,
+    of: readonly ServiceMembership[],
+    isPod = false,
+  ) => ({
     network: read.get(base.networks, cluster.rootNamespace) ?? '',
     mtls: resolveMtls(applicable(read, policies.peer, meta, cluster), meta),
     policies: selecting(read, policies.selectors, meta),
-    waypoint: l7.forWorkload(
-      read,
-      { meta },
-      of.map(({ service }) => service),
-    ),
+    waypoint: l7.forWorkload(read, { meta, isPod, services: of.map(({ service }) => service) }),
   });
   const workloads = noted(
     'workloads',
@@ -95,7 +96,7 @@ export function createMeshCollections(cluster: ClusterFacts): MeshCollections {
             pod,
             locality: pod.node === '' ? undefined : read.get(base.localities, pod.node),
             services: of,
-            ...rulesFor(read, pod.meta, of),
+            ...rulesFor(read, pod.meta, of, true),
           },
           cluster,
         );

@@ -1,4 +1,5 @@
 import type { MeshSettings, ReportedProblem } from '@ambit/api';
+import { bypassWaypointAnnotation } from '@ambit/api';
 
 import type {
   DestinationRuleRecord,
@@ -84,6 +85,9 @@ export function createSources(): Sources {
     pods: new Collection<PodRecord>('pods', {
       account: (pod) => (hasEnded(pod) ? [] : [accountOnNode(pod)]),
       address: (pod) => (hasEnded(pod) ? [] : pod.addresses),
+      namespace: ({ meta }) => [meta.namespace],
+      bypassing: ({ meta }) =>
+        meta.annotations.get(bypassWaypointAnnotation) === 'allow' ? [meta.namespace] : [],
     }),
     namespaces: new Collection('namespaces'),
     services: new Collection<ServiceRecord>('services', {

@@ -1,12 +1,7 @@
 import { isDeepStrictEqual } from 'node:util';
 
 import type { Service, ServiceKey, SpiffeId, Workload } from '@ambit/api';
-import {
-  bypassWaypointAnnotation,
-  serviceKey,
-  waypointClass,
-  withoutWaypointAnnotation,
-} from '@ambit/api';
+import { waypointClass, withoutWaypointAnnotation } from '@ambit/api';
 
 import type {
   GatewayClassRecord,
@@ -17,11 +12,9 @@ import type { Metadata } from '../kube/decode/fields.ts';
 import type { NamespaceRecord } from '../kube/decode/namespace.ts';
 import type { PodRecord } from '../kube/decode/pod.ts';
 import type { ServiceRecord } from '../kube/decode/service.ts';
-import { hostnameOf } from '../translate/istio-host.ts';
 import type { CompiledPolicy } from '../translate/policy.ts';
 import type { CompiledRequestAuthentication } from '../translate/request-authentication.ts';
 import { compileRequestAuthentication } from '../translate/request-authentication.ts';
-import type { ResolvedEntry } from '../translate/entry-claims.ts';
 import { targetName } from '../translate/targets.ts';
 import type { CompiledTelemetry } from '../translate/telemetry.ts';
 import type {
@@ -38,6 +31,8 @@ import type { LabelledCollections } from './labelled.ts';
 import { labelledStages } from './labelled.ts';
 import type { EntryCollections } from './service-entries.ts';
 import { entryStages } from './service-entries.ts';
+import type { RequirementCollections } from './requirements.ts';
+import { requirement, requirementStages, targetsOf } from './requirements.ts';
 import type { RoutingCollections } from './routing.ts';
 import { routingStages } from './routing.ts';
 import type { Sources } from './sources.ts';
@@ -46,23 +41,20 @@ import { only } from './version.ts';
 import { serviceBinding } from './waypoint-services.ts';
 
 /** How the collections of waypoints hang together with the others. */
-export interface WaypointCollections extends LabelledCollections, RoutingCollections {
+export interface WaypointCollections
+  extends LabelledCollections, RoutingCollections, RequirementCollections {
   readonly waypoints: Collection<CompiledWaypoint>;
   /** By the key of a waypoint: why what bears its name is not it. */
   readonly obstacles: Collection<string>;
   /** By `namespace/name` of a Service. */
   readonly bindings: Collection<Binding>;
-  /** By `namespace/name` of a Service: the policy for which its workloads refuse what comes past its waypoint. */
-  readonly requirements: Collection<string>;
-  readonly entryRequirements: Collection<string>;
   readonly authentications: Collection<CompiledRequestAuthentication>;
   readonly telemetries: Collection<CompiledTelemetry>;
   readonly entries: EntryCollections;
   /** What a workload's own waypoint and those of its services mean for it. */
   forWorkload(
     read: Reader,
-    workload: Pick<PodRecord, 'meta'>,
-    services: readonly ServiceKey[],
+    workload: Asking,
   ): Pick<Workload, 'waypoint' | 'waypointIdentities' | 'waypointRequiredBy'>;
   forService(read: Reader, record: ServiceRecord): Pick<Service, 'waypoint' | 'withoutWaypoint'>;
 }
@@ -79,7 +71,6 @@ export function waypointStages(parts: Parts): WaypointCollections {
   const base = baseStages(parts);
   const telemetry = telemetryStages(parts);
   const bindings = bindingStage(parts, base);
-  const requirements = requirementStage(parts, base, bindings);
   const withoutWaypoint = (read: Reader, meta: Metadata): Service['withoutWaypoint'] => {
     const annotation =
       meta.annotations.get(withoutWaypointAnnotation) ??
@@ -92,13 +83,13 @@ export function waypointStages(parts: Parts): WaypointCollections {
       bindingOf({ meta, what }, worldOf(read, base, parts.cluster, meta.namespace)),
     withoutWaypoint,
   });
+  const required = requirementStages({ ...parts, ...base, bindings, entries });
   const routing = routingStages({ ...parts, ...base, entries, bindings });
   return {
     ...base,
     bindings,
     ...labelledStages(parts, (read, namespace) => worldOf(read, base, parts.cluster, namespace)),
-    requirements,
-    entryRequirements: entryRequirementStage(parts, base, entries),
+    ...required,
     entries,
     ...routing,
     telemetries: telemetry.telemetries,
@@ -110,8 +101,8 @@ export function waypointStages(parts: Parts): WaypointCollections {
         withoutWaypoint: withoutWaypoint(read, meta),
       };
     },
-    forWorkload: (read, pod, services) =>
-      workloadBinding(parts, { ...base, bindings, entries }, { read, pod, services }),
+    forWorkload: (read, pod) =>
+      workloadBinding(parts, { ...base, ...required, bindings, entries }, read, pod),
   };
 }
 
@@ -204,16 +195,17 @@ function bindingStage({ graph, sources, cluster, noted }: Parts, base: Base): Co
   );
 }
 
-interface Asked {
-  readonly read: Reader;
-  readonly pod: Pick<PodRecord, 'meta'>;
+export interface Asking extends Pick<PodRecord, 'meta'> {
   readonly services: readonly ServiceKey[];
+  /** Services select pods, and no other workloads. */
+  readonly isPod: boolean;
 }
 
 function workloadBinding(
   { cluster, policies }: Parts,
-  base: Base & Pick<WaypointCollections, 'bindings' | 'entries'>,
-  { read, pod, services }: Asked,
+  base: Base & RequirementCollections & Pick<WaypointCollections, 'bindings' | 'entries'>,
+  read: Reader,
+  pod: Asking,
 ): Pick<Workload, 'waypoint' | 'waypointIdentities' | 'waypointRequiredBy'> {
   const own = bindingOf(
     { meta: pod.meta, what: 'workload' },
@@ -231,7 +223,7 @@ function workloadBinding(
     requiredBy ??= requirement(read, { policies, ...base }, targetsOf(gateway, service, entry));
   };
   through(own);
-  for (const service of services) {
+  for (const service of pod.services) {
     const [namespace = ''] = service.split('/');
     // Whoever names a pod of others as an endpoint does not get to speak for its clients.
     if (namespace !== pod.meta.namespace) continue;
@@ -239,93 +231,13 @@ function workloadBinding(
     if (of !== undefined) through(of.binding, service, of.entry.key);
     else through(serviceBinding(read, base.bindings, service), service);
   }
-  const annotations = read.get(base.namespaceMetas, pod.meta.namespace)?.annotations;
-  const bypass =
-    pod.meta.annotations.get(bypassWaypointAnnotation) ??
-    annotations?.get(bypassWaypointAnnotation);
+  // A pod is ready before it is among the endpoints of its Service, and is not open in between.
+  if (pod.isPod) requiredBy ??= base.requiredBySelector(read, pod);
   return {
     ...(own.kind === 'none' ? {} : { waypoint: own.ref }),
     waypointIdentities: [...identities].sort(),
-    ...(requiredBy === undefined || bypass === 'allow' ? {} : { waypointRequiredBy: requiredBy }),
+    ...(requiredBy === undefined || base.bypasses(read, pod.meta)
+      ? {}
+      : { waypointRequiredBy: requiredBy }),
   };
-}
-
-interface Requiring {
-  readonly policies: Collection<CompiledPolicy>;
-  readonly authentications: Collection<CompiledRequestAuthentication>;
-}
-
-/** The first policy on one of the targets that only a waypoint can enforce. */
-function requirement(
-  read: Reader,
-  { policies, authentications }: Requiring,
-  targets: readonly string[],
-): string | undefined {
-  for (const target of targets) {
-    const policy = read.find(policies, 'target', target).find(isEnforced)?.policy;
-    if (policy !== undefined) return `AuthorizationPolicy ${policy.namespace}/${policy.name}`;
-    const [found] = read.find(authentications, 'target', target);
-    const authentication = found?.authentication;
-    if (authentication !== undefined)
-      return `RequestAuthentication ${authentication.namespace}/${authentication.name}`;
-  }
-  return undefined;
-}
-
-/** By `namespace/name` of a Service: the policy for which its workloads refuse what comes past its waypoint. */
-function requirementStage(
-  { graph, sources, cluster, policies, noted }: Parts,
-  base: Base,
-  bindings: Collection<Binding>,
-): Collection<string> {
-  return noted(
-    'requirements',
-    graph.derive<ServiceRecord, string>({
-      name: 'requirements',
-      primary: sources.services,
-      derive: ({ meta }, key, read) => {
-        const binding = read.get(bindings, key);
-        const gateway =
-          binding === undefined || binding.kind === 'none' ? undefined : binding.gateway;
-        const service = serviceKey(meta.namespace, hostnameOf(meta, cluster.clusterDomain));
-        const requiring = { policies, authentications: base.authentications };
-        return only(key, requirement(read, requiring, targetsOf(gateway, service)));
-      },
-      equal: Object.is,
-    }),
-  );
-}
-
-/** The same by `namespace/name` of a ServiceEntry. */
-function entryRequirementStage(
-  { graph, policies, noted }: Parts,
-  { authentications }: Base,
-  { resolved }: EntryCollections,
-): Collection<string> {
-  return noted(
-    'entry-requirements',
-    graph.derive<ResolvedEntry, string>({
-      name: 'entry-requirements',
-      primary: resolved,
-      derive: ({ binding }, key, read) => {
-        const gateway = binding.kind === 'none' ? undefined : binding.gateway;
-        const targets = targetsOf(gateway, undefined, key);
-        return only(key, requirement(read, { policies, authentications }, targets));
-      },
-      equal: Object.is,
-    }),
-  );
-}
-
-function targetsOf(gateway?: string, service?: ServiceKey, entry?: string): readonly string[] {
-  return [
-    ...(gateway === undefined ? [] : [`class ${waypointClass}`, `gateway ${gateway}`]),
-    ...(service === undefined ? [] : [`service ${service}`]),
-    ...(entry === undefined ? [] : [`entry ${entry}`]),
-  ];
-}
-
-/** A policy that only rehearses or tells closes nothing. */
-function isEnforced({ policy }: CompiledPolicy): boolean {
-  return policy !== undefined && !policy.dryRun && policy.action !== 'AUDIT';
 }

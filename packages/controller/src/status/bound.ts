@@ -1,3 +1,6 @@
+import { bypassWaypointAnnotation } from '@ambit/api';
+
+import type { Requirement } from '../collections/requirements.ts';
 import { field, list, text } from '../kube/decode/fields.ts';
 import { waypointBoundType as boundType } from '../kube/decode/pod.ts';
 import type { Binding } from '../translate/waypoint.ts';
@@ -11,22 +14,34 @@ const unbound: Wanted = {
 };
 
 const requiredType = 'ambit.dev/WaypointRequired';
+const optOut = `${bypassWaypointAnnotation}=allow`;
 
 /** What is refused because a policy holds that only a waypoint can enforce; nothing where there never was one. */
 export function requiredConditions(
-  requiredBy: string | undefined,
+  requirement: Requirement | undefined,
   status: unknown,
 ): readonly Wanted[] {
-  if (requiredBy !== undefined) {
-    const message =
-      `because of ${requiredBy} the workloads refuse what did not come through their waypoint; ` +
-      'annotate them ambit.dev/bypass-waypoint=allow to take it';
-    return [{ type: requiredType, status: 'True', reason: 'PolicyAttached', message }];
-  }
+  if (requirement !== undefined) return [required(requirement)];
   const message = 'no policy asks for it';
   return hasCondition(status, requiredType)
     ? [{ type: requiredType, status: 'False', reason: 'NoPolicy', message }]
     : [];
+}
+
+function required({ by, bypass }: Requirement): Wanted {
+  const type = requiredType;
+  const because = `because of ${by} the workloads refuse what did not come through their waypoint`;
+  if (bypass === undefined) {
+    const message = `${because}; annotate them ${optOut} to take it`;
+    return { type, status: 'True', reason: 'PolicyAttached', message };
+  }
+  const taken = `${bypass.who} is annotated ${optOut}`;
+  if (!bypass.all) {
+    const message = `${because}, but for some: ${taken} and takes it`;
+    return { type, status: 'True', reason: 'PartlyBypassed', message };
+  }
+  const message = `${by} is not enforced on what does not come through the waypoint: ${taken}, so that workloads that are not annotated otherwise take it`;
+  return { type, status: 'False', reason: 'Bypassed', message };
 }
 
 /** Of a waypoint that was never asked for nothing is said. */

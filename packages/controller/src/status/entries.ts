@@ -1,3 +1,4 @@
+import type { Requirement } from '../collections/requirements.ts';
 import type { MeshCollections } from '../collections/mesh.ts';
 import type { KubeClient } from '../kube/client.ts';
 import type { Metadata, Problem } from '../kube/decode/fields.ts';
@@ -90,7 +91,7 @@ function follow(
 /** Pure: what is to be said of a ServiceEntry. */
 export function entryConditions(
   { entry, binding, notes }: ResolvedEntry,
-  requiredBy?: string,
+  requirement?: Requirement,
 ): readonly Wanted[] {
   const problems: readonly Pick<Problem, 'field' | 'message'>[] = entry.problems;
   const conflicts = notes.filter(({ reason }) => reason === 'Conflict');
@@ -100,7 +101,7 @@ export function entryConditions(
     ...limited('ambit.dev/Conflicted', 'Conflict', conflicts, entry.status),
     ...limited('ambit.dev/NotCaptured', 'NotCaptured', missed, entry.status),
     ...boundConditions(binding, entry.status),
-    ...requiredConditions(requiredBy, entry.status),
+    ...requiredConditions(requirement, entry.status),
   ];
 }
 

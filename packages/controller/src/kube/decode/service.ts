@@ -3,7 +3,7 @@ import { err, ok, parseIp, parsePort } from '@ambit/api';
 
 import type { Decode } from '../cache.ts';
 import type { Metadata, Problem } from './fields.ts';
-import { field, list, objectKey, text, texts } from './fields.ts';
+import { field, list, objectKey, text, textMap, texts } from './fields.ts';
 import { gatewayUidOf } from './owner.ts';
 
 export interface ServicePortRecord {
@@ -22,6 +22,8 @@ export interface ServiceRecord {
   readonly clusterIps: readonly IpAddress[];
   readonly ipFamilies: readonly IpFamily[];
   readonly ports: readonly ServicePortRecord[];
+  /** Empty where others say who its endpoints are. */
+  readonly selector: ReadonlyMap<string, string>;
   readonly trafficDistribution: string;
   readonly internalTrafficPolicy: string;
   readonly publishNotReadyAddresses: boolean;
@@ -65,6 +67,7 @@ export const decodeService: Decode<ServiceRecord> = (object, meta) => {
     clusterIps,
     ipFamilies: families.filter((one): one is IpFamily => one === 'IPv4' || one === 'IPv6'),
     ports,
+    selector: textMap(field(spec, 'selector')),
     trafficDistribution: text(field(spec, 'trafficDistribution')),
     internalTrafficPolicy: text(field(spec, 'internalTrafficPolicy')),
     publishNotReadyAddresses: field(spec, 'publishNotReadyAddresses') === true,
