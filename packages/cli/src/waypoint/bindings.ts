@@ -1,11 +1,6 @@
-import {
-  bypassWaypointAnnotation,
-  useWaypointLabel,
-  useWaypointNamespaceLabel,
-  waypointForLabel,
-} from '@ambit/api';
+import { bypassWaypointAnnotation, useWaypointLabel, useWaypointNamespaceLabel } from '@ambit/api';
 import type { Kube, KubeObject } from '../kube.ts';
-import { conditionOf, keyOf } from './objects.ts';
+import { classLabelsOf, conditionOf, keyOf, purposeOf } from './objects.ts';
 
 /** One line of what is bound to a waypoint. */
 export interface BoundRow {
@@ -26,6 +21,10 @@ export interface Held {
   readonly waypoint: string | undefined;
   /** The message of `ambit.dev/WaypointRequired` where that is True: it names one of the policies. */
   readonly requiredBy: string | undefined;
+  /** The same where its workloads take everything nevertheless. */
+  readonly bypassed?: string | undefined;
+  /** Of a Service. */
+  readonly selector?: Readonly<Record<string, unknown>> | undefined;
 }
 
 export interface Bindings {
@@ -46,7 +45,12 @@ const listed: readonly (readonly [kind: string, path: string])[] = [
 
 type Namespaces = ReadonlyMap<string, KubeObject>;
 
-export async function readBindings(kube: Kube, gateway: KubeObject): Promise<Bindings> {
+/** @param ofGateway - the policy that holds for whatever is bound to the Gateway, if there is one */
+export async function readBindings(
+  kube: Kube,
+  gateway: KubeObject,
+  ofGateway: string | undefined,
+): Promise<Bindings> {
   const namespaces = new Map(
     (await kube.list('/api/v1/namespaces')).map((one) => [one.metadata.name, one]),
   );
@@ -55,25 +59,33 @@ export async function readBindings(kube: Kube, gateway: KubeObject): Promise<Bin
   for (const [kind, path] of listed) {
     for (const one of await kube.listIfKnown(path)) {
       const what = heldOf(kind, one, namespaces);
-      if (what.waypoint !== undefined || what.requiredBy !== undefined) held.push(what);
+      if ([what.waypoint, what.requiredBy, what.bypassed].some((it) => it !== undefined))
+        held.push(what);
       const { status, message } = conditionOf(one, 'istio.io/WaypointBound');
       // What the controller has said holds; before it has, a label alone binds nothing.
       if (what.waypoint !== keyOf(gateway) || status === 'Unknown') continue;
-      const required = what.requiredBy;
+      const required = what.requiredBy ?? what.bypassed;
       rows.push({
         kind,
         name: what.key,
         bound: status,
-        required: required === undefined ? 'False' : 'True',
+        required: what.requiredBy === undefined ? 'False' : 'True',
         message: required === undefined ? message : `${message}; ${required}`,
       });
     }
   }
   const pods = await boundPods(kube, gateway, namespaces);
   const message = 'reached by its address through the waypoint';
-  rows.push(
-    ...pods.map((one) => ({ kind: 'Pod', name: keyOf(one), bound: 'True', required: '', message })),
-  );
+  for (const one of pods) {
+    const by = bypasses(one, namespaces) ? undefined : requiredOf(one, held, ofGateway);
+    rows.push({
+      kind: 'Pod',
+      name: keyOf(one),
+      bound: 'True',
+      required: by === undefined ? 'False' : 'True',
+      message: by === undefined ? message : `${message}; because of ${by} it refuses all else`,
+    });
+  }
   return { rows, held, pods: pods.filter((one) => !bypasses(one, namespaces)).map(keyOf) };
 }
 
@@ -84,7 +96,35 @@ function heldOf(kind: string, one: KubeObject, namespaces: Namespaces): Held {
     key: keyOf(one),
     waypoint: targetOf(one, namespaces),
     requiredBy: required.status === 'True' ? required.message : undefined,
+    bypassed: required.reason === 'Bypassed' ? required.message : undefined,
+    selector: kind === 'Service' ? selectorOf(one) : undefined,
   };
+}
+
+function selectorOf({ spec }: KubeObject): Held['selector'] {
+  const selector = spec?.['selector'];
+  return typeof selector === 'object' && selector !== null
+    ? (selector as Readonly<Record<string, unknown>>)
+    : undefined;
+}
+
+/** The policy for which a pod refuses what did not come through its waypoint: the Gateway's, or of a Service before it. */
+function requiredOf(
+  { metadata }: KubeObject,
+  held: readonly Held[],
+  ofGateway: string | undefined,
+): string | undefined {
+  if (ofGateway !== undefined) return ofGateway;
+  const service = held.find(({ key, selector, requiredBy }) => {
+    const entries = Object.entries(selector ?? {});
+    return (
+      requiredBy !== undefined &&
+      key.startsWith(`${metadata.namespace ?? ''}/`) &&
+      entries.length > 0 &&
+      entries.every(([name, value]) => metadata.labels?.[name] === value)
+    );
+  });
+  return /^because of (\S+ \S+) /.exec(service?.requiredBy ?? '')?.[1];
 }
 
 async function boundPods(
@@ -92,7 +132,7 @@ async function boundPods(
   gateway: KubeObject,
   namespaces: Namespaces,
 ): Promise<readonly KubeObject[]> {
-  const purpose = gateway.metadata.labels?.[waypointForLabel] ?? 'service';
+  const purpose = purposeOf(gateway, await classLabelsOf(kube));
   if (purpose !== 'workload' && purpose !== 'all') return [];
   return (await kube.list('/api/v1/pods')).filter(
     (pod) =>

@@ -15,16 +15,19 @@ import { readBindings } from './bindings.ts';
 import type { Purpose } from './objects.ts';
 import {
   allGatewaysPath,
+  classLabelsOf,
   conditionOf,
   gatewayOf,
   gatewayPath,
   isWaypoint,
   keyOf,
   labelName,
+  purposeOf,
   purposes,
   table,
 } from './objects.ts';
-import { policyRows, targetedPolicies } from './policies.ts';
+import type { Policy } from './policies.ts';
+import { policyOfGateway, policyRows, targetedPolicies } from './policies.ts';
 
 export interface CommandDeps {
   readonly output: CliOutput;
@@ -149,7 +152,8 @@ function making(args: Argv): Argv {
     .option('overwrite', {
       type: 'boolean',
       default: false,
-      describe: 'bind it although it is bound to another',
+      describe:
+        'bind the namespace although it is bound to another, and change labels of the waypoint',
     })
     .option('wait', {
       alias: 'w',
@@ -182,14 +186,36 @@ async function apply(given: Making, { connect, output }: CommandDeps): Promise<v
   if (found === undefined) throw new CliError(`there is no namespace ${namespace}`);
   if (given.enrollNamespace) checkEnrolment(found, given);
   await checkName(kube, namespace, given.name);
-  await kube.apply(
-    gatewayPath(namespace, given.name),
-    gatewayOf(wishOf(given, namespace)),
-    given.overwrite,
-  );
+  await applyGateway(kube, namespace, given);
   output.out(`waypoint ${namespace}/${given.name} applied`);
   if (given.wait) await untilProgrammed(kube, namespace, given, output);
   if (given.enrollNamespace) await enrol(kube, found, given, output);
+}
+
+/** Makes the Gateway, or changes of one that is there what was asked for; the rest of it is its owner's. */
+async function applyGateway(kube: Kube, namespace: string, given: Making): Promise<void> {
+  const path = gatewayPath(namespace, given.name);
+  const wanted = gatewayOf(wishOf(given, namespace));
+  const found = await kube.get(path);
+  if (found === undefined) return kube.apply(path, wanted);
+  if (!isWaypoint(found)) {
+    const { gatewayClassName } = found.spec ?? {};
+    throw new CliError(
+      `Gateway ${namespace}/${given.name} is there, of class ${String(gatewayClassName)}: give another --name`,
+    );
+  }
+  const labels = Object.entries(wanted.metadata.labels ?? {}).filter(
+    ([name, value]) => found.metadata.labels?.[name] !== value,
+  );
+  const other = labels.find(([name]) => found.metadata.labels?.[name] !== undefined);
+  if (other !== undefined && !given.overwrite) {
+    const [name] = other;
+    throw new CliError(
+      `waypoint ${namespace}/${given.name} has ${name}=${found.metadata.labels?.[name] ?? ''} already; give --overwrite to change that`,
+    );
+  }
+  if (labels.length > 0)
+    await kube.merge(path, { metadata: { labels: Object.fromEntries(labels) } });
 }
 
 /** A waypoint has a Service, a ServiceAccount and a Deployment of its name; those of others are never taken over. */
@@ -288,11 +314,12 @@ async function list(given: Listing, { connect, output }: CommandDeps): Promise<v
     );
     return;
   }
+  const classLabels = await classLabelsOf(kube);
   const rows = found.map((one) => [
     ...(given.allNamespaces ? [one.metadata.namespace ?? ''] : []),
     one.metadata.name,
     one.metadata.labels?.['istio.io/rev'] ?? 'default',
-    one.metadata.labels?.['istio.io/waypoint-for'] ?? 'service',
+    purposeOf(one, classLabels),
     conditionOf(one, 'Programmed').status,
   ]);
   const head = [
@@ -329,9 +356,10 @@ async function status(given: Common, { connect, output }: CommandDeps): Promise<
       ],
     ]),
   );
-  const bindings = await readBindings(kube, gateway);
+  const policies = await targetedPolicies(kube);
+  const bindings = await readBindings(kube, gateway, policyOfGateway(keyOf(gateway), policies));
   tellBindings(bindings, output);
-  await tellPolicies(kube, keyOf(gateway), { bindings, output });
+  tellPolicies(keyOf(gateway), policies, { bindings, output });
   if (programmed.status !== 'True')
     throw new CliError(`waypoint ${namespace}/${given.name} does not serve`);
 }
@@ -354,12 +382,12 @@ function tellBindings({ rows }: Bindings, output: CliOutput): void {
   );
 }
 
-async function tellPolicies(
-  kube: Kube,
+function tellPolicies(
   gateway: string,
+  policies: readonly Policy[],
   { bindings, output }: { readonly bindings: Bindings; readonly output: CliOutput },
-): Promise<void> {
-  const rows = policyRows(gateway, await targetedPolicies(kube), bindings);
+): void {
+  const rows = policyRows(gateway, policies, bindings);
   if (rows.length === 0) return;
   output.out('');
   output.out(

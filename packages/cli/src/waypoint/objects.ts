@@ -1,6 +1,6 @@
 import { hbonePort, waypointClass, waypointForLabel } from '@ambit/api';
 import { CliError } from '../errors.ts';
-import type { KubeObject } from '../kube.ts';
+import type { Kube, KubeObject } from '../kube.ts';
 
 export const purposes = ['service', 'workload', 'all', 'none'] as const;
 export type Purpose = (typeof purposes)[number];
@@ -28,6 +28,21 @@ export function gatewayOf({ name, namespace, purpose, revision }: WaypointWish):
       listeners: [{ name: 'mesh', port: hbonePort, protocol: 'HBONE' }],
     },
   };
+}
+
+/** What a Gateway, or else its class, says it is for; the controller takes what it does not know for `service`. */
+export function purposeOf({ metadata }: KubeObject, classLabels: Labels): Purpose {
+  const written = metadata.labels?.[waypointForLabel] ?? classLabels[waypointForLabel];
+  return purposes.find((one) => one === written) ?? 'service';
+}
+
+type Labels = Readonly<Record<string, string>>;
+
+/** The labels of the class of waypoints; none where it is not there or may not be read. */
+export async function classLabelsOf(kube: Kube): Promise<Labels> {
+  const path = `/apis/gateway.networking.k8s.io/v1/gatewayclasses/${waypointClass}`;
+  const { status, text } = await kube.read(path);
+  return status === 200 ? ((JSON.parse(text) as KubeObject).metadata.labels ?? {}) : {};
 }
 
 export function gatewayPath(namespace: string, name = ''): string {

@@ -117,3 +117,9 @@ test('a policy of another namespace is shown where it holds for what is bound he
     'Service bank/ledger: refused unless it came through shop/waypoint',
   ]);
 });
+
+test('a policy whose workloads take everything nevertheless is told so', () => {
+  const bypassed = 'AuthorizationPolicy shop/p is not enforced on what does not come through';
+  const one = { ...held('reviews', gateway), requiredBy: undefined, bypassed };
+  expect(told(policy(reviews), [one])).toEqual([bypassed]);
+});

@@ -35,6 +35,14 @@ export async function targetedPolicies(kube: Kube): Promise<readonly Policy[]> {
   return found;
 }
 
+/** Pure: the first policy that holds for whatever is bound to a waypoint, `<kind> <namespace>/<name>`. */
+export function policyOfGateway(gateway: string, policies: readonly Policy[]): string | undefined {
+  const found = policies.find(
+    (one) => whyNotEnforced(one) === undefined && coversGateway(one.object, gateway),
+  );
+  return found && `${found.kind} ${keyOf(found.object)}`;
+}
+
 /**
  * Pure: what each policy closes, for those of the waypoint's namespace and those that hold for what is bound to it. The
  * controller's conditions say what is closed; why nothing is, the policy itself says.
@@ -59,6 +67,8 @@ interface Closed {
   readonly held: readonly Held[];
   /** Also pods that are bound by their own address. */
   readonly pods: boolean;
+  /** What the controller says of one that takes everything nevertheless. */
+  readonly bypassed: string | undefined;
 }
 
 function closedBy(
@@ -75,11 +85,13 @@ function closedBy(
         one.requiredBy !== undefined &&
         (one.requiredBy.startsWith(named) || (isEnforced && covers(policy, one))),
     ),
+    bypassed: held.find((one) => one.bypassed !== undefined && isEnforced && covers(policy, one))
+      ?.bypassed,
     pods: pods.length > 0 && isEnforced && coversGateway(policy.object, gateway),
   };
 }
 
-function messageOf(policy: Policy, gateway: string, { held, pods }: Closed): string {
+function messageOf(policy: Policy, gateway: string, { held, pods, bypassed }: Closed): string {
   const through = held.filter(({ waypoint }) => waypoint === gateway).map(nameOf);
   const unbound = held.filter(({ waypoint }) => waypoint === undefined).map(nameOf);
   const elsewhere = held.filter(({ waypoint }) => waypoint !== undefined && waypoint !== gateway);
@@ -94,7 +106,7 @@ function messageOf(policy: Policy, gateway: string, { held, pods }: Closed): str
     return [...closed, ...(wrong === undefined ? [] : [wrong.text])].join('; ');
   const idle = whyNotEnforced(policy);
   if (idle !== undefined) return `${nothing}: ${idle}`;
-  if (wrong === undefined) return whyIdle(policy, gateway);
+  if (wrong === undefined) return bypassed ?? whyIdle(policy, gateway);
   // Of what is not understood only the controller knows how much it keeps closed.
   return wrong.reason === 'TargetNotFound' ? `${nothing}: ${wrong.text}` : wrong.text;
 }
