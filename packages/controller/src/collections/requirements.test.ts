@@ -2,6 +2,8 @@ import { beforeEach, expect, test } from '@jest/globals';
 
 import { decoded } from '../../test/records.ts';
 import { aPod, trustDomain } from '../../test/support.ts';
+import { decodeEndpointSlice } from '../kube/decode/endpoint-slice.ts';
+import { decodeGateway } from '../kube/decode/configuration.ts';
 import { decodeNamespace } from '../kube/decode/namespace.ts';
 import { decodePod } from '../kube/decode/pod.ts';
 import { decodeAuthorizationPolicy } from '../kube/decode/policy.ts';
@@ -91,4 +93,47 @@ test('a namespace that opts out is told, and what it does not say of its pods st
     /^False Bypassed AuthorizationPolicy shop\/p .*Namespace shop is annotated/,
   );
   expect([requiredBy('a'), requiredBy('b')]).toEqual([undefined, 'AuthorizationPolicy shop/p']);
+});
+
+test('what is bound to a waypoint of another revision goes through it once that is deployed, and nothing else of it is ours', () => {
+  const labels = { 'istio.io/rev': 'canary' };
+  const gateway = decoded(decodeGateway, {
+    metadata: { name: 'w', namespace: 'shop', uid: 'u', labels },
+    spec: {
+      gatewayClassName: 'istio-waypoint',
+      listeners: [{ name: 'mesh', port: 15008, protocol: 'HBONE' }],
+    },
+  });
+  mesh.sources.gateways.set('shop/w', gateway);
+  const bound = { 'istio.io/use-waypoint': 'w' };
+  const spec = { selector: { app: 'web' }, clusterIP: '10.96.0.1', ports: [{ port: 80 }] };
+  const service = { metadata: { name: 'web', namespace: 'shop', labels: bound }, spec };
+  mesh.sources.services.set('shop/web', decoded(decodeService, service));
+  const slice = {
+    metadata: { name: 'web-1', namespace: 'shop', labels: { 'kubernetes.io/service-name': 'web' } },
+    addressType: 'IPv4',
+    ports: [{ port: 8080 }],
+    endpoints: [
+      {
+        addresses: ['10.0.0.1'],
+        targetRef: { kind: 'Pod', namespace: 'shop', name: 'a', uid: 'a' },
+      },
+    ],
+  };
+  mesh.sources.endpointSlices.set('shop/web-1', decoded(decodeEndpointSlice, slice));
+  const believed = (): unknown => {
+    mesh.flush();
+    const upsert = state.resource('workload', 'c1//Pod/shop/a');
+    return upsert?.type === 'workload' && upsert.resource.waypointIdentities;
+  };
+  expect(believed()).toEqual([]);
+  expect(mesh.l7.bindings.get('shop/web')).toMatchObject({
+    kind: 'broken',
+    message: expect.stringContaining('is of revision canary'),
+  });
+  mesh.sources.gatewayAccounts.set('shop/w', { gatewayUid: 'u' });
+  expect(believed()).toEqual(['spiffe://cluster.local/ns/shop/sa/w']);
+  expect(mesh.l7.bindings.get('shop/web')).toMatchObject({ kind: 'bound' });
+  expect(mesh.l7.waypoints.get('shop/w')).toBeUndefined();
+  expect(state.all('gateway').size).toBe(0);
 });

@@ -23,7 +23,12 @@ import type {
   ClassDefaults,
   CompiledWaypoint,
 } from '../translate/waypoint.ts';
-import { bindingOf, compileWaypoint, obstacleOf } from '../translate/waypoint.ts';
+import {
+  bindingOf,
+  compileAnyWaypoint,
+  compileWaypoint,
+  obstacleOf,
+} from '../translate/waypoint.ts';
 import type { ClusterFacts } from '../translate/workload.ts';
 import type { Collection } from './collection.ts';
 import type { Graph, Noted, Reader } from './derived.ts';
@@ -129,11 +134,26 @@ function baseStages({ graph, sources, cluster, noted }: Parts) {
       equal: (left, right) => left === right,
     }),
   );
+  // What is bound to one of another control plane goes through it; nothing else of it is ours.
+  const anyWaypoints = noted(
+    'any-waypoints',
+    graph.derive<GatewayRecord, CompiledWaypoint>({
+      name: 'any-waypoints',
+      primary: sources.gateways,
+      derive: (record, key, read) =>
+        only(
+          key,
+          read.get(waypoints, key) ??
+            compileAnyWaypoint(record, cluster, read.get(classDefaults, waypointClass)),
+        ),
+      equal: (left, right) => left === right,
+    }),
+  );
   const obstacles = noted(
     'waypoint-obstacles',
     graph.derive<CompiledWaypoint, string>({
       name: 'waypoint-obstacles',
-      primary: waypoints,
+      primary: anyWaypoints,
       derive: (waypoint, key, read) => {
         const service = read.get(sources.services, key);
         const holders = {
@@ -165,7 +185,7 @@ function baseStages({ graph, sources, cluster, noted }: Parts) {
       equal: isDeepStrictEqual,
     }),
   );
-  return { waypoints, obstacles, namespaceMetas, authentications };
+  return { waypoints, anyWaypoints, obstacles, namespaceMetas, authentications };
 }
 
 type NamespaceMeta = Pick<NamespaceRecord['meta'], 'labels' | 'annotations'>;
@@ -174,7 +194,7 @@ function worldOf(read: Reader, base: Base, cluster: ClusterFacts, namespace: str
   return {
     namespaceLabels: read.get(base.namespaceMetas, namespace)?.labels ?? new Map<string, string>(),
     clusterDomain: cluster.clusterDomain,
-    waypoint: (key) => read.get(base.waypoints, key),
+    waypoint: (key) => read.get(base.anyWaypoints, key),
     obstacle: (key) => read.get(base.obstacles, key),
   };
 }
@@ -215,7 +235,7 @@ function workloadBinding(
   let requiredBy: string | undefined;
   const through = (binding: Binding | undefined, service?: ServiceKey, entry?: string): void => {
     const bound = binding !== undefined && binding.kind !== 'none';
-    const waypoint = bound ? read.get(base.waypoints, binding.gateway) : undefined;
+    const waypoint = bound ? read.get(base.anyWaypoints, binding.gateway) : undefined;
     if (binding?.kind === 'bound' && waypoint !== undefined)
       identities.add(waypoint.gateway.identity);
     // What is attached to a Service holds for it whether or not somebody is there to enforce it.

@@ -37,6 +37,10 @@ export const requestAuthenticationSpec = Type.Object(
 export type RequestAuthenticationSpec = Static<typeof requestAuthenticationSpec>;
 export type JwtRuleSpec = Static<typeof jwtRule>;
 
+/** Istio's node proxies leave such ones aside as well, and its waypoints take `targetRefs` only. */
+export const selectsNothing =
+  'selects no waypoint, and nobody else verifies tokens: nothing is verified for it; name a Service or Gateway in targetRefs';
+
 export const requestAuthenticationResource: ResourceDefinition = {
   group: 'security.istio.io',
   kind: 'RequestAuthentication',
@@ -49,4 +53,5 @@ export const requestAuthenticationResource: ResourceDefinition = {
   rules: [oneTarget],
   columns: [],
   refused: new Map([['jwtRules[].jwks_uri', 'is an old spelling; use jwksUri']]),
+  refusedInPart: new Map([['selector', selectsNothing]]),
 };

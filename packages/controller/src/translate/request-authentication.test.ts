@@ -124,3 +124,10 @@ describe('whom it is for', () => {
     });
   });
 });
+
+test('one with a selector is told that nobody heeds it, by the name of the field', () => {
+  const { authentication, problems } = compile({ selector: { matchLabels: { app: 'web' } } });
+  expect(authentication).toBeUndefined();
+  expect(problems).toMatchObject([{ field: 'spec.selector', admissible: true }]);
+  expect(compile({}).problems).toMatchObject([{ field: 'spec.targetRefs' }]);
+});

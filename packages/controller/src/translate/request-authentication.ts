@@ -4,6 +4,7 @@ import type { RequestAuthenticationRecord } from '../kube/decode/configuration.t
 import type { Problem, Report } from '../kube/decode/fields.ts';
 import { field, list, objectKey, text } from '../kube/decode/fields.ts';
 import type { JwtRuleSpec } from '../resources/request-authentication.ts';
+import { selectsNothing } from '../resources/request-authentication.ts';
 import { durationMs } from './duration.ts';
 import { compileTargets, readableTargets } from './targets.ts';
 import type { ClusterFacts } from './workload.ts';
@@ -36,11 +37,14 @@ export function compileRequestAuthentication(
   }
   const spec = record.spec.value;
   if (spec.targetRef === undefined && (spec.targetRefs ?? []).length === 0) {
-    report(
-      'spec.targetRefs',
-      'is empty: tokens are verified at waypoints, so name the Service or Gateway',
-      true,
-    );
+    const selects = Object.keys(spec.selector?.matchLabels ?? {}).length > 0;
+    if (selects) report('spec.selector', selectsNothing, true);
+    else
+      report(
+        'spec.targetRefs',
+        'is empty: tokens are verified at waypoints, so name the Service or Gateway',
+        true,
+      );
     return { authentication: undefined, problems };
   }
   return {

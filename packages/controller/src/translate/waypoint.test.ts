@@ -5,7 +5,7 @@ import { trustDomain } from '../../test/support.ts';
 import { decodeGateway } from '../kube/decode/configuration.ts';
 import { decodeService } from '../kube/decode/service.ts';
 import type { ClassDefaults, CompiledWaypoint } from './waypoint.ts';
-import { bindingOf, compileWaypoint, obstacleOf } from './waypoint.ts';
+import { bindingOf, compileAnyWaypoint, compileWaypoint, obstacleOf } from './waypoint.ts';
 
 const cluster = {
   clusterId: 'c1',
@@ -172,6 +172,22 @@ describe('binding', () => {
       reason: 'WaypointMissing',
       ref: bound.ref,
     });
+  });
+  test('one of another revision that nobody has deployed is told by its revision', () => {
+    const labels = { 'istio.io/rev': 'canary' };
+    const record = decoded(decodeGateway, {
+      metadata: { name: 'w', namespace: 'shop', uid: 'u', labels },
+      spec: {
+        gatewayClassName: 'istio-waypoint',
+        listeners: [{ name: 'mesh', port: 15008, protocol: 'HBONE' }],
+      },
+    });
+    const compiled = compileAnyWaypoint(record, cluster);
+    expect(compiled?.otherRevision).toBe('canary');
+    const none = { service: undefined, account: undefined };
+    expect(compiled && obstacleOf(compiled, none)).toContain('is of revision canary');
+    const deployed = { service: 'u', account: 'u' };
+    expect(compiled && obstacleOf(compiled, deployed)).toBeUndefined();
   });
   test('one whose name others bear is refused, and leads to none of theirs', () => {
     const obstacle = 'Service shop/waypoint is not that of Gateway shop/waypoint';

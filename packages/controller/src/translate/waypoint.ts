@@ -32,6 +32,8 @@ export interface CompiledWaypoint {
   /** Which namespaces' objects may be bound to it. */
   readonly allows: (namespace: string, labels: ReadonlyMap<string, string>) => boolean;
   readonly problems: readonly Problem[];
+  /** Of another control plane, which deploys it and tells what became of it; undefined for one of ours. */
+  readonly otherRevision?: string;
   readonly meta: Metadata;
   readonly status: unknown;
   /** Names of its listeners. */
@@ -58,11 +60,21 @@ const noDefaults: ClassDefaults = { labels: new Map(), annotations: new Map() };
 export function compileWaypoint(
   record: GatewayRecord,
   cluster: ClusterFacts,
+  defaults?: ClassDefaults,
+): CompiledWaypoint | undefined {
+  const compiled = compileAnyWaypoint(record, cluster, defaults);
+  return compiled?.otherRevision === undefined ? compiled : undefined;
+}
+
+/** A waypoint of whichever control plane: whoever is bound to it is, and its proxies are believed. */
+export function compileAnyWaypoint(
+  record: GatewayRecord,
+  cluster: ClusterFacts,
   defaults: ClassDefaults = noDefaults,
 ): CompiledWaypoint | undefined {
   const { meta } = record;
   const spec = record.spec.ok ? record.spec.value : readableSpec(record.spec.error);
-  if (!isOurs(meta, spec, cluster)) return undefined;
+  if (spec.gatewayClassName !== waypointClass) return undefined;
   const problems: Problem[] = [...record.problems];
   const object = `Gateway ${objectKey(meta)}`;
   const report: Report = (field, message, admissible) => {
@@ -88,6 +100,7 @@ export function compileWaypoint(
     },
     allows: allowedBy(listener, meta.namespace),
     problems,
+    ...otherRevision(meta, cluster),
     meta,
     status: record.status,
     listeners: listeners.map(({ name = '' }) => name),
@@ -97,6 +110,15 @@ export function compileWaypoint(
       annotations: spec.infrastructure?.annotations ?? {},
     },
   };
+}
+
+function otherRevision(
+  { labels }: Metadata,
+  cluster: ClusterFacts,
+): Pick<CompiledWaypoint, 'otherRevision'> {
+  const revision = labels.get(revisionLabel) ?? '';
+  const isOurs = revision === '' || revision === (cluster.revision ?? 'default');
+  return isOurs ? {} : { otherRevision: revision };
 }
 
 /** Of one that breaks its schema: enough to tell its owner, and nobody is allowed more by it. */
@@ -141,15 +163,6 @@ function trustedForwarders(
       );
       return [];
     });
-}
-
-/** Of another class or another control plane's: not a word on it, and nobody is bound to it here. */
-function isOurs(meta: Metadata, spec: GatewaySpec, cluster: ClusterFacts): boolean {
-  const revision = meta.labels.get(revisionLabel) ?? '';
-  return (
-    spec.gatewayClassName === waypointClass &&
-    (revision === '' || revision === (cluster.revision ?? 'default'))
-  );
 }
 
 function namesClient(meta: Metadata, defaults: ClassDefaults): boolean {
@@ -268,12 +281,14 @@ export interface Holders {
  * runs under one that is not the Gateway's own is not its proxy.
  */
 export function obstacleOf(
-  { meta }: Pick<CompiledWaypoint, 'meta'>,
+  { meta, otherRevision }: Pick<CompiledWaypoint, 'meta' | 'otherRevision'>,
   { service, account }: Holders,
 ): string | undefined {
   const key = objectKey(meta);
   if (service !== undefined && service !== meta.uid)
     return `Service ${key} is not that of Gateway ${key}, which needs another name`;
+  if (account !== meta.uid && otherRevision !== undefined)
+    return `Gateway ${key} is of revision ${otherRevision}, and no Ambit of that revision has deployed it`;
   if (account !== meta.uid) return `Gateway ${key} has no ServiceAccount ${key} of its own`;
   return undefined;
 }
