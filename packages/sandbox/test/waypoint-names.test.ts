@@ -1,0 +1,117 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { startTestApi, type TestApi } from './support/api-server.ts';
+import type { ControllerProcess } from './support/controller-process.ts';
+import { startControllerProcess } from './support/controller-process.ts';
+import { installMesh } from './support/controller.ts';
+import { createKubectl, kubectlPath, type Kubectl } from './support/kubectl.ts';
+
+/** Gateways whose names others bear already: a controller as a process, on the sandbox's API with its own rights. */
+let running: TestApi;
+let kubectl: Kubectl;
+let controller: ControllerProcess;
+const folder = mkdtempSync(join(tmpdir(), 'ambit-names-'));
+const services = { group: '', resource: 'services' };
+const accounts = { group: '', resource: 'serviceaccounts' };
+const deployments = { group: 'apps', resource: 'deployments' };
+const gateways = { group: 'gateway.networking.k8s.io', resource: 'gateways' };
+
+interface Conditions {
+  readonly status?: {
+    readonly conditions?: readonly {
+      readonly type: string;
+      readonly status: string;
+      readonly message: string;
+    }[];
+  };
+}
+
+async function until(what: () => boolean, why: string, timeoutMs = 60_000): Promise<void> {
+  const started = performance.now();
+  while (!what()) {
+    if (performance.now() - started > timeoutMs) throw new Error(`timed out: ${why}`);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
+function told(name: string, type: string): string {
+  const gateway = running.api.store.get(gateways, 'shop', name) as Conditions | undefined;
+  const found = gateway?.status?.conditions?.find((one) => one.type === type);
+  return `${found?.status ?? ''} ${found?.message ?? ''}`;
+}
+
+const object = (kind: string, apiVersion: string, name: string, spec?: object): string =>
+  JSON.stringify({ apiVersion, kind, metadata: { name, namespace: 'shop' }, spec });
+
+const gateway = (name: string): string =>
+  object('Gateway', 'gateway.networking.k8s.io/v1', name, {
+    gatewayClassName: 'istio-waypoint',
+    listeners: [{ name: 'mesh', port: 15008, protocol: 'HBONE' }],
+  });
+
+const apply = (...objects: string[]): Promise<unknown> =>
+  kubectl.out(['apply', '-f', '-'], objects.join('\n---\n'));
+
+beforeAll(async () => {
+  running = await startTestApi();
+  const { server, ca, api } = running;
+  kubectl = createKubectl(kubectlPath('1.34'), { server, ca, token: api.tokens.adminToken });
+  await installMesh(kubectl);
+  // Nobody is there who would tell the API server where a webhook is.
+  await kubectl.out(['delete', 'validatingwebhookconfiguration/ambit-validator']);
+  await kubectl.out(['create', 'namespace', 'shop']);
+  controller = startControllerProcess(running, folder, 'one');
+}, 150_000);
+
+afterAll(async () => {
+  await controller.stop();
+  await running.api.close();
+  kubectl.close();
+  rmSync(folder, { recursive: true });
+  expect(running.errors).toEqual([]);
+}, 150_000);
+
+test('a Service of the name is left as it is, also when the Gateway goes, and nothing else is made', async () => {
+  const spec = { selector: { app: 'reviews' }, ports: [{ name: 'http', port: 80 }] };
+  await apply(object('Service', 'v1', 'reviews', spec));
+  const before = running.api.store.get(services, 'shop', 'reviews');
+  await apply(gateway('reviews'));
+  await until(() => told('reviews', 'Programmed').startsWith('False'), 'a word on the Gateway');
+  expect(told('reviews', 'Programmed')).toContain('Service shop/reviews is there and not of this');
+  expect(told('reviews', 'Accepted')).toMatch(/^False .*give the Gateway another name, or remove/);
+  await kubectl.out(['delete', 'gateway/reviews', '-n', 'shop']);
+  expect(running.api.store.get(services, 'shop', 'reviews')?.metadata.resourceVersion).toBe(
+    before?.metadata.resourceVersion,
+  );
+  for (const each of [accounts, deployments])
+    expect(running.api.store.get(each, 'shop', 'reviews')).toBeUndefined();
+}, 150_000);
+
+test('a ServiceAccount or a Deployment of the name is left too, and the Gateway is deployed once that is gone', async () => {
+  await apply(object('ServiceAccount', 'v1', 'mine'), gateway('mine'));
+  const template = {
+    metadata: { labels: { app: 'x' } },
+    spec: { containers: [{ name: 'x', image: 'x' }] },
+  };
+  const spec = { selector: { matchLabels: { app: 'x' } }, template };
+  await apply(object('Deployment', 'apps/v1', 'yours', spec), gateway('yours'));
+  await until(() => told('mine', 'Accepted').includes('ServiceAccount shop/mine'), 'the account');
+  await until(() => told('yours', 'Accepted').includes('Deployment shop/yours'), 'the Deployment');
+  expect(running.api.store.get(accounts, 'shop', 'mine')?.metadata.ownerReferences).toBeUndefined();
+  await kubectl.out(['delete', 'serviceaccount/mine', 'deployment/yours', '-n', 'shop']);
+  for (const name of ['mine', 'yours']) {
+    await until(() => told(name, 'Accepted').startsWith('True'), `${name} is deployed`);
+    const uid = running.api.store.get(gateways, 'shop', name)?.metadata.uid;
+    for (const each of [accounts, deployments, services])
+      expect(running.api.store.get(each, 'shop', name)?.metadata.ownerReferences?.[0]?.uid).toBe(
+        uid,
+      );
+  }
+}, 150_000);
+
+test('a ServiceAccount that is taken away is made again', async () => {
+  await kubectl.out(['delete', 'serviceaccount/mine', '-n', 'shop']);
+  await until(() => running.api.store.get(accounts, 'shop', 'mine') !== undefined, 'the account');
+}, 150_000);
