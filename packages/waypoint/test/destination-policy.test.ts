@@ -12,7 +12,7 @@ import {
 import { duplexOf } from '@ambit/core';
 import type { CryptoKey } from 'jose';
 import { SignJWT, exportJWK, generateKeyPair } from 'jose';
-import { exact, forward, match, route } from './nouns.ts';
+import { exact, forward, match, prefix, route } from './nouns.ts';
 import type { Answer, Asking, Backend, WaypointWorld } from './world.ts';
 import { bound, endpointOf, shopKey, shopService, startBackend, startWorld } from './world.ts';
 
@@ -160,6 +160,44 @@ describe('what holds for the bank holds for what a route leads there:', () => {
     await policy({ action: 'ALLOW', rules: [{ from: [], to, when: [] }] });
     expect((await ask({ path: '/open' })).status).toBe(200);
     expect((await ask({ path: '/other' })).status).toBe(403);
+  });
+
+  test('DENY of what the bank gets, whatever was asked for', async () => {
+    const toAdmin = {
+      ...forward(toBank),
+      rewrite: { path: { kind: 'prefix', matched: '/x', value: '/admin' } },
+    };
+    await routed(
+      route({
+        action: toAdmin,
+        matches: [match({ path: prefix('/x') })],
+        request: { ...noChanges, set: [['x-role', 'root']] },
+        mirrors: [],
+      }),
+      route({
+        action: forward({ ...toBank, target: { ...toBank.target, service: shopKey } }),
+        request: { ...noChanges, set: [['x-role', 'root']] },
+        mirrors: [{ target: toBank.target, percentage: 100 }],
+      }),
+    );
+    expect((await ask({ path: '/x/reset' })).body).toBe('bank GET /admin/reset ');
+    const path = { kind: 'request', attribute: { kind: 'path' }, notValues: [] };
+    const admin = { ...path, values: [{ kind: 'prefix', value: '/admin' }] };
+    await policy({ action: 'DENY', rules: [{ from: [], to: [[admin]], when: [] }] });
+    expect((await ask({ path: '/x/reset' })).status).toBe(403);
+    const role = {
+      kind: 'request',
+      attribute: { kind: 'header', name: 'x-role' },
+      values: [exact('root')],
+      notValues: [],
+    };
+    await policy({ action: 'DENY', rules: [{ from: [], to: [], when: [role] }] });
+    expect((await ask({ path: '/x/reset' })).status).toBe(403);
+    const before = bank.requests.length;
+    expect((await ask({ path: '/copied' })).body).toContain('shop');
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    expect(bank.requests).toHaveLength(before);
+    await routed(route({ action: forward(toBank) }));
   });
 
   test('a policy in dry run, and one of another service, let it go', async () => {

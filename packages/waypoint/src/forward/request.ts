@@ -15,7 +15,9 @@ import type {
   ResponseHead,
   ServerExchange,
 } from '../http/message.ts';
-import { changeHeaders, rewriteAuthority } from '../route/changes.ts';
+import { changeHeaders, changedByRoute } from '../route/changes.ts';
+import type { Known } from '../policy/judge.ts';
+import { factsOf } from '../policy/judge.ts';
 import type { LateDenial } from '../policy/late-denial.ts';
 import type { Admission } from '../policy/admission.ts';
 import { deniedNow, lateAnswer, tellLate } from '../policy/admission.ts';
@@ -48,7 +50,7 @@ export interface ForwardPlan {
   readonly path: string;
   /** What the route leads to; absent for the very service that was asked for. */
   readonly leadsTo?: Target;
-  /** By what that let it in, where it is another service with policies of its own. */
+  /** By what that let it in, where it is another service with policies of its own: the request is as the route made it. */
   readonly admission?: Admission;
 }
 
@@ -62,7 +64,7 @@ export class Forwarding implements ExchangeEvents, BodySink, UnderWay {
   readonly #retry: RetryState;
   readonly #head: RequestHead;
   readonly #hash: number | undefined;
-  #admissionBeyond: Admission;
+  #admissionBeyond: Admission | undefined;
   #replay: Buffer[] = [];
   #replayBytes = 0;
   #replayable = true;
@@ -93,7 +95,7 @@ export class Forwarding implements ExchangeEvents, BodySink, UnderWay {
       this.#head.headers,
     );
     this.#hash = this.#hashKey();
-    this.#admissionBeyond = plan.admission ?? { ...record.admission, asked: [] };
+    this.#admissionBeyond = plan.admission;
   }
 
   start(): void {
@@ -109,11 +111,10 @@ export class Forwarding implements ExchangeEvents, BodySink, UnderWay {
     const { trace } = this.#record;
     trace.forwarding();
     carryTrace(headers, trace.forwarded);
-    const rewrite = route?.action.kind === 'forward' ? route.action.rewrite : {};
-    let authority = rewriteAuthority(request.authority, rewrite);
-    // As in Envoy: what the route sets stands for what a single destination sets.
-    authority = changeHeaders(headers, target.request, this.#record) ?? authority;
-    authority = changeHeaders(headers, route?.request ?? noChanges, this.#record) ?? authority;
+    const authority =
+      this.#plan.admission === undefined
+        ? changedByRoute(headers, request.authority, { route, target }, this.#record)
+        : request.authority;
     return {
       method: request.method,
       scheme: request.scheme,
@@ -356,7 +357,7 @@ export class Forwarding implements ExchangeEvents, BodySink, UnderWay {
   judgeAgain(): LateDenial | undefined {
     const denial = deniedNow(this.#context, this.#downstream, this.#record.admission);
     const beyond = this.#beyond();
-    return denial ?? (beyond && deniedNow(this.#context, beyond, this.#admissionBeyond));
+    return denial ?? (beyond && deniedNow(this.#context, beyond, this.#letInBeyond()));
   }
 
   async verifyAgain(): Promise<LateDenial | undefined> {
@@ -364,14 +365,24 @@ export class Forwarding implements ExchangeEvents, BodySink, UnderWay {
     const denial = await verifiedAgain(this.#context, this.#downstream, request, this.#record);
     const beyond = this.#beyond();
     if (denial !== undefined || beyond === undefined) return denial;
-    const letIn = { startTimeMs: this.#record.startTimeMs, admission: this.#admissionBeyond };
-    const late = await verifiedAgain(this.#context, beyond, request, letIn);
+    const letIn = { startTimeMs: this.#record.startTimeMs, admission: this.#letInBeyond() };
+    const late = await verifiedAgain(this.#context, beyond, request, letIn, this.#head);
     this.#admissionBeyond = letIn.admission;
     return late;
   }
 
   tellProgress(): void {
     this.#record.tellMessages();
+  }
+
+  /** Nothing held there of its own when the request came: what is judged now is what was sent. */
+  #letInBeyond(): Admission {
+    return (this.#admissionBeyond ??= { known: this.#knownAsSent(), asked: [] });
+  }
+
+  #knownAsSent(): Known {
+    const { known } = this.#record.admission;
+    return { ...known, request: factsOf(this.#head, known.request?.token) };
   }
 
   /** The service that the route leads to, where policies of its own hold by now. */
@@ -464,7 +475,7 @@ export class Forwarding implements ExchangeEvents, BodySink, UnderWay {
     const { route } = this.#plan;
     if (route === undefined || route.mirrors.length === 0) return;
     const { hasBody } = this.#exchange;
-    const { known } = this.#record.admission;
+    const known = this.#knownAsSent();
     sendCopies(this.#context, route.mirrors, {
       allows: (target) => admitsCopy(this.#context, this.#downstream, target, known),
       head: this.#head,

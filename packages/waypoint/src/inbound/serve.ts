@@ -4,6 +4,7 @@ import type { Downstream, WaypointContext } from '../context.ts';
 import type { UpstreamCluster } from '../forward/cluster.ts';
 import { RequestRecord } from '../forward/record.ts';
 import { answerLocally } from '../forward/local.ts';
+import type { ForwardPlan } from '../forward/request.ts';
 import { Forwarding } from '../forward/request.ts';
 import { introduce } from '../forward/vouch.ts';
 import type { RequestHead, ServerExchange } from '../http/message.ts';
@@ -11,7 +12,7 @@ import { normalizePath } from '../http/path.ts';
 import { accessDenied, deniedNow } from '../policy/admission.ts';
 import { destinationOf } from '../policy/destination.ts';
 import { randomUuid } from '../observe/random.ts';
-import { climbs, locationOf, rewritePath } from '../route/changes.ts';
+import { changedByRoute, climbs, locationOf, rewritePath } from '../route/changes.ts';
 import { chooseTarget } from '../route/choose.ts';
 import { judgeCors } from '../route/cors.ts';
 import type { Refuse, Serving } from './admit.ts';
@@ -180,19 +181,42 @@ function act(serving: Serving, found: HttpRoute): void {
         new Forwarding(context, downstream, exchange, plan, record).start();
         return;
       }
-      // As if it had been asked for: its workloads let the waypoint in because it enforces what holds there.
-      admit({ ...serving, downstream: beyond }, ({ exchange: passed, admission, isLimited }) => {
-        if (isLimited(found.name)) return;
-        // A token may have been taken out of the path.
-        const admitted = {
-          ...plan,
-          admission,
-          path: rewritePath(request.path, action.rewrite.path),
-        };
-        new Forwarding(context, downstream, passed, admitted, record).start();
-      });
+      goBeyond({ ...serving, downstream: beyond }, downstream, plan);
     }
   }
+}
+
+/**
+ * To a service with policies of its own, whose workloads let the waypoint in because it enforces them: what they judge is
+ * the request that the service gets, as if it had been asked for that.
+ */
+function goBeyond(
+  serving: Serving,
+  downstream: Downstream,
+  plan: ForwardPlan & { readonly route: HttpRoute },
+): void {
+  const { context, exchange, record, refuse } = serving;
+  const { request } = exchange;
+  const path = normalizePath(plan.path);
+  if (!path.ok) {
+    context.metrics.rejected('bad-path');
+    refuse(400, 'DPE', 'path_normalization_failed', path.error);
+    return;
+  }
+  request.path = path.value;
+  request.authority = changedByRoute(request.headers, request.authority, plan, record);
+  admit(serving, ({ exchange: passed, admission, isLimited }) => {
+    if (isLimited(plan.route.name)) return;
+    // Tokens and authorizers take their time.
+    const denial = deniedNow(context, downstream, record.admission);
+    if (denial !== undefined) {
+      refuse(403, '-', accessDenied(denial.policy), 'RBAC: access denied');
+      return;
+    }
+    // A token may have been taken out of the path.
+    const admitted = { ...plan, path: request.path, admission };
+    new Forwarding(context, downstream, passed, admitted, record).start();
+  });
 }
 
 /** Delays and refuses on purpose, where the route asks for it. */

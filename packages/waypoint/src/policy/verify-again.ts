@@ -20,13 +20,14 @@ type Held = readonly (RequestAuthentication | 'undecodable')[];
 /**
  * Verifies the token of a request that is under way as if the request had come under the rules of now, and lets
  * policies judge what the token says by them. A token that was good when it came and is over since is no reason to
- * cut. Undefined where the request may go on.
+ * cut. `sent` is what policies judge, where a route has made another request of it. Undefined where it may go on.
  */
 export async function verifiedAgain(
   context: WaypointContext,
   downstream: Downstream,
   request: RequestHead,
   letIn: LetIn,
+  sent?: RequestHead,
 ): Promise<LateDenial | undefined> {
   const { presented = { request, held: [] } } = letIn.admission;
   const held = context.state.authenticationsForTargets(downstream.targets);
@@ -40,7 +41,7 @@ export async function verifiedAgain(
     });
   if (outcome.kind === 'invalid') return invalid(held, outcome.message);
   const { known, asked } = letIn.admission;
-  const facts = factsOf(verified, outcome.kind === 'valid' ? outcome.token : undefined);
+  const facts = factsOf(sent ?? verified, outcome.kind === 'valid' ? outcome.token : undefined);
   letIn.admission = {
     known: { ...known, request: facts },
     asked,

@@ -1,5 +1,13 @@
-import type { HeaderChanges, PathRewrite, Port, Redirect, Rewrite } from '@ambit/api';
-import { assertNever } from '@ambit/api';
+import type {
+  HeaderChanges,
+  HttpRoute,
+  PathRewrite,
+  Port,
+  Redirect,
+  Rewrite,
+  WeightedTarget,
+} from '@ambit/api';
+import { assertNever, noChanges } from '@ambit/api';
 import type { AccessEntry } from '@ambit/core';
 import { compileHeaderFormat } from '@ambit/core';
 import { isAuthority } from '../http/authority.ts';
@@ -119,8 +127,25 @@ function rooted(path: string): string {
   return path.startsWith('/') ? path : `/${path}`;
 }
 
-export function rewriteAuthority(authority: string, rewrite: Rewrite): string {
+function rewriteAuthority(authority: string, rewrite: Rewrite): string {
   return rewrite.authority?.toLowerCase() ?? authority;
+}
+
+/** Does to the fields of a request what its route says, and answers its authority from then on. */
+export function changedByRoute(
+  headers: HeaderList,
+  authority: string,
+  {
+    route,
+    target,
+  }: { readonly route: HttpRoute | undefined; readonly target: Pick<WeightedTarget, 'request'> },
+  entry: AccessEntry,
+): string {
+  const rewrite = route?.action.kind === 'forward' ? route.action.rewrite : {};
+  // As in Envoy: what the route sets stands for what a single destination sets.
+  const ofTarget = changeHeaders(headers, target.request, entry);
+  const ofRoute = changeHeaders(headers, route?.request ?? noChanges, entry);
+  return ofRoute ?? ofTarget ?? rewriteAuthority(authority, rewrite);
 }
 
 /** Where a redirect leads. */
