@@ -7,6 +7,7 @@ import type { ParametersRecord } from '../kube/decode/parameters.ts';
 import { field, list } from '../kube/decode/fields.ts';
 import { merged } from './merge.ts';
 import type { Deployed } from './objects.ts';
+import { podProblems } from './restricted.ts';
 
 /** What is deployed, with what the Gateway's parameters change of it, or why nothing is. */
 export type Customized =
@@ -101,25 +102,6 @@ function objections(before: unknown, after: unknown): string[] {
   return [
     ...moved,
     ...(lostPort ? [`spec.ports must have ${hbonePort}`] : []),
-    ...(['hostNetwork', 'hostPID', 'hostIPC'] as const)
-      .filter((name) => field(pod, name) === true)
-      .map((name) => `spec.template.spec.${name} is not allowed`),
-    ...(list(field(pod, 'volumes')).some((one) => field(one, 'hostPath') !== undefined)
-      ? ['a volume of type hostPath is not allowed']
-      : []),
-    ...[pod, ...['containers', 'initContainers'].flatMap((name) => list(field(pod, name)))]
-      .filter((one) => isMighty(field(one, 'securityContext')))
-      .map(() => 'a container must run without privileges'),
+    ...(field(after, 'kind') === 'Deployment' ? podProblems(pod) : []),
   ];
-}
-
-function isMighty(security: unknown): boolean {
-  return (
-    field(security, 'privileged') === true ||
-    field(security, 'allowPrivilegeEscalation') === true ||
-    field(security, 'runAsNonRoot') === false ||
-    field(security, 'runAsUser') === 0 ||
-    field(security, 'windowsOptions', 'hostProcess') === true ||
-    list(field(security, 'capabilities', 'add')).length > 0
-  );
 }
