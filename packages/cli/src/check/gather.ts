@@ -10,6 +10,7 @@ import type {
   ProgramFacts,
 } from './facts.ts';
 
+const agent = 'cni-redirect';
 const programs = [
   { kind: 'Deployment', name: 'ambit-controller' },
   { kind: 'DaemonSet', name: 'ztunnel' },
@@ -86,7 +87,10 @@ export async function gather(
             ),
           },
     otherMeshes: await otherMeshes(kube, namespace),
-    enrolled: await enrolledPods(kube, namespace),
+    enrolled: await enrolledPods(
+      kube,
+      excludedBy(await kube.get(`${apps}/daemonsets/${agent}`), namespace),
+    ),
     permissions: await Promise.all(needed.map((right) => readPermission(kube, namespace, right))),
   };
 }
@@ -175,9 +179,11 @@ function readGatewayClass(found: unknown): GatewayClassFacts {
   };
 }
 
+/** Who redirects pods, and who writes the status of the same resources. */
 async function otherMeshes(kube: Kube, namespace: string): Promise<string[]> {
+  const istiods = await kube.list('/apis/apps/v1/deployments?labelSelector=app%3Distiod');
   const sets = await kube.list('/apis/apps/v1/daemonsets');
-  return sets
+  const redirecting = sets
     .map(({ metadata }) => ({ name: metadata.name, namespace: metadata.namespace ?? '' }))
     .filter(
       (set) =>
@@ -185,15 +191,26 @@ async function otherMeshes(kube: Kube, namespace: string): Promise<string[]> {
         (set.namespace !== namespace && ['ztunnel', 'cni-redirect'].includes(set.name)),
     )
     .map((set) => `DaemonSet ${set.namespace}/${set.name}`);
+  const ruling = istiods.map(
+    ({ metadata }) => `Deployment ${metadata.namespace ?? ''}/${metadata.name}`,
+  );
+  return [...redirecting, ...ruling];
 }
 
-async function enrolledPods(kube: Kube, own: string): Promise<EnrolledFacts[]> {
+/** The namespaces whose pods the agent leaves alone whatever their labels are. */
+export function excludedBy(daemonSet: unknown, own: string): ReadonlySet<string> {
+  const written = list(daemonSet, 'spec', 'template', 'spec', 'containers')
+    .flatMap((container) => list(container, 'env'))
+    .find((one) => text(one, 'name') === 'EXCLUDE_NAMESPACES');
+  return new Set([own, 'kube-system', ...text(written, 'value').split(',')]);
+}
+
+async function enrolledPods(kube: Kube, excluded: ReadonlySet<string>): Promise<EnrolledFacts[]> {
   const ambient = new Set(
     (await kube.list('/api/v1/namespaces'))
       .filter(({ metadata }) => metadata.labels?.[dataplaneModeLabel] === 'ambient')
       .map(({ metadata }) => metadata.name),
   );
-  const excluded = new Set([own, 'kube-system']);
   const pods = await kube.list('/api/v1/pods');
   return pods
     .filter(({ metadata }) => {

@@ -61,10 +61,10 @@ function kubernetesVersion({ kubernetesVersion: version }: ClusterFacts): Findin
 
 function otherMeshes({ otherMeshes: others }: ClusterFacts): Finding {
   return others.length === 0
-    ? ok('only mesh', 'no other mesh redirects pods here')
+    ? ok('only mesh', 'no other mesh is here')
     : failed(
         'only mesh',
-        `${others.join(', ')} redirects pods of this cluster too: uninstall one of the two`,
+        `${others.join(', ')} is of another mesh of this cluster: uninstall one of the two`,
       );
 }
 

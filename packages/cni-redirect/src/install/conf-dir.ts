@@ -1,5 +1,6 @@
 import { readFile, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
+import { err } from '@ambit/api';
 import type { Conflist, PluginEntry } from './conflist.ts';
 import { chained, chainingProblem, isChained, parseConflist, restored } from './conflist.ts';
 
@@ -23,8 +24,8 @@ export async function chainInto(confDir: string, entry: PluginEntry): Promise<Ch
   }
   const problem = chainingProblem(primary.conflist);
   if (problem !== undefined) return { chained: false, why: `${primary.path}: ${problem}` };
-  // A single `.conf` becomes a `.conflist`, which its entry remembers.
-  const target = primary.path.replace(/\.(?:conf|json)$/, '.conflist');
+  // A single `.conf` becomes a `.conflist`, which its entry remembers, and takes no other one's place.
+  const target = listNameOf(primary.path, new Set(files.map(({ path }) => path)));
   const wanted = chained(
     primary.conflist,
     target === primary.path ? entry : { ...entry, replaces: basename(primary.path) },
@@ -34,6 +35,13 @@ export async function chainInto(confDir: string, entry: PluginEntry): Promise<Ch
   await write(target, wanted, primary.path);
   if (target !== primary.path) await rm(primary.path, { force: true });
   return { chained: true, file: target, changed: true };
+}
+
+/** Of a list the path itself; of a single plugin one that comes as early by name. */
+function listNameOf(path: string, taken: ReadonlySet<string>): string {
+  const stem = path.replace(/\.(?:conf|json)$/, '');
+  if (stem === path) return path;
+  return taken.has(`${stem}.conflist`) ? `${stem}.ambit.conflist` : `${stem}.conflist`;
 }
 
 /** Takes our plugin out of every configuration and leaves each as it was before us. */
@@ -57,11 +65,16 @@ async function readConfDir(
   for (const name of names) {
     if (!/\.(?:conf|conflist|json)$/.test(name)) continue;
     const path = join(confDir, name);
-    const conflist = parseConflist(await readFile(path, 'utf8'));
+    const conflist = await readFile(path, 'utf8').then(parseConflist, unreadable);
     if (conflist.ok) files.push({ path, conflist: conflist.value });
     else broken.push(`${path}: ${conflist.error}`);
   }
   return { files, broken };
+}
+
+/** A folder, a link to nothing: no runtime takes it either. */
+function unreadable(error: NodeJS.ErrnoException): ReturnType<typeof parseConflist> {
+  return err(`cannot be read (${error.code ?? error.message})`);
 }
 
 function missingIsEmpty(error: NodeJS.ErrnoException): string[] {

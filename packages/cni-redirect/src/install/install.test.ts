@@ -7,6 +7,7 @@ import {
   renameSync,
   rmSync,
   statSync,
+  symlinkSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -203,4 +204,27 @@ describe('the plugin', () => {
     expect((await start()).missing).toContain('ENOENT');
     expect(types('10-net.conflist')).toBe('bridge');
   });
+});
+
+test('a single plugin takes no list of its name away, and comes back as it was', async () => {
+  put('10-net.conf', { cniVersion: '1.0.0', name: 'single', type: 'ptp' });
+  put('10-net.conflist', { ...bridge, name: 'other' });
+  const running = await start();
+  expect(readdirSync(confDir()).sort()).toEqual(['10-net.ambit.conflist', '10-net.conflist']);
+  expect([types('10-net.ambit.conflist'), types('10-net.conflist')]).toEqual([
+    'ptp,ambit-cni',
+    'bridge',
+  ]);
+  await running.uninstall();
+  expect(readdirSync(confDir()).sort()).toEqual(['10-net.conf', '10-net.conflist']);
+  expect(types('10-net.conflist')).toBe('bridge');
+});
+
+test('what cannot be read beside the configuration in use keeps nobody from chaining', async () => {
+  put('10-net.conflist', bridge);
+  mkdirSync(conf('99-backup.conf'));
+  symlinkSync('/nowhere', conf('99-old.conflist'));
+  await start();
+  expect(installation?.missing).toBeUndefined();
+  expect(types('10-net.conflist')).toBe('bridge,ambit-cni');
 });
