@@ -86,9 +86,11 @@ afterAll(async () => {
   expect(running.errors).toEqual([]);
 }, 150_000);
 
-/** The waypoint's Deployment bears a term of this leader. */
+/** The waypoint's Deployment bears the term of who holds the lease, the so-manieth one since the lease was made. */
 async function deployedIn(term: number): Promise<void> {
-  await until(() => terms.at(-1) === term, `a Deployment of term ${term}`);
+  const since = (): number => (terms.at(-1) ?? 0) - (terms.at(0) ?? 0) + 1;
+  await until(() => terms.length > 0 && since() === term, `a Deployment of term ${term}`);
+  expect(terms.at(-1)).toBe(lease()?.leaseTransitions);
 }
 
 const neverBack = (): boolean => terms.every((term, index) => term >= (terms[index - 1] ?? 0));
@@ -187,7 +189,7 @@ test('a leader that is stopped is replaced, and writes nothing when it goes on',
     'the change',
   );
   expect(holder()).toBe('four');
-  expect(terms.at(-1)).toBe(4);
+  await deployedIn(4);
   expect(neverBack()).toBe(true);
 }, 150_000);
 
@@ -196,6 +198,14 @@ test('one that cannot reach the API stops before another may begin, and takes ov
   const tookMs = await until(() => holder() === 'three', 'the other again');
   expect(tookMs).toBeLessThan(25_000);
   await deployedIn(5);
+  expect(neverBack()).toBe(true);
+}, 150_000);
+
+test('a lease that was deleted begins above the terms of the one before, and what is deployed goes on', async () => {
+  const before = lease()?.leaseTransitions ?? 0;
+  await kubectl.out(['delete', 'lease/ambit-controller', '-n', 'istio-system']);
+  await until(() => (lease()?.leaseTransitions ?? 0) > before, 'another lease');
+  await until(() => terms.at(-1) === lease()?.leaseTransitions, 'the Deployment of its term');
   expect(neverBack()).toBe(true);
 }, 150_000);
 

@@ -150,7 +150,7 @@ class RunningLease implements Lease {
         method: 'POST',
         path: this.#path,
         timeoutMs: requestTimeoutMs,
-        body: this.#object({ name, namespace }, { holder: identity, transitions: 1 }),
+        body: this.#object({ name, namespace }, { holder: identity, transitions: firstTerm() }),
       }),
     );
   }
@@ -237,6 +237,14 @@ class RunningLease implements Lease {
       log.debug({ err: error, lease: name }, 'the lease was not given back; it ends by itself');
     }
   }
+}
+
+/**
+ * Of a Lease that is made anew, after one that was deleted: later than any of its terms, which are on what was deployed
+ * in them. Terms change less than once a second.
+ */
+function firstTerm(): number {
+  return Math.floor(Date.now() / 1000);
 }
 
 interface Wanted {
