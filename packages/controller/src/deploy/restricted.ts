@@ -33,7 +33,7 @@ const volumeTypes: ReadonlySet<string> = new Set([
 ]);
 
 function volumeProblems(volume: unknown): string[] {
-  const types = Object.keys((volume ?? {})).filter((name) => name !== 'name');
+  const types = Object.keys(volume ?? {}).filter((name) => name !== 'name');
   const ofSecrets = list(field(volume, 'projected', 'sources')).some(
     (source) => field(source, 'secret') !== undefined,
   );
