@@ -8,6 +8,7 @@ import {
   rmSync,
   statSync,
   symlinkSync,
+  watch,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -228,3 +229,20 @@ test('what cannot be read beside the configuration in use keeps nobody from chai
   expect(installation?.missing).toBeUndefined();
   expect(types('10-net.conflist')).toBe('bridge,ambit-cni');
 });
+
+test('what is taken away in the moment in which it is installed comes back, too', async () => {
+  put('10-net.conflist', bridge);
+  await start();
+  const library = join(binDir(), 'ambit-cni.lib-1');
+  let taken = 0;
+  const watched = watch(binDir(), (_event, name) => {
+    // Between the executable and the look at what was installed.
+    if (name !== 'ambit-cni' || !existsSync(join(binDir(), name)) || taken > 0) return;
+    taken += 1;
+    rmSync(library, { recursive: true });
+  });
+  rmSync(join(binDir(), 'ambit-cni'));
+  await until(() => taken > 0);
+  watched.close();
+  await until(() => existsSync(join(library, 'libc.so.6')));
+}, 15_000);

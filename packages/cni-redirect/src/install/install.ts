@@ -2,7 +2,7 @@ import type { FSWatcher } from 'node:fs';
 import { watch } from 'node:fs';
 import { leavingAnnotation } from '@ambit/api';
 import type { Logger } from '@ambit/core';
-import { causeChain, errnoCode } from '@ambit/core';
+import { MeshError, causeChain, errnoCode } from '@ambit/core';
 import { chainInto, unchainAll } from './conf-dir.ts';
 import { pluginType } from './conflist.ts';
 import type { PluginFiles } from './plugin-files.ts';
@@ -116,7 +116,14 @@ class Installer implements Installation {
     if (this.#installed !== undefined)
       logger.warn({ dir: binDir }, 'somebody changed the plugin; installing it again');
     await installPlugin(this.#files);
-    this.#installed = await fingerprint(this.#files);
+    const installed = await fingerprint(this.#files);
+    // What is not known is not what is there: the next look installs it again.
+    this.#installed = installed ?? '';
+    if (installed === undefined)
+      throw new MeshError(
+        'agent/plugin-removed',
+        `somebody takes files of the plugin away from ${binDir}`,
+      );
   }
 
   async #chain(): Promise<string | undefined> {

@@ -45,16 +45,24 @@ export async function removePlugin({ binDir, name }: PluginFiles): Promise<void>
     await rm(join(binDir, directory), { recursive: true, force: true });
 }
 
-/** Differs whenever somebody changed, replaced or removed an installed file. */
-export async function fingerprint({ binDir, name }: PluginFiles): Promise<string> {
-  const paths = [name, ...(await librariesOf(binDir, name))];
-  const parts = paths.map(async (path) => {
+/**
+ * Differs whenever somebody changed, replaced or removed an installed file. Undefined while one is missing: whoever clears
+ * the directory may be at it in the very moment in which the plugin is installed.
+ */
+export async function fingerprint({
+  source,
+  binDir,
+  name,
+}: PluginFiles): Promise<string | undefined> {
+  const wanted = await librariesOf(dirname(source), basename(source));
+  const paths = [name, ...new Set([...wanted, ...(await librariesOf(binDir, name))])];
+  const parts: string[] = [];
+  for (const path of paths) {
     const found = await stat(join(binDir, path)).catch(() => undefined);
-    return found === undefined
-      ? `${path} missing`
-      : `${path} ${found.ino} ${found.size} ${found.mtimeMs}`;
-  });
-  return (await Promise.all(parts)).join('\n');
+    if (found === undefined) return undefined;
+    parts.push(`${path} ${found.ino} ${found.size} ${found.mtimeMs}`);
+  }
+  return parts.join('\n');
 }
 
 async function librariesOf(directory: string, name: string): Promise<string[]> {
