@@ -5,6 +5,7 @@ import { declaredProtocol, waypointClass } from '@ambit/api';
 
 import type { Metadata, Problem } from '../kube/decode/fields.ts';
 import { objectKey } from '../kube/decode/fields.ts';
+import { serviceObjectKey } from '../translate/istio-host.ts';
 import type { CompiledPolicy } from '../translate/policy.ts';
 import type { CompiledRateLimitPolicy } from '../translate/rate-limit.ts';
 import type { CompiledRequestAuthentication } from '../translate/request-authentication.ts';
@@ -137,8 +138,7 @@ function unseen(
   const places = placedTargets(spec.value, meta.namespace, cluster, () => undefined);
   const where = places.flatMap(({ target }) => {
     if (target.kind !== 'service') return ['ports that are declared as TCP or TLS'];
-    const [namespace = '', hostname = ''] = target.service.split('/');
-    const key = `${namespace}/${hostname.split('.')[0] ?? ''}`;
+    const key = serviceObjectKey(target.service);
     const ports = read.get(sources.services, key)?.ports ?? [];
     return ports.flatMap((one) => {
       const protocol = declaredProtocol(one);
@@ -155,8 +155,7 @@ function unseen(
 function absence(read: Reader, sources: Sources, target: PolicyTarget): string | undefined {
   switch (target.kind) {
     case 'service': {
-      const [namespace = '', hostname = ''] = target.service.split('/');
-      const key = `${namespace}/${hostname.split('.')[0] ?? ''}`;
+      const key = serviceObjectKey(target.service);
       return read.get(sources.services, key) === undefined
         ? `there is no Service ${key}`
         : undefined;

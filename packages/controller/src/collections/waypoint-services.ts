@@ -1,6 +1,7 @@
 import type { Service, ServiceKey } from '@ambit/api';
 
 import type { ServiceRecord } from '../kube/decode/service.ts';
+import { serviceObjectKey } from '../translate/istio-host.ts';
 import type { Binding } from '../translate/waypoint.ts';
 import type { ClusterFacts } from '../translate/workload.ts';
 import type { Collection } from './collection.ts';
@@ -58,6 +59,5 @@ export function serviceBinding(
   bindings: Collection<Binding>,
   service: ServiceKey,
 ): Binding | undefined {
-  const [namespace = '', hostname = ''] = service.split('/');
-  return read.get(bindings, `${namespace}/${hostname.split('.')[0] ?? ''}`);
+  return read.get(bindings, serviceObjectKey(service));
 }

@@ -1,4 +1,4 @@
-import type { Hostname } from '@ambit/api';
+import type { Hostname, ServiceKey } from '@ambit/api';
 import { parseHostname } from '@ambit/api';
 
 /** A service as Istio's resources name it: a core Service, or a host of a ServiceEntry. */
@@ -32,6 +32,12 @@ export function hostnameOf(
   clusterDomain: string,
 ): Hostname {
   return hostname ?? (`${name}.${namespace}.svc.${clusterDomain}` as Hostname);
+}
+
+/** `<namespace>/<name>` of the core Service that a key in the mesh stands for. */
+export function serviceObjectKey(service: ServiceKey): string {
+  const [namespace = '', hostname = ''] = service.split('/');
+  return `${namespace}/${hostname.split('.')[0] ?? ''}`;
 }
 
 /** Finds what a host means to a resource of `namespace`. */

@@ -6,6 +6,7 @@ import { MeshError, copyBothWays } from '@ambit/core';
 import type { Downstream, WaypointContext } from '../context.ts';
 import { isGrpc } from '../http/grpc.ts';
 import type { HeaderList } from '../http/headers.ts';
+import { fold } from '../http/vouched.ts';
 import type {
   BodySink,
   ExchangeEvents,
@@ -22,7 +23,6 @@ import type { LateDenial } from '../policy/late-denial.ts';
 import type { Admission } from '../policy/admission.ts';
 import { deniedNow, lateAnswer, tellLate } from '../policy/admission.ts';
 import type { UnderWay } from '../policy/live.ts';
-import { fold } from '../policy/spoken.ts';
 import { verifiedAgain } from '../policy/verify-again.ts';
 import type { UpstreamCluster } from './cluster.ts';
 import type { EndpointHost, UpstreamProtocol } from './endpoint.ts';

@@ -8,7 +8,7 @@ import type { Known } from '../policy/judge.ts';
 import { judge } from '../policy/judge.ts';
 import type { Admission } from '../policy/admission.ts';
 import { deniedNow, tellLate } from '../policy/admission.ts';
-import { destinationOf } from '../policy/destination.ts';
+import { destinationOf, serviceBeyond } from '../policy/destination.ts';
 import type { LateDenial } from '../policy/late-denial.ts';
 import type { UnderWay } from '../policy/live.ts';
 import type { ConnectionFacts } from '../route/l4.ts';
@@ -49,7 +49,7 @@ export async function serveTcp(
     return;
   }
   record.upstreamCluster = cluster.name;
-  record.leadsTo = leadsTo?.kind === 'service' ? context.state.service(leadsTo.service) : undefined;
+  record.leadsTo = leadsTo && serviceBeyond(context, downstream, leadsTo);
   const host = cluster.pick({
     random: context.random,
     nowMs: performance.now(),

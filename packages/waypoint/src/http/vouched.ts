@@ -25,8 +25,13 @@ const alsoNoTwin: ReadonlySet<string> = new Set([
 /** Many servers read `_` as `-`: a twin of what the proxy vouches for would speak in its place. */
 export function isTwin(name: string): boolean {
   if (!name.includes('_')) return false;
-  const dashed = name.replaceAll('_', '-');
+  const dashed = fold(name);
   return isVouched(dashed) || alsoNoTwin.has(dashed);
+}
+
+/** As who takes `_` for `-` reads a name. */
+export function fold(name: string): string {
+  return name.includes('_') ? name.replaceAll('_', '-') : name;
 }
 
 /** Fields that frame, route or vouch, and so have no place after the body (RFC 9110 §6.5.1). */

@@ -52,7 +52,6 @@ export function admit(serving: Serving, pass: (admitted: Admitted) => void): voi
   const { targets, gateway } = downstream;
   const held = context.policies.of(targets, gateway.namespace);
   const { asksForTokens, custom: authorizers, rateLimits, spoken } = held;
-  if (asksForTokens) hideTokens(serving);
   if (spoken !== undefined) request.headers.deleteWhere(spoken.isTwin);
   const judged = (token: TokenOutcome): void => {
     if (token.kind === 'invalid') {

@@ -10,7 +10,7 @@ import { introduce } from '../forward/vouch.ts';
 import type { RequestHead, ServerExchange } from '../http/message.ts';
 import { normalizePath } from '../http/path.ts';
 import { accessDenied, deniedNow } from '../policy/admission.ts';
-import { destinationOf } from '../policy/destination.ts';
+import { destinationOf, serviceBeyond } from '../policy/destination.ts';
 import { randomUuid } from '../observe/random.ts';
 import { changedByRoute, climbs, locationOf, rewritePath } from '../route/changes.ts';
 import { chooseTarget } from '../route/choose.ts';
@@ -166,9 +166,7 @@ function act(serving: Serving, found: HttpRoute): void {
         return;
       }
       record.clusterName = cluster.name;
-      if (downstream.service === undefined || keyOf(downstream.service) !== target.target.service) {
-        record.leadsTo = context.state.service(target.target.service);
-      }
+      record.leadsTo = serviceBeyond(context, downstream, target.target);
       const path = rewritePath(request.path, action.rewrite.path);
       if (action.rewrite.path !== undefined && climbs(path)) {
         context.metrics.rejected('bad-path');
@@ -197,6 +195,7 @@ function goBeyond(
 ): void {
   const { context, exchange, record, refuse } = serving;
   const { request } = exchange;
+  hideTokens(serving);
   const path = normalizePath(plan.path);
   if (!path.ok) {
     context.metrics.rejected('bad-path');

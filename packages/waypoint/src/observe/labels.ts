@@ -1,4 +1,5 @@
 import type { Workload } from '@ambit/api';
+import { parseSpiffeIdentity } from '@ambit/api';
 import type { Labels, TelemetryFacts } from '@ambit/core';
 import { appOf, principalOf, trafficLabels, unknown, versionOf } from '@ambit/core';
 
@@ -30,7 +31,8 @@ export function requestLabelsOf(facts: TelemetryFacts, protocol: 'http' | 'grpc'
 
 /** Of a client that is no known pod its identity still names the namespace. */
 function namespaceOf(principal: string | undefined): string | undefined {
-  return /^spiffe:\/\/[^/]+\/ns\/([^/]+)\/sa\//.exec(principal ?? '')?.[1];
+  const identity = parseSpiffeIdentity(principal ?? '');
+  return identity.ok ? identity.value.namespace : undefined;
 }
 
 function ends(

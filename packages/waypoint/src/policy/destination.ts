@@ -1,4 +1,4 @@
-import type { Target } from '@ambit/api';
+import type { Service, Target } from '@ambit/api';
 import type { Downstream, WaypointContext } from '../context.ts';
 import { keyOf } from '../inbound/plan.ts';
 import type { Known } from './judge.ts';
@@ -15,15 +15,22 @@ export function destinationOf(
   target: Target,
 ): Downstream | undefined {
   const { gateway } = downstream;
-  if (target.kind !== 'service') return undefined;
-  if (downstream.service !== undefined && keyOf(downstream.service) === target.service) {
-    return undefined;
-  }
-  const service = context.state.service(target.service);
-  if (service === undefined) return undefined;
+  const service = serviceBeyond(context, downstream, target);
+  if (service === undefined || target.kind !== 'service') return undefined;
   const targets = targetsOf({ gateway, service }, context.state);
   if (!context.policies.of(targets, gateway.namespace).hasOwn) return undefined;
   return { ...downstream, service, workload: undefined, port: target.port, targets };
+}
+
+/** The service that a route leads to, where it is another one than was asked for. */
+export function serviceBeyond(
+  { state }: Pick<WaypointContext, 'state'>,
+  { service }: Pick<Downstream, 'service'>,
+  target: Target,
+): Service | undefined {
+  if (target.kind !== 'service') return undefined;
+  const isAsked = service !== undefined && keyOf(service) === target.service;
+  return isAsked ? undefined : state.service(target.service);
 }
 
 /** Whether a copy may go there: nobody waits for it, so that what would have to be asked about it is not sent. */

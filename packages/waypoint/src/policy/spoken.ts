@@ -1,4 +1,10 @@
-import type { AuthorizationPolicy, ExtensionProvider, RequestAuthentication } from '@ambit/api';
+import type {
+  AuthorizationPolicy,
+  ExtensionProvider,
+  JwtRule,
+  RequestAuthentication,
+} from '@ambit/api';
+import { fold } from '../http/vouched.ts';
 import { isAuthorizers } from './authorizer/fields.ts';
 
 /** Fields by which the waypoint says to the application what tokens and authorizers say of a request. */
@@ -15,7 +21,9 @@ export function spokenBy(
   custom: readonly AuthorizationPolicy[],
   providers: readonly ExtensionProvider[],
 ): Spoken | undefined {
-  const names = new Set(authentications.flatMap(outputsOf));
+  const names = new Set(
+    authentications.flatMap((one) => (one === 'undecodable' ? [] : one.rules.flatMap(outputsOf))),
+  );
   const patterns = providers
     .filter(({ name }) => custom.some(({ provider }) => provider === name))
     .flatMap((one) => (one.kind === 'ext-authz-http' ? [one.headersToUpstreamOnAllow] : []));
@@ -31,15 +39,13 @@ export function spokenBy(
   return { isMeant, isTwin: (name) => isMeant(name) && !isOne(name) };
 }
 
-function outputsOf(one: RequestAuthentication | 'undecodable'): readonly string[] {
-  if (one === 'undecodable') return [];
-  return one.rules.flatMap(({ outputPayloadToHeader, outputClaimsToHeaders }) => [
+/** The fields in which a rule says what a token says. */
+export function outputsOf({
+  outputPayloadToHeader,
+  outputClaimsToHeaders,
+}: JwtRule): readonly string[] {
+  return [
     ...(outputPayloadToHeader === undefined ? [] : [outputPayloadToHeader]),
     ...outputClaimsToHeaders.map(({ header }) => header),
-  ]);
-}
-
-/** As who takes `_` for `-` reads a name. */
-export function fold(name: string): string {
-  return name.includes('_') ? name.replaceAll('_', '-') : name;
+  ];
 }

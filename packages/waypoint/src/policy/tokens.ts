@@ -4,6 +4,7 @@ import type { RequestHead } from '../http/message.ts';
 import type { JwksSource } from './jwks.ts';
 import type { GoodToken } from './jwt.ts';
 import { verifyTokens } from './jwt.ts';
+import { outputsOf } from './spoken.ts';
 import { withoutParams } from './token-params.ts';
 
 /** A request before its token was taken away, and by what it was verified: to be verified again when that changes. */
@@ -50,11 +51,7 @@ export function createTokenVerifier(
       }
       const presented: Presented = { request: copyOf(asCame), held: found };
       // Whoever sends what only a verified token may say is found out before it could be believed.
-      for (const rule of rules) {
-        if (rule.outputPayloadToHeader !== undefined)
-          request.headers.delete(rule.outputPayloadToHeader);
-        for (const { header } of rule.outputClaimsToHeaders) request.headers.delete(header);
-      }
+      for (const name of rules.flatMap(outputsOf)) request.headers.delete(name);
       const verified = await verifyTokens(rules, asCame, jwks, atMs);
       if (!verified.ok) return { kind: 'invalid', message: verified.error };
       for (const good of verified.value) handOn(good, request);
