@@ -4,11 +4,11 @@ import { join } from 'node:path';
 import { connect } from 'node:tls';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import type { KubeObject } from '../src/apiserver/index.ts';
-import { startTestApi, type TestApi } from './support/api-server.ts';
+import type { TestApi } from './support/api-server.ts';
 import type { ControllerProcess } from './support/controller-process.ts';
 import { startControllerProcess } from './support/controller-process.ts';
-import { installMesh } from './support/controller.ts';
-import { createKubectl, kubectlPath, type Kubectl } from './support/kubectl.ts';
+import { startMeshApi } from './support/controller.ts';
+import type { Kubectl } from './support/kubectl.ts';
 
 /**
  * Two controllers on one API, as processes that can be stopped: one of them writes, both serve proxies. A change of hands
@@ -60,20 +60,14 @@ const object = (kind: string, apiVersion: string, name: string, spec: object): s
   JSON.stringify({ apiVersion, kind, metadata: { name, namespace: 'shop' }, spec });
 
 beforeAll(async () => {
-  running = await startTestApi();
-  const { server, ca, api } = running;
-  kubectl = createKubectl(kubectlPath('1.34'), { server, ca, token: api.tokens.adminToken });
-  await installMesh(kubectl);
-  // Nobody is there who would tell the API server where a webhook is.
-  await kubectl.out(['delete', 'validatingwebhookconfiguration/ambit-validator']);
-  await kubectl.out(['create', 'namespace', 'shop']);
+  ({ running, kubectl } = await startMeshApi());
   const gateway = object('Gateway', 'gateway.networking.k8s.io/v1', 'waypoint', {
     gatewayClassName: 'istio-waypoint',
     listeners: [{ name: 'mesh', port: 15008, protocol: 'HBONE' }],
   });
   const route = object('VirtualService', 'networking.istio.io/v1', 'web', { hosts: ['web'] });
   await kubectl.out(['apply', '-f', '-'], `${gateway}\n---\n${route}`);
-  api.store.watch(deployments, { namespace: 'shop' }, ({ object: { metadata } }) => {
+  running.api.store.watch(deployments, { namespace: 'shop' }, ({ object: { metadata } }) => {
     terms.push(Number(metadata.annotations?.['ambit.dev/term']));
   });
 }, 150_000);

@@ -2,11 +2,11 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
-import { startTestApi, type TestApi } from './support/api-server.ts';
+import type { TestApi } from './support/api-server.ts';
 import type { ControllerProcess } from './support/controller-process.ts';
 import { startControllerProcess } from './support/controller-process.ts';
-import { installMesh } from './support/controller.ts';
-import { createKubectl, kubectlPath, type Kubectl } from './support/kubectl.ts';
+import { startMeshApi } from './support/controller.ts';
+import type { Kubectl } from './support/kubectl.ts';
 
 /** Gateways whose names others bear already: a controller as a process, on the sandbox's API with its own rights. */
 let running: TestApi;
@@ -55,13 +55,7 @@ const apply = (...objects: string[]): Promise<unknown> =>
   kubectl.out(['apply', '-f', '-'], objects.join('\n---\n'));
 
 beforeAll(async () => {
-  running = await startTestApi();
-  const { server, ca, api } = running;
-  kubectl = createKubectl(kubectlPath('1.34'), { server, ca, token: api.tokens.adminToken });
-  await installMesh(kubectl);
-  // Nobody is there who would tell the API server where a webhook is.
-  await kubectl.out(['delete', 'validatingwebhookconfiguration/ambit-validator']);
-  await kubectl.out(['create', 'namespace', 'shop']);
+  ({ running, kubectl } = await startMeshApi());
   controller = startControllerProcess(running, folder, 'one');
 }, 150_000);
 

@@ -1,4 +1,11 @@
-import type { AuthorizationPolicy, MeshSettings, Service, Upsert, Workload } from '@ambit/api';
+import type {
+  AuthorizationPolicy,
+  MeshSettings,
+  Result,
+  Service,
+  Upsert,
+  Workload,
+} from '@ambit/api';
 import {
   decodeMesh,
   decodePolicy,
@@ -110,8 +117,15 @@ export function upserts(nouns: {
   ];
 }
 
-function decoded<T>(decoder: Parameters<typeof decodeWith<T>>[0], value: unknown): T {
+/** Decodes what a test writes, or says what is wrong with it. */
+export function decoded<T>(decoder: Parameters<typeof decodeWith<T>>[0], value: unknown): T {
   const outcome = decodeWith(decoder, value);
   if (!outcome.ok) throw new TypeError(outcome.error.message);
   return outcome.value;
+}
+
+/** The value of a result that a test knows to be good. */
+export function good<T>(result: Result<T, unknown>): T {
+  if (!result.ok) throw new TypeError(JSON.stringify(result.error));
+  return result.value;
 }

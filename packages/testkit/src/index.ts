@@ -2,7 +2,7 @@ export type { FakeAnswer, FakeObject } from './fake-kube.ts';
 export { FakeKube } from './fake-kube.ts';
 export type { IssueOptions, TestCa } from './test-ca.ts';
 export { makeTestCa } from './test-ca.ts';
-export { aMesh, aPolicy, aService, aWorkload, upserts } from './build.ts';
+export { aMesh, aPolicy, aService, aWorkload, decoded, good, upserts } from './build.ts';
 export type { FakeController, FakeControllerOptions } from './fake-controller.ts';
 export { startFakeController } from './fake-controller.ts';
 export type { WaypointProcess, WaypointProcessOptions } from './waypoint-process.ts';

@@ -1,18 +1,11 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import type { PolicyKey, SnapshotVersion, Upsert } from '@ambit/api';
-import {
-  decodeAuthentication,
-  decodeRateLimitPolicy,
-  decodeWith,
-  defaultTraffic,
-  noChanges,
-  parseIp,
-  parsePort,
-} from '@ambit/api';
+import { decodeRateLimitPolicy, defaultTraffic, noChanges, parseIp, parsePort } from '@ambit/api';
 import { duplexOf } from '@ambit/core';
+import { decoded } from '@ambit/testkit';
 import type { CryptoKey } from 'jose';
 import { SignJWT, exportJWK, generateKeyPair } from 'jose';
-import { exact, forward, match, prefix, route } from './nouns.ts';
+import { anAuthentication, exact, forward, match, prefix, route } from './nouns.ts';
 import type { Answer, Asking, Backend, WaypointWorld } from './world.ts';
 import { bound, endpointOf, shopKey, shopService, startBackend, startWorld } from './world.ts';
 
@@ -88,12 +81,6 @@ async function more(type: Upsert['type'], name: string, resource: unknown): Prom
   told.push({ type, name });
   const upsert = { type, name, version: `n${versions}` as SnapshotVersion, resource };
   await world.tell({ more: [upsert as Upsert] });
-}
-
-function decoded<T>(decoder: Parameters<typeof decodeWith<T>>[0], value: unknown): T {
-  const outcome = decodeWith(decoder, value);
-  if (!outcome.ok) throw new TypeError(outcome.error.message);
-  return outcome.value;
 }
 
 const toBank = {
@@ -256,24 +243,10 @@ describe('tokens', () => {
     await more(
       'authentication',
       `bank/${name}`,
-      decoded(decodeAuthentication, {
-        name,
-        namespace: 'bank',
-        targets,
-        broken: false,
-        rules: [
-          {
-            issuer: 'me',
-            audiences: [],
-            keys: { kind: 'inline', jwks },
-            from: [],
-            forwardOriginalToken: false,
-            spaceDelimitedClaims: [],
-            outputClaimsToHeaders: [],
-            ...rule,
-          },
-        ],
-      }),
+      anAuthentication(
+        { keys: { kind: 'inline', jwks }, ...rule },
+        { name, namespace: 'bank', targets },
+      ),
     );
   }
   const bearer = async (key: CryptoKey = keys.privateKey) => ({

@@ -1,10 +1,10 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import type { SnapshotVersion, Upsert } from '@ambit/api';
-import { decodeAuthentication, decodeWith } from '@ambit/api';
 import type { NodeProxy } from './node-proxy.ts';
 import { startNodeProxy } from './node-proxy.ts';
+import { anAuthentication } from './nouns.ts';
 import type { Backend, Nouns, WaypointWorld } from './world.ts';
-import { bound, endpointOf, shopKey, shopService, startBackend, startWorld } from './world.ts';
+import { bound, endpointOf, shopService, startBackend, startWorld } from './world.ts';
 
 /** Whom a waypoint asks for keys, when anybody who may write a RequestAuthentication can name anybody. */
 let world: WaypointWorld;
@@ -102,29 +102,11 @@ let version = 0;
 /** Has the waypoint ask there, and says what a client and the status are told, and the log. */
 async function fetchFrom(uri: string) {
   version += 1;
-  const decoded = decodeWith(decodeAuthentication, {
-    name: 'jwt',
-    namespace: 'test',
-    targets: [{ kind: 'service', service: shopKey }],
-    broken: false,
-    rules: [
-      {
-        issuer: 'me',
-        audiences: [],
-        keys: { kind: 'remote', uri, timeoutMs: 1_000 },
-        from: [],
-        forwardOriginalToken: false,
-        spaceDelimitedClaims: [],
-        outputClaimsToHeaders: [],
-      },
-    ],
-  });
-  if (!decoded.ok) throw new TypeError(decoded.error.message);
   const upsert = {
     type: 'authentication',
     name: 'test/jwt',
     version: `k${version}` as SnapshotVersion,
-    resource: decoded.value,
+    resource: anAuthentication({ keys: { kind: 'remote', uri, timeoutMs: 1_000 } }),
   };
   await world.tell({ more: [upsert as Upsert] });
   const payload = Buffer.from('{"iss":"me"}').toString('base64url');

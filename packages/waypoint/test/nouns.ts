@@ -1,4 +1,6 @@
-import { defaultTraffic, noChanges } from '@ambit/api';
+import type { RequestAuthentication } from '@ambit/api';
+import { decodeAuthentication, defaultTraffic, noChanges } from '@ambit/api';
+import { decoded } from '@ambit/testkit';
 import { shopKey } from './world.ts';
 
 type Fields = Readonly<Record<string, unknown>>;
@@ -63,3 +65,25 @@ export const exact = (value: string): Fields => ({ kind: 'exact', value });
 export const prefix = (value: string): Fields => ({ kind: 'prefix', value });
 export const regex = (value: string): Fields => ({ kind: 'regex', value });
 export const present = { kind: 'present' };
+
+/** A RequestAuthentication of the shop with one rule for tokens of `me`. */
+export function anAuthentication(rule: Fields, fields: Fields = {}): RequestAuthentication {
+  return decoded(decodeAuthentication, {
+    name: 'jwt',
+    namespace: 'test',
+    targets: [{ kind: 'service', service: shopKey }],
+    broken: false,
+    rules: [
+      {
+        issuer: 'me',
+        audiences: [],
+        from: [],
+        forwardOriginalToken: false,
+        spaceDelimitedClaims: [],
+        outputClaimsToHeaders: [],
+        ...rule,
+      },
+    ],
+    ...fields,
+  });
+}

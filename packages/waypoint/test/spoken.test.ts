@@ -3,9 +3,9 @@ import { connect } from 'node:http2';
 import type { AddressInfo } from 'node:net';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import type { SnapshotVersion, Upsert } from '@ambit/api';
-import { decodeAuthentication, decodeWith } from '@ambit/api';
 import { aMesh } from '@ambit/testkit';
 import { SignJWT, exportJWK, generateKeyPair } from 'jose';
+import { anAuthentication } from './nouns.ts';
 import type { Backend, WaypointWorld } from './world.ts';
 import { endpointOf, shopKey, shopService, startBackend, startWorld } from './world.ts';
 
@@ -55,27 +55,13 @@ async function tell(type: 'authentication' | 'mesh', name: string, resource: unk
 }
 
 async function authentication(rule: object = {}): Promise<void> {
-  const decoded = decodeWith(decodeAuthentication, {
-    name: 'jwt',
-    namespace: 'test',
-    targets: [{ kind: 'service', service: shopKey }],
-    broken: false,
-    rules: [
-      {
-        issuer: 'me',
-        audiences: [],
-        keys: { kind: 'inline', jwks },
-        from: [],
-        forwardOriginalToken: false,
-        spaceDelimitedClaims: [],
-        outputClaimsToHeaders: [{ header: 'x-user', claim: ['sub'] }],
-        outputPayloadToHeader: 'x_payload',
-        ...rule,
-      },
-    ],
+  const told = anAuthentication({
+    keys: { kind: 'inline', jwks },
+    outputClaimsToHeaders: [{ header: 'x-user', claim: ['sub'] }],
+    outputPayloadToHeader: 'x_payload',
+    ...rule,
   });
-  if (!decoded.ok) throw new TypeError(decoded.error.message);
-  await tell('authentication', 'test/jwt', decoded.value);
+  await tell('authentication', 'test/jwt', told);
 }
 
 async function authorizer(fields: object): Promise<void> {

@@ -1,10 +1,10 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import type { PolicyKey, SnapshotVersion, Upsert } from '@ambit/api';
-import { decodeAuthentication, decodeWith } from '@ambit/api';
 import type { JWTPayload } from 'jose';
 import { SignJWT, exportJWK, generateKeyPair } from 'jose';
 import type { NodeProxy } from './node-proxy.ts';
 import { startNodeProxy } from './node-proxy.ts';
+import { anAuthentication } from './nouns.ts';
 import type { Backend, WaypointWorld } from './world.ts';
 import { endpointOf, shopKey, shopService, startBackend, startWorld } from './world.ts';
 
@@ -67,31 +67,13 @@ afterAll(async () => {
 let version = 0;
 async function authentication(rule: object, more: object = {}): Promise<void> {
   version += 1;
-  const decoded = decodeWith(decodeAuthentication, {
-    name: 'jwt',
-    namespace: 'test',
-    targets: [{ kind: 'service', service: shopKey }],
-    broken: false,
-    rules: [
-      {
-        issuer: 'me',
-        audiences: [],
-        keys: { kind: 'remote', uri: 'http://keys.auth:8080/jwks', timeoutMs: 2000 },
-        from: [],
-        forwardOriginalToken: false,
-        spaceDelimitedClaims: ['scope'],
-        outputClaimsToHeaders: [],
-        ...rule,
-      },
-    ],
-    ...more,
-  });
-  if (!decoded.ok) throw new TypeError(decoded.error.message);
+  const keysOfMesh = { kind: 'remote', uri: 'http://keys.auth:8080/jwks', timeoutMs: 2000 };
+  const own = { keys: keysOfMesh, spaceDelimitedClaims: ['scope'] };
   const upsert = {
     type: 'authentication',
     name: 'test/jwt',
     version: `a${version}` as SnapshotVersion,
-    resource: decoded.value,
+    resource: anAuthentication({ ...own, ...rule }, { ...more }),
   };
   await world.tell({ more: [upsert as Upsert] });
 }

@@ -9,7 +9,6 @@ import {
   decodeCluster,
   decodeGateway,
   decodeRouteTable,
-  decodeWith,
   parseIp,
   parsePort,
   parseTrustDomain,
@@ -22,6 +21,7 @@ import {
   aPolicy,
   aService,
   aWorkload,
+  decoded,
   makeTestCa,
   startFakeController,
   upserts,
@@ -100,12 +100,6 @@ export const waypointKey = 'test/waypoint.test.svc.cluster.local';
 export const vip = '10.96.0.1';
 
 let version = 0;
-
-function decoded<T>(decoder: Parameters<typeof decodeWith<T>>[0], value: unknown): T {
-  const outcome = decodeWith(decoder, value);
-  if (!outcome.ok) throw new TypeError(outcome.error.message);
-  return outcome.value;
-}
 
 export const bound = { waypoint: { kind: 'service', service: waypointKey, port: 15008 } };
 

@@ -1,16 +1,8 @@
 import { describe, expect, test } from '@jest/globals';
 import type { ConnectionAttribute } from '@ambit/api';
 import { parseIp, parsePort, parseSpiffeIdentity } from '@ambit/api';
-import { aPolicy } from '@ambit/testkit';
+import { aPolicy, good } from '@ambit/testkit';
 import { authorize } from './authorize.ts';
-
-function good<T>(
-  result:
-    { readonly ok: true; readonly value: T } | { readonly ok: false; readonly error: unknown },
-): T {
-  if (!result.ok) throw new TypeError(String(result.error));
-  return result.value;
-}
 
 const ip = good(parseIp('10.0.0.1'));
 const port = good(parsePort(80));

@@ -7,7 +7,9 @@ import { crds, parseConfig, startController } from '@ambit/controller';
 import { envOf } from '@ambit/core';
 import { parseAllDocuments, stringify } from 'yaml';
 import type { TestApi } from './api-server.ts';
+import { startTestApi } from './api-server.ts';
 import type { Kubectl } from './kubectl.ts';
+import { createKubectl, kubectlPath } from './kubectl.ts';
 
 const manifest = fileURLToPath(new URL('../../manifests/mesh.yaml', import.meta.url));
 const programs = new Set(['Deployment', 'DaemonSet']);
@@ -24,6 +26,21 @@ export async function installMesh(kubectl: Kubectl): Promise<void> {
     ['apply', '-f', '-'],
     documents.map((one) => stringify(one, { aliasDuplicateObjects: false })).join('---\n'),
   );
+}
+
+/** An API with the mesh but its programs and a namespace `shop`, for controllers that are started beside it. */
+export async function startMeshApi(): Promise<{
+  readonly running: TestApi;
+  readonly kubectl: Kubectl;
+}> {
+  const running = await startTestApi();
+  const { server, ca, api } = running;
+  const kubectl = createKubectl(kubectlPath('1.34'), { server, ca, token: api.tokens.adminToken });
+  await installMesh(kubectl);
+  // Nobody is there who would tell the API server where a webhook is.
+  await kubectl.out(['delete', 'validatingwebhookconfiguration/ambit-validator']);
+  await kubectl.out(['create', 'namespace', 'shop']);
+  return { running, kubectl };
 }
 
 export interface LogLine {
