@@ -187,7 +187,7 @@ test('a Gateway takes nothing over that bears its name: it is told, and serves o
     },
   });
   const told = async (path: string): Promise<string> =>
-    JSON.stringify(((await mesh.get(path)) as { status?: unknown }).status);
+    JSON.stringify(((await mesh.get(path)) as { status?: unknown }).status ?? {});
   const service = '/api/v1/namespaces/shop/services/reviews';
   const selector = async (): Promise<unknown> =>
     ((await mesh.get(service)) as { spec: { selector: unknown } }).spec.selector;
