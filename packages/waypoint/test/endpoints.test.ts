@@ -219,7 +219,7 @@ describe('limits of connections', () => {
   }
 
   /** An endpoint of HTTP/1.1 that answers when it is told to, or at once. */
-  async function slowEndpoint(held = false): Promise<Slow> {
+  async function slowEndpoint(held = false, answer = answered): Promise<Slow> {
     const waiting: Socket[] = [];
     const endpoint = { connections: 0, closed: 0 };
     const server = createTcpServer((socket) => {
@@ -227,7 +227,7 @@ describe('limits of connections', () => {
       socket.on('close', () => (endpoint.closed += 1));
       socket.on('data', () => {
         if (held) waiting.push(socket);
-        else socket.write(answered);
+        else socket.write(answer);
       });
     });
     return Object.assign(endpoint, await listening(server), {
@@ -266,6 +266,29 @@ describe('limits of connections', () => {
     await endpoints.world.ask();
     expect(endpoint.connections).toBe(2);
   });
+
+  test.each([
+    ['timeout=1', 1, 700],
+    ['timeout=1, max=100', 1, 700],
+    ['max=100, timeout=60', 1, 0],
+    ['timeout=0', 2, 0],
+    ['timeout=now', 1, 0],
+  ])(
+    'an endpoint that keeps idle connections for so long, Keep-Alive: %s, is sent nothing on one that it may be closing',
+    async (said, connections, idleMs) => {
+      const kept = answered.replace('\r\n\r\n', `\r\nkeep-alive: ${said}\r\n\r\n`);
+      const endpoint = await slowEndpoint(false, kept);
+      await settings(endpoint, {});
+      await endpoints.world.ask();
+      await endpoints.world.ask();
+      expect(endpoint.connections).toBe(connections);
+      if (idleMs === 0) return;
+      await new Promise((resolve) => setTimeout(resolve, idleMs));
+      expect((await endpoints.world.ask()).status).toBe(200);
+      expect(endpoint.connections).toBe(connections + 1);
+      await soon(() => endpoint.closed === 1);
+    },
+  );
 
   test('maxConnections with maxPendingRequests: one waits, the next is refused with UO', async () => {
     const endpoint = await slowEndpoint(true);

@@ -190,8 +190,11 @@ export class ConnectionPool {
         if (connection.protocol === 'HTTP/1.1') this.#forget(key, idle, at);
         return connection;
       }
-      // One that is full has room again later.
-      if (connection.protocol === 'HTTP/1.1' || connection.closed) this.#forget(key, idle, at);
+      // One of HTTP/2 that is full has room again later; one of HTTP/1.1 is at its end.
+      if (connection.protocol === 'HTTP/1.1' || connection.closed) {
+        this.#forget(key, idle, at);
+        if (!connection.closed) connection.drain();
+      }
     }
     return undefined;
   }

@@ -26,6 +26,8 @@ export interface Http1ClientOptions {
 }
 
 const retireMs = 1_000;
+/** A request that is sent while the endpoint closes its connection is lost, and may not be sent again. */
+const closingReserveMs = 1_000;
 const chunkEnd = Buffer.from('\r\n');
 const lastChunk = Buffer.from('0\r\n\r\n');
 
@@ -43,6 +45,9 @@ export class Http1ClientConnection implements ClientConnection {
   #keepAlive = true;
   #draining = false;
   #retired = false;
+  #keptMs: number | undefined;
+  /** From then on the endpoint may be closing it. */
+  #usableUntil = Number.POSITIVE_INFINITY;
   closed = false;
 
   constructor(stream: ByteStream, options: Http1ClientOptions) {
@@ -70,7 +75,9 @@ export class Http1ClientConnection implements ClientConnection {
   }
 
   get free(): boolean {
-    return this.#exchange === undefined && !this.closed && this.#keepAlive && !this.#draining;
+    if (this.#exchange !== undefined || this.closed || !this.#keepAlive || this.#draining)
+      return false;
+    return this.#keptMs === undefined || performance.now() < this.#usableUntil;
   }
 
   get active(): number {
@@ -88,7 +95,8 @@ export class Http1ClientConnection implements ClientConnection {
 
   drain(): void {
     this.#draining = true;
-    if (this.#exchange === undefined && this.#takenOver === undefined && !this.closed) {
+    const isIdle = this.#exchange === undefined && this.#takenOver === undefined;
+    if (isIdle && !this.closed && !this.#retired) {
       this.#retire();
     }
   }
@@ -147,7 +155,7 @@ export class Http1ClientConnection implements ClientConnection {
     const { maxFields } = this.#options.limits;
     const parsed = parseResponseHead(text, exchange.head.method, maxFields, this.#lastHead);
     if (!parsed.ok) return parsed.error;
-    const { head, framing, keepAlive, upgrade } = parsed.value;
+    const { head, framing, keepAlive, keptMs, upgrade } = parsed.value;
     if (head.status === 101) {
       if (exchange.head.upgrade === undefined || upgrade?.toLowerCase() !== exchange.head.upgrade) {
         return new HttpError(
@@ -174,6 +182,7 @@ export class Http1ClientConnection implements ClientConnection {
     }
     exchange.answered = true;
     this.#keepAlive = keepAlive && this.#served < this.#options.maxRequests;
+    this.#keptMs = keptMs;
     exchange.response(head, framing.kind !== 'none');
     return framing;
   }
@@ -186,7 +195,7 @@ export class Http1ClientConnection implements ClientConnection {
       return;
     }
     this.#exchange = undefined;
-    const reusable = this.#keepAlive && exchange.sent;
+    const reusable = this.#keepAlive && exchange.sent && this.#keptMs !== 0;
     if (exchange.hadBody) exchange.ended(trailers);
     if (this.#parser.restBytes > 0) {
       // Nobody has asked for what came behind the answer.
@@ -199,6 +208,10 @@ export class Http1ClientConnection implements ClientConnection {
       return;
     }
     this.#deadline.set(this.#options.idleTimeoutMs);
+    if (this.#keptMs !== undefined) {
+      const reserve = Math.min(closingReserveMs, this.#keptMs / 2);
+      this.#usableUntil = performance.now() + this.#keptMs - reserve;
+    }
     this.#parser.next();
     this.#stream.resume();
     this.#options.onFree(this);

@@ -31,6 +31,8 @@ export interface Told {
   readonly te: readonly string[];
   readonly upgrade: string | undefined;
   readonly expect: string | undefined;
+  /** For how long an endpoint says that it keeps an idle connection. */
+  readonly keptMs: number | undefined;
   /** The options of `Connection`, where they are good ones. */
   readonly options: Result<ReadonlySet<string>, HttpError>;
 }
@@ -212,6 +214,7 @@ class Sifted {
   readonly #te: string[] = [];
   #upgrade: string | undefined;
   #expect: string | undefined;
+  #keptMs: number | undefined;
 
   constructor(message: Message) {
     this.#message = message;
@@ -242,6 +245,8 @@ class Sifted {
         this.#expect ??= value;
         return false;
       case 'keep-alive':
+        this.#keptMs = keptMsOf(value) ?? this.#keptMs;
+        return false;
       case 'proxy-connection':
         return false;
       default:
@@ -257,9 +262,16 @@ class Sifted {
       te: this.#te,
       upgrade: this.#upgrade,
       expect: this.#expect,
+      keptMs: this.#keptMs,
       options: connectionOptions(this.#connection),
     };
   }
+}
+
+/** The `timeout` of `Keep-Alive`, as RFC 2068 §19.7.1 had it and servers still send it. */
+function keptMsOf(value: string): number | undefined {
+  const seconds = /(?:^|[,\s])timeout=(\d{1,6})(?:[,\s]|$)/i.exec(value)?.[1];
+  return seconds === undefined ? undefined : Number(seconds) * 1000;
 }
 
 /** The options of `Connection`, which also names fields to take away. */

@@ -26,6 +26,8 @@ export interface ParsedResponse {
   readonly head: ResponseHead;
   readonly framing: Framing;
   readonly keepAlive: boolean;
+  /** How long the endpoint keeps the connection idle, where it says so. */
+  readonly keptMs: number | undefined;
 }
 
 const requestLine = /^([!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}) ([\x21-\x7e]+) HTTP\/1\.([01])$/;
@@ -167,6 +169,7 @@ export function parseResponseHead(
     head: { status, headers: new HeaderList([...handedOn]) },
     framing: framing.value,
     keepAlive: keepAlive && framing.value.kind !== 'until-close',
+    keptMs: told.keptMs,
     upgrade,
   });
 }
