@@ -133,6 +133,54 @@ program would do something else than its ports, folders and rights are made for.
 {{- end -}}
 {{- end }}
 
+{{/* An amount as Kubernetes writes it, such as 100m or 1.5Gi, as a number in a text. */}}
+{{- define "ambit.quantity" -}}
+{{- $text := toString . -}}
+{{- $unit := regexFind "([KMGTPE]i|[numkMGTPE])$" $text -}}
+{{- $factors := dict "n" 1e-9 "u" 1e-6 "m" 1e-3 "k" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "P" 1e15 "E" 1e18 "Ki" 1024.0 "Mi" 1048576.0 "Gi" 1073741824.0 "Ti" 1099511627776.0 "Pi" 1125899906842624.0 "Ei" 1152921504606846976.0 -}}
+{{- mulf (trimPrefix "+" (trimSuffix $unit $text) | float64) (get $factors $unit | default 1.0) -}}
+{{- end }}
+
+{{/*
+Refuses resources that no API server takes: more is asked for than may be taken. Takes a list: the name of the value, and
+the resources.
+*/}}
+{{- define "ambit.checkResources" -}}
+{{- $resources := index . 1 | default dict -}}
+{{- $limits := $resources.limits | default dict -}}
+{{- range $name, $asked := $resources.requests -}}
+{{- if hasKey $limits $name -}}
+{{- $limit := get $limits $name -}}
+{{- if gt (include "ambit.quantity" $asked | float64) (include "ambit.quantity" $limit | float64) -}}
+{{- fail (printf "%s: requests.%s %v is more than limits.%s %v, which no pod may have; make the limit larger, or null for none" (index $ 0) $name $asked $name $limit) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{/*
+Refuses a HorizontalPodAutoscaler that could never tell how busy a program is. Takes a list: the value that asks for it, the
+name of the resources' value, and the resources. Where there is a limit only, Kubernetes asks for as much.
+*/}}
+{{- define "ambit.checkScaledOnCpu" -}}
+{{- $resources := index . 2 | default dict -}}
+{{- $asked := dig "requests" "cpu" (dig "limits" "cpu" 0 $resources) $resources -}}
+{{- if le (include "ambit.quantity" $asked | float64) 0.0 -}}
+{{- fail (printf "%s: the number of pods follows their share of the CPU that they ask for, and they ask for none; set %s.requests.cpu" (index . 0) (index . 1)) -}}
+{{- end -}}
+{{- end }}
+
+{{/*
+Refuses too little time to end. Takes a list: the name of the value, its seconds, how long the program may need as a text, and
+what it does then.
+*/}}
+{{- define "ambit.checkGrace" -}}
+{{- $needed := divf (include "ambit.durationMs" (index . 2) | float64) 1000.0 | ceil | int -}}
+{{- if lt (int (index . 1)) $needed -}}
+{{- fail (printf "%s: in %d seconds a pod is killed before %s; set it to %d or more" (index . 0) (int (index . 1)) (index . 3) $needed) -}}
+{{- end -}}
+{{- end }}
+
 {{/* Refuses a rollout that could never go on. Takes a list: the name of the value, maxSurge and maxUnavailable. */}}
 {{- define "ambit.checkRollout" -}}
 {{- $none := list "0" "0%" -}}

@@ -10,7 +10,7 @@ export const namespace = 'istio-system';
 
 let binary: string | undefined;
 /** A real helm. */
-function helmPath(): string {
+export function helmPath(): string {
   const script = join(root, 'scripts/helm.mjs');
   binary ??= execFileSync(process.execPath, [script], { encoding: 'utf8' }).trim();
   return binary;

@@ -3,11 +3,17 @@ import { join } from 'node:path';
 import type { EnvSource } from '@ambit/core';
 import { describe, expect, test } from '@jest/globals';
 import { stringify } from 'yaml';
-import { parseConfig as parseAgent } from '../../packages/cni-redirect/src/agent/config.ts';
-import { parseConfig as parseController } from '../../packages/controller/src/config.ts';
+import {
+  parseConfig as parseAgent,
+  stopDeadlineMs as agentStopDeadlineMs,
+} from '../../packages/cni-redirect/src/agent/config.ts';
+import {
+  parseConfig as parseController,
+  stopDeadlineMs as controllerStopDeadlineMs,
+} from '../../packages/controller/src/config.ts';
 import { createMeshConfigDecoder } from '../../packages/controller/src/kube/decode/mesh-config.ts';
 import { meshConfigSchema } from '../../packages/controller/src/resources/mesh-config-schema.ts';
-import { parseConfig as parseZtunnel } from '../../packages/ztunnel/src/config.ts';
+import { parseConfig as parseZtunnel, stopDeadlineMs } from '../../packages/ztunnel/src/config.ts';
 import type { Chart } from './helm.ts';
 import { charts, find, helm, namespace, render, renderText, root } from './helm.ts';
 
@@ -169,8 +175,20 @@ const rows: readonly Row[] = [
     'global.waypoint.resources',
     'WAYPOINT_RESOURCES',
     {
-      good: [{ limits: { cpu: 2 } }, { requests: { cpu: '1.5', memory: '1e3' } }],
-      bad: [{ limits: { cpu: 'much' } }, { limits: { memory: -1 } }, { limit: { cpu: 1 } }],
+      good: [
+        { limits: { cpu: 2 } },
+        { requests: { cpu: '1.5', memory: '1e3' } },
+        { requests: { cpu: '1000m', memory: '1Gi' }, limits: { cpu: 1, memory: '1073741824' } },
+        { requests: { memory: '1e9' }, limits: { memory: '1.0G' } },
+      ],
+      bad: [
+        { limits: { cpu: 'much' } },
+        { limits: { memory: -1 } },
+        { limit: { cpu: 1 } },
+        { requests: { cpu: '1001m' }, limits: { cpu: 1 } },
+        { requests: { memory: '128Mi' }, limits: { memory: '128M' } },
+        { requests: { memory: '1.1E' }, limits: { memory: '1e18' } },
+      ],
     },
     (value) => JSON.stringify(value),
   ],
@@ -231,8 +249,47 @@ const rows: readonly Row[] = [
   [ztunnel, 'env.WAIT_TIMEOUT', 'WAIT_TIMEOUT', timers],
   [ztunnel, 'env.RELEASE_LINGER', 'RELEASE_LINGER', timers],
   [ztunnel, 'env.STATE_MAX_AGE', 'STATE_MAX_AGE', { good: ['0s', '8760h'], bad: ['8761h', '5'] }],
-  [agent, 'releaseGrace', 'RELEASE_GRACE', timers],
+  // That a pod has the time for it is checked below.
+  [agent, 'releaseGrace', 'RELEASE_GRACE', { good: ['0s', '4.5s'], bad: timers.bad }],
 ];
+
+describe('a pod has the time that its program takes to end', () => {
+  const graceOf = ({ chart, kind, name }: Program, values: Values): number => {
+    const { spec } = find(render(chart, { values }), kind, name) as unknown as {
+      spec: { template: { spec: { terminationGracePeriodSeconds: number } } };
+    };
+    return spec.template.spec.terminationGracePeriodSeconds * 1_000;
+  };
+
+  test.each([0, 20, 3600])('of a node proxy that drains for %d seconds', (drain) => {
+    const values = { terminationDrainSeconds: drain };
+    const deadlineMs = stopDeadlineMs(parseZtunnel(envOf(ztunnel, values)));
+    expect(deadlineMs).toBeGreaterThan(drain * 1_000);
+    expect(deadlineMs).toBeLessThan(graceOf(ztunnel, values));
+  });
+
+  test('of a node agent that lets go of its pods', () => {
+    const values = (releaseGrace: string, terminationGracePeriodSeconds: number) => ({
+      releaseGrace,
+      terminationGracePeriodSeconds,
+    });
+    const least = values('30s', 55);
+    const deadlineMs = agentStopDeadlineMs(parseAgent(envOf(agent, least)));
+    expect(deadlineMs).toBeGreaterThan(50_000);
+    expect(deadlineMs).toBeLessThan(graceOf(agent, least));
+    expect(() => renderText('cni-redirect', { values: values('30s', 54) })).toThrow(
+      /in 54 seconds a pod is killed before it has released .* takes releaseGrace 30s .* 55 or more/,
+    );
+  });
+
+  test('of a controller', () => {
+    const least = { terminationGracePeriodSeconds: 22 };
+    expect(controllerStopDeadlineMs).toBeLessThan(graceOf(controller, least));
+    expect(() => renderText('controller', { values: { terminationGracePeriodSeconds: 21 } })).toThrow(
+      /is killed before it has handed over .*; set it to 22 or more/,
+    );
+  });
+});
 
 test.each(rows.map((row): [string, string, Row] => [row[0].chart, row[1], row]))(
   'the chart %s takes as %s what its program takes, and refuses what it refuses',
@@ -343,6 +400,46 @@ describe('a value that no cluster takes is refused before anything is changed', 
     ['controller', { tolerations: [{ operater: 'Exists' }] }, /'operater' not allowed/],
     ['controller', { seccompProfile: { type: 'Localhost' } }, /set localhostProfile/],
     ['controller', { 'serviceMonitor.interval': '1.5s' }, /interval.*pattern/],
+    [
+      'controller',
+      { 'resources.requests.memory': '2Gi' },
+      /resources: requests\.memory 2Gi is more than limits\.memory 1Gi/,
+    ],
+    [
+      'ztunnel',
+      { 'resources.limits.cpu': '100m' },
+      /resources: requests\.cpu 200m is more than limits\.cpu 100m/,
+    ],
+    [
+      'cni-redirect',
+      { 'resources.requests.memory': 1e9 },
+      /resources: requests\.memory 1e\+09 is more than limits\.memory 512Mi/,
+    ],
+    [
+      'ambit',
+      { 'global.waypoint.resources.limits': { cpu: 0.05 } },
+      /global\.waypoint\.resources: requests\.cpu 100m is more than limits\.cpu 0\.05/,
+    ],
+    [
+      'controller',
+      { autoscaleEnabled: true, 'resources.requests.cpu': null },
+      /autoscaleEnabled: .* they ask for none; set resources\.requests\.cpu/,
+    ],
+    [
+      'controller',
+      { autoscaleEnabled: true, 'resources.requests.cpu': '0m' },
+      /autoscaleEnabled: .* they ask for none; set resources\.requests\.cpu/,
+    ],
+    [
+      'gateway',
+      { autoscaling: { enabled: true }, 'global.waypoint.resources.requests': { memory: '1Gi' } },
+      /autoscaling\.enabled: .* set global\.waypoint\.resources\.requests\.cpu/,
+    ],
+    [
+      'cni-redirect',
+      { releaseGrace: '111s', terminationGracePeriodSeconds: 600 },
+      /releaseGrace: within uninstall\.timeout 120s no node .* takes releaseGrace 111s and up to 10s more/,
+    ],
     ['ambit', { 'global.tag': 1.1 }, /put it in quotes/],
     ['ambit', { 'global.imagePullSecrets': ['a,b'] }, /imagePullSecrets.*pattern/],
     ['base', { excludedCRDs: ['virtualservice'] }, /virtualservice is no definition of this chart/],
@@ -383,6 +480,20 @@ describe('a value that no cluster takes is refused before anything is changed', 
       expect(() => renderText(chart, { values: without(others) })).not.toThrow();
     },
   );
+
+  test('but one that scales on a limit of CPU alone, which Kubernetes asks for, is taken', () => {
+    const limits = { cpu: 1, memory: '1Gi' };
+    const values = { autoscaleEnabled: true, 'resources.requests.cpu': null, 'resources.limits': limits };
+    expect(() => renderText('controller', { values })).not.toThrow();
+  });
+
+  test('but a grace that no uninstall has to wait for is taken', () => {
+    const values = { releaseGrace: '111s', terminationGracePeriodSeconds: 600 };
+    const never = { ...values, 'uninstall.enabled': false };
+    expect(() => renderText('cni-redirect', { values: never })).not.toThrow();
+    const longer = { ...values, 'uninstall.timeout': '121s' };
+    expect(() => renderText('cni-redirect', { values: longer })).not.toThrow();
+  });
 
   test('the name of a release that a Service cannot have', () => {
     expect(() => renderText('gateway', { release: '1a' })).toThrow(/name: "1a".* set one of/);

@@ -20,6 +20,19 @@ netnsDir: {{ .Values.cniNetnsDir | default (ternary "/var/run/docker/netns" "/va
 {{- with .Values.releaseGrace -}}
 {{- include "ambit.checkDuration" (list "releaseGrace" . "0s" "596h") -}}
 {{- end -}}
+{{- $grace := .Values.releaseGrace | default "2s" -}}
+{{- if .Values.uninstall.enabled -}}
+{{- /* Asked to leave, the agent waits for the grace and three seconds more, and is asked once a second whether it has. */}}
+{{- $needed := printf "%s10s" $grace -}}
+{{- $timeout := .Values.uninstall.timeout | default "120s" -}}
+{{- if gt (include "ambit.durationMs" $needed | float64) (include "ambit.durationMs" $timeout | float64) -}}
+{{- fail (printf "releaseGrace: within uninstall.timeout %s no node could release its pods, which takes releaseGrace %s and up to 10s more; make the first longer or the second shorter" $timeout $grace) -}}
+{{- end -}}
+{{- end -}}
+{{- with .Values.terminationGracePeriodSeconds -}}
+{{- include "ambit.checkGrace" (list "terminationGracePeriodSeconds" . (printf "%s25s" $grace) (printf "it has released the pods of its node, which takes releaseGrace %s and up to 25s more" $grace)) -}}
+{{- end -}}
+{{- include "ambit.checkResources" (list "resources" .Values.resources) -}}
 {{- include "ambit.checkEnv" (list . (list "POD_NAME" "POD_NAMESPACE" "NODE_NAME" "LOG_LEVEL" "LOG_FORMAT" "CNI_CONF_DIR" "CNI_BIN_DIR" "CNI_BIN_DIR_ON_HOST" "EXCLUDE_NAMESPACES" "REMOVE_ON_STOP" "DAEMONSET_NAME" "TAINT_NODE" "RELEASE_GRACE") (list "KUBECONFIG" "CNI_AGENT_SOCKET" "CNI_AGENT_SOCKET_ON_HOST" "ZTUNNEL_SOCKET" "STATE_DIR" "NETNS_DIR" "PLUGIN_SOURCE" "HEALTH_PORT" "METRICS_PORT")) -}}
 {{- include "ambit.checkPriorityClass" . -}}
 {{- end }}

@@ -22,5 +22,6 @@
 {{- end -}}
 {{- end -}}
 {{- include "ambit.checkEnv" (list . (list "POD_NAME" "POD_NAMESPACE" "NODE_NAME" "CLUSTER_ID" "TRUST_DOMAIN" "LOG_LEVEL" "LOG_FORMAT" "CONTROLLER_ADDRESS" "TERMINATION_DRAIN" "MAX_CONNECTIONS_PER_POD" "STATE_FILE" "STATE_KEY_FILE") (list "TOKEN_FILE" "ROOTS_FILE" "ZTUNNEL_AGENT_SOCKET" "ADMIN_PORT" "METRICS_PORT" "READINESS_PORT")) -}}
+{{- include "ambit.checkResources" (list "resources" .Values.resources) -}}
 {{- include "ambit.checkPriorityClass" . -}}
 {{- end }}

@@ -72,6 +72,9 @@ const maxCertificateTtlMs = 87_600 * 60 * minuteMs;
 const defaultQuietMs = 10;
 const defaultMaxDebounceMs = 1000;
 
+/** Within this it ends by itself: less than a pod gets by default, so that the proxies notice. */
+export const stopDeadlineMs = 20_000;
+
 /** Reads every setting, and throws one error that names everything that is wrong. */
 export function parseConfig(source: EnvSource): ControllerConfig {
   const env = new EnvReader(source);
@@ -155,7 +158,10 @@ function pullPolicy(env: EnvReader, name: string): ImagePullPolicy | undefined {
 function containerResources(env: EnvReader, name: string): ContainerResources {
   const parsed = parseResources(env.string(name, defaultWaypointResources));
   if (parsed === undefined)
-    env.problem(name, `must be JSON of requests and limits, such as ${defaultWaypointResources}`);
+    env.problem(
+      name,
+      `must be JSON of requests and limits, none of the first above the second, such as ${defaultWaypointResources}`,
+    );
   return parsed ?? {};
 }
 
@@ -171,7 +177,30 @@ function parseResources(json: string): ContainerResources | undefined {
     if (!['requests', 'limits'].includes(key) || !isRecord(amounts)) return undefined;
     if (!Object.values(amounts).every(isQuantity)) return undefined;
   }
-  return parsed;
+  return tooMuch(parsed) ? undefined : parsed;
+}
+
+/** Whether more is asked for than may be taken: no API server takes such a pod. */
+function tooMuch({ requests = {}, limits = {} }: ContainerResources): boolean {
+  const most = new Map(Object.entries(limits));
+  return Object.entries(requests).some(([name, amount]) => {
+    const limit = most.get(name);
+    return limit !== undefined && quantityOf(amount) > quantityOf(limit);
+  });
+}
+
+const unitFactors: ReadonlyMap<string, number> = new Map([
+  ...['n', 'u', 'm', '', 'k', 'M', 'G', 'T', 'P', 'E'].map(
+    (unit, index) => [unit, 1000 ** (index - 3)] as const,
+  ),
+  ...['Ki', 'Mi', 'Gi', 'Ti', 'Pi', 'Ei'].map(
+    (unit, index) => [unit, 1024 ** (index + 1)] as const,
+  ),
+]);
+
+function quantityOf(amount: string | number): number {
+  const [, number = '', unit = ''] = /^(.*?)([KMGTPE]i|[numkMGTPE])?$/.exec(String(amount)) ?? [];
+  return Number(number) * (unitFactors.get(unit) ?? 1);
 }
 
 /** As Kubernetes writes amounts: `100m`, `128Mi`, `2`. */

@@ -1,10 +1,7 @@
 import { createLogger, processEnv, runMain } from '@ambit/core';
 
 import { startController } from './app.ts';
-import { parseConfig } from './config.ts';
-
-/** As long as Kubernetes gives a pod by default, less what the proxies need to notice. */
-const stopDeadlineMs = 20_000;
+import { parseConfig, stopDeadlineMs } from './config.ts';
 
 const config = parseConfig(processEnv(process.env));
 const logger = createLogger({

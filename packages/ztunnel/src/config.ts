@@ -39,6 +39,11 @@ export interface ZtunnelConfig {
   readonly stateFile: StateFileOptions | undefined;
 }
 
+/** Within this it ends by itself: after the drain there is what closing itself may take, within what its pod gets. */
+export function stopDeadlineMs({ drainMs }: Pick<ZtunnelConfig, 'drainMs'>): number {
+  return drainMs + 8_000;
+}
+
 /** A year: what is kept opens no longer than the node runs. */
 const maxStateAgeMs = 8_760 * 3_600_000;
 

@@ -1,6 +1,6 @@
 import { createLogger, processEnv, runMain } from '@ambit/core';
 import { startZtunnel } from './app.ts';
-import { parseConfig } from './config.ts';
+import { parseConfig, stopDeadlineMs } from './config.ts';
 
 const bootstrap = createLogger({ scope: 'ztunnel', level: 'info', format: 'text' });
 
@@ -16,7 +16,7 @@ await runMain(
       logger,
       quit: () => process.kill(process.pid, 'SIGTERM'),
     });
-    return { stop: () => ztunnel.stop() };
+    return { stop: () => ztunnel.stop(), stopDeadlineMs: stopDeadlineMs(config) };
   },
-  { logger: bootstrap, stopDeadlineMs: 40_000, exit: (code) => process.exit(code) },
+  { logger: bootstrap, stopDeadlineMs: 1_000, exit: (code) => process.exit(code) },
 );

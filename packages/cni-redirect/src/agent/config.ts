@@ -34,6 +34,14 @@ export interface AgentConfig {
   readonly logFormat: LogFormat;
 }
 
+/** The proxy of the node ends at the same time, and cuts what is open at the end of its drain. */
+export const stopDrainMs = 22_000;
+
+/** Within this it ends by itself, also where it lets go of every pod of its node. */
+export function stopDeadlineMs({ releaseGraceMs }: Pick<AgentConfig, 'releaseGraceMs'>): number {
+  return releaseGraceMs + stopDrainMs + 1_000;
+}
+
 export const defaultExcludedNamespaces = ['kube-system', 'istio-system'] as const;
 
 export function parseConfig(source: EnvSource): AgentConfig {

@@ -8,6 +8,7 @@ import { renderNodeRemoval } from '../rules/node.ts';
 import { runOnNode } from '../rules/run.ts';
 import { bootMarkFile } from './boot-mark.ts';
 import type { AgentConfig } from './config.ts';
+import { stopDrainMs } from './config.ts';
 import type { Pods } from './pods.ts';
 import { recordsFile } from './records.ts';
 
@@ -21,8 +22,6 @@ export interface LeaveOptions {
 
 /** With everything still running only short connections are waited for; long ones go on until the proxy ends. */
 const askedDrainMs = 3_000;
-/** The proxy of the node ends at the same time, and cuts what is open at the end of its drain. */
-const stopDrainMs = 22_000;
 
 /** Takes the mesh off a node and, if it is wanted back, puts it on again. One after the other, whatever is asked. */
 export class Leave {

@@ -1,6 +1,6 @@
 import { createLogger, processEnv, runMain } from '@ambit/core';
 import { startAgent } from './app.ts';
-import { parseConfig } from './config.ts';
+import { parseConfig, stopDeadlineMs } from './config.ts';
 
 const bootstrap = createLogger({ scope: 'cni-redirect', level: 'info', format: 'text' });
 
@@ -12,7 +12,8 @@ await runMain(
       level: config.logLevel,
       format: config.logFormat,
     });
-    return startAgent(config, { logger });
+    const agent = await startAgent(config, { logger });
+    return { stop: () => agent.stop(), stopDeadlineMs: stopDeadlineMs(config) };
   },
-  { logger: bootstrap, stopDeadlineMs: 25_000, exit: (code) => process.exit(code) },
+  { logger: bootstrap, stopDeadlineMs: 1_000, exit: (code) => process.exit(code) },
 );

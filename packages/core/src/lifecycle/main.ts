@@ -4,6 +4,8 @@ import { causeChain } from '../errors.ts';
 export interface Running {
   /** Stops in order: drain, then close. Called once. */
   stop(): Promise<void>;
+  /** Where settings decide it: instead of that of the options. */
+  readonly stopDeadlineMs?: number;
 }
 
 export interface MainOptions {
@@ -38,10 +40,11 @@ export async function runMain(
     if (stopping) return;
     stopping = true;
     logger.info({ signal }, 'stopping');
+    const deadlineMs = running.stopDeadlineMs ?? stopDeadlineMs;
     const deadline = setTimeout(() => {
-      logger.warn({ deadlineMs: stopDeadlineMs }, 'the deadline for stopping has passed');
+      logger.warn({ deadlineMs }, 'the deadline for stopping has passed');
       exit(1);
-    }, stopDeadlineMs);
+    }, deadlineMs);
     running.stop().then(() => {
       clearTimeout(deadline);
       exit(0);

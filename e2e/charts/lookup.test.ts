@@ -1,0 +1,75 @@
+import { execFile } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { stringify } from 'yaml';
+import type { TestApi } from '../../packages/sandbox/test/support/api-server.ts';
+import { startTestApi } from '../../packages/sandbox/test/support/api-server.ts';
+import type { Kubectl } from '../../packages/sandbox/test/support/kubectl.ts';
+import { createKubectl, kubectlPath } from '../../packages/sandbox/test/support/kubectl.ts';
+import { helmPath, namespace, render, root } from './helm.ts';
+
+/** What helm asks a cluster before it installs, held against an API server. */
+let running: TestApi;
+let kubectl: Kubectl;
+const home = mkdtempSync(join(tmpdir(), 'ambit-helm-'));
+const kubeconfig = join(home, 'config');
+
+beforeAll(async () => {
+  running = await startTestApi();
+  const { server, ca, api } = running;
+  const token = api.tokens.adminToken;
+  kubectl = createKubectl(kubectlPath('1.34'), { server, ca, token });
+  for (const one of ['kube-system', namespace]) await kubectl.out(['create', 'namespace', one]);
+  const cluster = { server, 'certificate-authority-data': Buffer.from(ca).toString('base64') };
+  const config = {
+    apiVersion: 'v1',
+    kind: 'Config',
+    clusters: [{ name: 'c', cluster }],
+    users: [{ name: 'u', user: { token } }],
+    contexts: [{ name: 'x', context: { cluster: 'c', user: 'u' } }],
+    'current-context': 'x',
+  };
+  writeFileSync(kubeconfig, JSON.stringify(config), { mode: 0o600 });
+}, 60_000);
+
+afterAll(async () => {
+  kubectl.close();
+  rmSync(home, { recursive: true });
+  await running.api.close();
+});
+
+/** What `helm install` of the definitions would do; the cluster is asked, and nothing is changed. */
+async function install(values: Readonly<Record<string, unknown>>): Promise<string> {
+  const sets = Object.entries(values).flatMap(([path, value]) => [
+    '--set-json',
+    `${path}=${JSON.stringify(value)}`,
+  ]);
+  const where = ['--kubeconfig', kubeconfig, '-n', namespace, '--dry-run=server'];
+  const words = ['install', 'base', join(root, 'charts/base'), ...where, ...sets];
+  return promisify(execFile)(helmPath(), words, { maxBuffer: 64 << 20 }).then(
+    ({ stdout }) => stdout,
+    (error: unknown) => (error as { readonly stderr: string }).stderr,
+  );
+}
+
+const left = 'virtualservices.networking.istio.io';
+
+test('definitions of Istio that are left out have to be in the cluster', async () => {
+  expect(await install({})).toContain(`name: ${left}`);
+  expect(await install({ excludedCRDs: [left] })).toMatch(
+    /excludedCRDs: the definition virtualservices\.networking\.istio\.io is left out, and the cluster has none/,
+  );
+  expect(await install({ enableCRDTemplates: false })).toMatch(
+    /enableCRDTemplates: the definition \S+ is left out, and the cluster has none, .*; install it first/,
+  );
+  // Of ours nobody waits.
+  expect(await install({ excludedCRDs: ['ratelimitpolicies.ambit.dev'] })).toContain(left);
+  const definitions = render('base').filter(({ kind }) => kind === 'CustomResourceDefinition');
+  const manifest = definitions.map((one) => stringify(one)).join('---\n');
+  await kubectl.out(['apply', '--server-side', '-f', '-'], manifest);
+  for (const values of [{ excludedCRDs: [left] }, { enableCRDTemplates: false }])
+    expect(await install(values)).toContain('STATUS: pending-install');
+}, 60_000);
