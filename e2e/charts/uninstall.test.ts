@@ -88,6 +88,7 @@ const options = (
   log,
   rootNamespace: root,
   revision: 'default',
+  defaultRevision: 'default',
   keepAuthority: false,
   timeoutMs: 5_000,
   signal,

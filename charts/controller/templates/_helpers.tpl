@@ -42,7 +42,7 @@
 {{- if and (eq (dig "type" "" $values.seccompProfile) "Localhost") (not $values.seccompProfile.localhostProfile) -}}
 {{- fail "seccompProfile: type Localhost needs the file of the node; set localhostProfile" -}}
 {{- end -}}
-{{- include "ambit.checkEnv" (list . (list "POD_NAME" "POD_NAMESPACE" "CLUSTER_ID" "TRUST_DOMAIN" "LOG_LEVEL" "LOG_FORMAT" "WAYPOINT_IMAGE" "WAYPOINT_IMAGE_PULL_POLICY" "WAYPOINT_IMAGE_PULL_SECRETS" "WAYPOINT_RESOURCES" "CERTIFICATE_TTL" "REVISION" "SERVING_NAMES" "TRUST_DOMAIN_ALIASES") (list "KUBECONFIG" "ROOT_NAMESPACE" "CONTROL_ADDRESS" "CONTROL_PORT" "METRICS_PORT" "WEBHOOK_PORT")) -}}
+{{- include "ambit.checkEnv" (list . (list "POD_NAME" "POD_NAMESPACE" "DEFAULT_REVISION" "CLUSTER_ID" "TRUST_DOMAIN" "LOG_LEVEL" "LOG_FORMAT" "WAYPOINT_IMAGE" "WAYPOINT_IMAGE_PULL_POLICY" "WAYPOINT_IMAGE_PULL_SECRETS" "WAYPOINT_RESOURCES" "CERTIFICATE_TTL" "REVISION" "SERVING_NAMES" "TRUST_DOMAIN_ALIASES") (list "KUBECONFIG" "ROOT_NAMESPACE" "CONTROL_ADDRESS" "CONTROL_PORT" "METRICS_PORT" "WEBHOOK_PORT")) -}}
 {{- include "ambit.checkResources" (list "resources" $values.resources) -}}
 {{- include "ambit.checkResources" (list "global.waypoint.resources" $values.global.waypoint.resources) -}}
 {{- if $values.autoscaleEnabled -}}

@@ -19,8 +19,10 @@ export interface ControllerConfig {
   readonly rootNamespace: string;
   /** Name of the pod, or of the machine outside of one: by it others know who of them writes. */
   readonly podName: string;
-  /** Whose Gateways are ours: those without `istio.io/rev`, and those that bear this one. */
+  /** What bears it in `istio.io/rev` is this controller's to write. */
   readonly revision: string;
+  /** The revision whose controller writes what bears no `istio.io/rev`. */
+  readonly defaultRevision: string;
   readonly clusterId: string;
   readonly clusterDomain: string;
   readonly trustDomain: TrustDomain;
@@ -112,6 +114,7 @@ export function parseConfig(source: EnvSource): ControllerConfig {
     rootNamespace,
     podName: env.string('POD_NAME', hostname()),
     revision: env.string('REVISION', 'default'),
+    defaultRevision: env.string('DEFAULT_REVISION', 'default'),
     clusterId: env.string('CLUSTER_ID', 'Kubernetes'),
     clusterDomain,
     trustDomain: trustDomain(env, 'TRUST_DOMAIN', env.string('TRUST_DOMAIN', 'cluster.local')),

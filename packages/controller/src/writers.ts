@@ -9,12 +9,15 @@ import type { Gate } from './kube/reconciler.ts';
 import type { Scope } from './kube/scope.ts';
 import { fencedClient } from './lease/fenced-client.ts';
 import type { Lease, LeaseTimings } from './lease/lease.ts';
+import { defaultLeaseName } from './lease/record.ts';
 import { startLease } from './lease/lease.ts';
 import type { Log } from './log.ts';
+import { followOwnership } from './ownership.ts';
 import { startHealthCheckStatus } from './status/health-check.ts';
 import { startLabelledStatus } from './status/labelled.ts';
 import { startTrafficStatus } from './status/traffic.ts';
 import { startStatusWriter } from './status/writer.ts';
+import { isDefault } from './translate/revision.ts';
 
 export interface WritingOptions {
   readonly config: ControllerConfig;
@@ -39,7 +42,7 @@ export function startWriting(options: WritingOptions): Writing {
   const lease = startLease({
     client,
     namespace: config.rootNamespace,
-    name: leaseName(config.revision),
+    name: leaseName(config),
     identity: `${config.podName}_${randomUUID()}`,
     mayHold: options.mayWrite,
     nowMs,
@@ -56,9 +59,9 @@ export function startWriting(options: WritingOptions): Writing {
   };
 }
 
-/** Controllers of several revisions each have their own Gateways. */
-export function leaseName(revision: string): string {
-  return revision === 'default' ? 'ambit-controller' : `ambit-controller-${revision}`;
+/** One for each revision, as each writes what is its own; all that write what bears no label share one. */
+export function leaseName(facts: Pick<ControllerConfig, 'revision' | 'defaultRevision'>): string {
+  return isDefault(facts) ? defaultLeaseName : `${defaultLeaseName}-${facts.revision}`;
 }
 
 /** Everything that tells owners of resources what became of them, and what deploys for them. */
@@ -70,13 +73,16 @@ export function startWriters(
   },
 ): { close(): Promise<void> } {
   const { config, collections, scope, nowMs, log } = options;
-  const common = { client, gate, collections, nowMs, log };
+  const ownership = followOwnership(collections.sources.namespaces, config);
+  const common = { client, gate, ownership, collections, nowMs, log };
   const writers = [
     startStatusWriter(common),
     startDeployer({
       ...common,
       settings: deploySettings(config),
       token: () => lease.term()?.token,
+      lease: leaseName(config),
+      revision: config,
     }),
     startTrafficStatus(common),
     startLabelledStatus({ ...common, scope }),

@@ -33,6 +33,7 @@ export function testConfig(changes: Partial<ControllerConfig> = {}): ControllerC
     rootNamespace: 'istio-system',
     podName: 'controller',
     revision: 'default',
+    defaultRevision: 'default',
     clusterId: 'Kubernetes',
     clusterDomain: 'cluster.local',
     trustDomain: trustDomain(),

@@ -23,6 +23,8 @@ export interface FakeAnswer {
 
 interface Request {
   readonly method: string;
+  /** Media type of the body. */
+  readonly contentType: string;
   readonly url: URL;
   readonly body: unknown;
 }
@@ -220,9 +222,9 @@ export class FakeKube {
     const body: unknown = text === '' ? undefined : JSON.parse(text);
     const method = request.method ?? 'GET';
     const isWatch = url.searchParams.get('watch') === 'true';
-    const { accept = '' } = request.headers;
+    const { accept = '', 'content-type': contentType = '' } = request.headers;
     this.requests.push({ method, path: url.pathname, watch: isWatch, accept });
-    const scripted = this.intercept?.({ method, url, body });
+    const scripted = this.intercept?.({ method, contentType, url, body });
     if (scripted === 'hang') return;
     if (scripted === 'drop') {
       response.destroy();
@@ -235,6 +237,8 @@ export class FakeKube {
     const target = targetOf(url.pathname);
     if (target === undefined) reply(response, failure(404, 'NotFound'));
     else if (isWatch) this.#watch(target, url, response);
+    else if (method === 'PATCH' && contentType.startsWith('application/apply-patch'))
+      reply(response, this.#apply(target, body as FakeObject));
     else reply(response, this.#answer(method, target, url, body as FakeObject | undefined));
   }
 
@@ -265,6 +269,16 @@ export class FakeKube {
       default:
         return failure(405, 'MethodNotAllowed');
     }
+  }
+
+  /** As server-side apply, but for the owners of fields: what is not there is made. */
+  #apply(target: Target, body: FakeObject): FakeAnswer {
+    const key = keyOf(body);
+    const found = this.get(target.collection, key);
+    return {
+      status: 200,
+      body: this.put(target.collection, mergePatch(found, body) as FakeObject),
+    };
   }
 
   #answerCollection(

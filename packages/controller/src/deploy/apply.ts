@@ -4,10 +4,20 @@ import type { KubeClient } from '../kube/client.ts';
 import { field, objectKey, text } from '../kube/decode/fields.ts';
 import { gatewayUidOf } from '../kube/decode/owner.ts';
 import { KubeError, kubeStatus } from '../kube/error.ts';
+import { defaultLeaseName } from '../lease/record.ts';
 import type { Deployed } from './objects.ts';
 
 /** On what is deployed: the fencing token of the term in which it was written. */
 export const termAnnotation = 'ambit.dev/term';
+
+/** Beside it: the Lease of which the term is, where it is not that of the default revision. */
+export const leaseAnnotation = 'ambit.dev/lease';
+
+/** Who writes: a term of a Lease. Terms of different Leases are not comparable. */
+export interface Fence {
+  readonly lease: string;
+  readonly token: number;
+}
 
 const fieldManager = 'ambit-gateway-deployer';
 
@@ -34,6 +44,21 @@ export function inTheWay(standing: readonly Standing[], gatewayUid: string): rea
     .map(({ wanted: { object } }) => `${object.kind} ${objectKey(object.metadata)}`);
 }
 
+/** Pure: whether a controller of another revision has written any of it. */
+export function changesHands(standing: readonly Standing[], lease: string): boolean {
+  return standing.some(({ found }) => found !== undefined && leaseOf(found) !== lease);
+}
+
+function leaseOf(found: unknown): string {
+  const named = text(field(found, 'metadata', 'annotations', leaseAnnotation));
+  return named === '' ? defaultLeaseName : named;
+}
+
+function markOf({ lease, token }: Fence): Readonly<Record<string, string>> {
+  const term = { [termAnnotation]: String(token) };
+  return lease === defaultLeaseName ? term : { ...term, [leaseAnnotation]: lease };
+}
+
 /**
  * Applies an object, on exactly the version that was looked at, and never over what a later term has written: a
  * controller that was stopped for a while and does not know yet that another writes now changes nothing.
@@ -41,20 +66,19 @@ export function inTheWay(standing: readonly Standing[], gatewayUid: string): rea
 export async function applyFenced(
   client: KubeClient,
   { wanted, found }: Standing,
-  token: number,
+  fence: Fence,
 ): Promise<void> {
   const path = pathOf(wanted);
   const before = Number(text(field(found, 'metadata', 'annotations', termAnnotation)));
-  if (before > token) {
-    throw new KubeError(`${path}: written in term ${before}, and this is term ${token}`, {
+  if (before > fence.token && leaseOf(found) === fence.lease) {
+    throw new KubeError(`${path}: written in term ${before}, and this is term ${fence.token}`, {
       status: 409,
       reason: 'Fenced',
     });
   }
   const { object } = wanted;
   const { annotations } = object.metadata;
-  const written = { ...annotations, [termAnnotation]: String(token) };
-  const claimed = found ?? (await claim(client, wanted, written));
+  const claimed = found ?? (await claim(client, wanted, markOf(fence)));
   const resourceVersion = text(field(claimed, 'metadata', 'resourceVersion'));
   await client.request({
     method: 'PATCH',
@@ -69,7 +93,7 @@ export async function applyFenced(
       ...object,
       metadata: {
         ...object.metadata,
-        annotations: written,
+        annotations: { ...annotations, ...markOf(fence) },
         ...(resourceVersion === '' ? {} : { resourceVersion }),
       },
     },
@@ -83,7 +107,7 @@ export async function applyFenced(
 async function claim(
   client: KubeClient,
   { collection, object }: Deployed,
-  annotations: Readonly<Record<string, string>>,
+  mark: Readonly<Record<string, string>>,
 ): Promise<unknown> {
   if (object.kind === 'Deployment') return undefined;
   const { name, namespace, labels, ownerReferences } = object.metadata;
@@ -96,7 +120,7 @@ async function claim(
       metadata: {
         name,
         namespace,
-        annotations: { [termAnnotation]: annotations[termAnnotation] },
+        annotations: mark,
         // What a Gateway may add later goes away again only where an apply has brought it.
         labels: {
           [gatewayNameLabel]: labels[gatewayNameLabel],

@@ -6,18 +6,22 @@ import type { KubeClient } from '../kube/client.ts';
 import type { Gate } from '../kube/reconciler.ts';
 import { createReconciler } from '../kube/reconciler.ts';
 import type { Log } from '../log.ts';
+import type { Ownership } from '../ownership.ts';
 import { patchStatus } from '../status/patch.ts';
-import type { Problem } from '../kube/decode/fields.ts';
-import { objectKey } from '../kube/decode/fields.ts';
+import { persistentFailures } from '../status/refused.ts';
+import type { Metadata, Problem } from '../kube/decode/fields.ts';
+import { decodeMetadata, objectKey } from '../kube/decode/fields.ts';
 import type { ParametersRecord } from '../kube/decode/parameters.ts';
-import { kubeStatus } from '../kube/error.ts';
+import { KubeError, kubeStatus } from '../kube/error.ts';
+import type { RevisionFacts } from '../translate/revision.ts';
+import { isOurs, revisionLabel } from '../translate/revision.ts';
 import type { CompiledWaypoint } from '../translate/waypoint.ts';
 import { parametersField } from '../translate/waypoint.ts';
 import type { Customized } from './customize.ts';
 import { customized } from './customize.ts';
 import { gatewayStatus } from './gateway-status.ts';
 import type { Standing } from './apply.ts';
-import { applyFenced, inTheWay, standingOf } from './apply.ts';
+import { applyFenced, changesHands, inTheWay, standingOf } from './apply.ts';
 import type { Deployed, DeploySettings } from './objects.ts';
 import { waypointObjects } from './objects.ts';
 
@@ -25,10 +29,14 @@ export interface DeployerOptions {
   readonly client: KubeClient;
   /** Open while this controller is the one that writes. */
   readonly gate: Gate;
+  readonly ownership: Ownership;
   readonly collections: MeshCollections;
   readonly settings: DeploySettings;
   /** Fencing token of the term in which this controller writes; undefined outside of one. */
   readonly token: () => number | undefined;
+  /** Name of the Lease of which that is a term. */
+  readonly lease: string;
+  readonly revision: RevisionFacts;
   readonly nowMs: () => number;
   readonly log: Log;
 }
@@ -39,41 +47,79 @@ export interface Deployer {
 
 /** Deploys a proxy for each waypoint Gateway and tells on the Gateway's status what became of it. */
 export function startDeployer(options: DeployerOptions): Deployer {
-  const { client, gate, collections, settings, log } = options;
+  const { client, gate, ownership, collections, settings, log } = options;
   const applied = new Map<string, string>();
+  // Why a write is refused again and again.
+  const refused = new Map<string, string>();
+  const deployed = deployment(options, applied);
   const reconciler = createReconciler({
     gate,
     run: async (key) => {
       collections.flush();
       const waypoint = collections.l7.waypoints.get(key);
-      if (waypoint === undefined || waypoint.meta.deleting) {
+      const isOwn = waypoint !== undefined && ownership.owns(waypoint.meta);
+      if (!isOwn || waypoint.meta.deleting) {
         applied.delete(key);
+        refused.delete(key);
         return;
       }
       const made = madeOf(waypoint, settings, collections.sources.parameters);
       // Its parameters are being read, and their arrival brings us back.
       if (made === undefined) return;
       const why = made.ok
-        ? await deployed(key, waypoint, made.objects)
+        ? await deployedOrTold(key, waypoint, made.objects)
         : ofParameters(made.problems);
       await tell(key, withProblems(waypoint, why));
       // Not everything that may be in the way is watched.
       const obstacle = why.find((one) => one.field === nameField);
       if (obstacle !== undefined) throw new Error(obstacle.message);
     },
-    onError: (key, error) => {
+    onError: (key, error, failures) => {
+      if (failures + 1 >= persistentFailures) refused.set(key, messageOf(error));
       log.warn(
-        { err: error, object: `Gateway ${key}` },
+        { err: error, object: `Gateway ${key}`, failures },
         'waypoint not deployed; it is tried again',
       );
     },
   });
+  const deployedOrTold: Deployment = async (key, waypoint, objects) => {
+    try {
+      const why = await deployed(key, waypoint, objects);
+      refused.delete(key);
+      return why;
+    } catch (error) {
+      if (refused.has(key)) {
+        refused.set(key, messageOf(error));
+        await tell(key, waypoint);
+      }
+      throw error;
+    }
+  };
+  const tell = async (key: string, waypoint: CompiledWaypoint): Promise<void> => {
+    const ready = collections.programmed.get(key) === true;
+    const status = gatewayStatus(waypoint, ready, options.nowMs(), refused.get(key));
+    if (status === undefined) return;
+    await patchStatus(client, {
+      path: gatewayPath(waypoint.meta),
+      meta: waypoint.meta,
+      status,
+    });
+  };
+  follow(options, (key) => reconciler.enqueue(key));
+  return { close: () => reconciler.close() };
+}
+
+type Deployment = (
+  key: string,
+  waypoint: CompiledWaypoint,
+  objects: readonly Deployed[],
+) => Promise<readonly Fault[]>;
+
+/** Applies what is not applied yet; answers why it cannot be. `applied` is what was, by Gateway. */
+function deployment(options: DeployerOptions, applied: Map<string, string>): Deployment {
+  const { client, collections, log } = options;
   /** What is in the way, or what the API server has against it, which can only be the parameters. */
-  const deployed = async (
-    key: string,
-    waypoint: CompiledWaypoint,
-    objects: readonly Deployed[],
-  ): Promise<readonly Fault[]> => {
+  const deployed: Deployment = async (key, waypoint, objects) => {
     const { problems, parameters } = waypoint;
     if (problems.length > 0) return [];
     try {
@@ -98,29 +144,24 @@ export function startDeployer(options: DeployerOptions): Deployer {
     const standing: readonly Standing[] = await standingOf(client, objects);
     const others = inTheWay(standing, meta.uid);
     if (others.length > 0) return [blocked(others)];
-    for (const one of standing) await applyFenced(client, one, token);
+    const { lease, revision } = options;
+    if (changesHands(standing, lease)) await stillOurs(client, meta, revision);
+    for (const one of standing) await applyFenced(client, one, { lease, token });
     applied.set(key, fingerprint);
     log.info({ object: `Gateway ${key}` }, 'waypoint deployed');
     return [];
   };
-  const tell = async (key: string, waypoint: CompiledWaypoint): Promise<void> => {
-    const ready = collections.programmed.get(key) === true;
-    const status = gatewayStatus(waypoint, ready, options.nowMs());
-    if (status === undefined) return;
-    await patchStatus(client, {
-      path: `/apis/gateway.networking.k8s.io/v1/namespaces/${waypoint.meta.namespace}/gateways/${waypoint.meta.name}`,
-      meta: waypoint.meta,
-      status,
-    });
-  };
-  follow(options, (key) => reconciler.enqueue(key));
-  return { close: () => reconciler.close() };
+  return deployed;
 }
 
 /** Everything by which what is deployed may have to change. */
-function follow({ collections, gate }: DeployerOptions, enqueue: (key: string) => void): void {
+function follow(
+  { collections, gate, ownership }: DeployerOptions,
+  enqueue: (key: string) => void,
+): void {
   const { waypoints } = collections.l7;
   waypoints.onChange((key) => enqueue(key));
+  ownership.follow(waypoints, enqueue);
   collections.l7.obstacles.onChange((key) => enqueue(key));
   collections.programmed.onChange((key) => enqueue(key));
   collections.sources.parameters.onChange((name) => {
@@ -132,6 +173,32 @@ function follow({ collections, gate }: DeployerOptions, enqueue: (key: string) =
   // A new term marks everything as its own, so that nothing of an earlier one can be written after it.
   gate.onOpen(all);
   all();
+}
+
+function gatewayPath({ namespace, name }: Metadata): string {
+  return `/apis/gateway.networking.k8s.io/v1/namespaces/${namespace}/gateways/${name}`;
+}
+
+/**
+ * Terms of two revisions' Leases say nothing of each other: whoever takes over what another revision has written asks the
+ * API first whether it is meant, lest it undo that by what it saw before it was stopped for a while.
+ */
+async function stillOurs(
+  client: KubeClient,
+  meta: Metadata,
+  revision: RevisionFacts,
+): Promise<void> {
+  const gateway = decodeMetadata(await client.request({ path: gatewayPath(meta) }));
+  const ofNamespace = await client.request({ path: `/api/v1/namespaces/${meta.namespace}` });
+  const label =
+    gateway?.labels.get(revisionLabel) ??
+    decodeMetadata(ofNamespace)?.labels.get(revisionLabel) ??
+    '';
+  if (gateway?.uid === meta.uid && isOurs(label, revision)) return;
+  throw new KubeError(`Gateway ${objectKey(meta)}: is another revision's by now`, {
+    status: 409,
+    reason: 'Fenced',
+  });
 }
 
 /** Why a Gateway that is in order is not deployed. */

@@ -1,6 +1,7 @@
 import { isDeepStrictEqual } from 'node:util';
 
 import { field, list, objectKey, text } from '../kube/decode/fields.ts';
+import { hasCondition } from '../status/bound.ts';
 import type { Wanted } from '../status/conditions.ts';
 import { setConditions } from '../status/conditions.ts';
 import type { CompiledWaypoint } from '../translate/waypoint.ts';
@@ -17,13 +18,20 @@ export function gatewayStatus(
   waypoint: CompiledWaypoint,
   ready: boolean,
   nowMs: number,
+  /** Why what is to be deployed is refused again and again. */
+  refusal?: string,
 ): Readonly<Record<string, unknown>> | undefined {
   const { status, meta } = waypoint;
   const accepted = waypoint.problems.length === 0;
   const wanted = gatewayConditions(waypoint, ready);
   const [, hostname = ''] = waypoint.gateway.service.split('/');
   const made = {
-    conditions: kept(status, wanted, meta.generation, nowMs),
+    conditions: kept(
+      status,
+      [...wanted, ...refusalCondition(status, refusal)],
+      meta.generation,
+      nowMs,
+    ),
     addresses: accepted ? [{ type: 'Hostname', value: hostname }] : [],
     listeners: waypoint.listeners.map((name) => {
       const before = list(field(status, 'listeners')).find(
@@ -51,6 +59,19 @@ function kept(
   nowMs: number,
 ): readonly unknown[] {
   return setConditions(status, wanted, generation, nowMs) ?? list(field(status, 'conditions'));
+}
+
+const refusedType = 'ambit.dev/WriteRefused';
+
+/** True says that there is something amiss; what was never said is not said to be well. */
+function refusalCondition(status: unknown, refusal: string | undefined): readonly Wanted[] {
+  if (refusal !== undefined) {
+    const message = `not deployed as it is written here, and tried again: ${refusal}`;
+    return [{ type: refusedType, status: 'True', reason: 'WriteRefused', message }];
+  }
+  if (!hasCondition(status, refusedType)) return [];
+  const message = 'everything is written';
+  return [{ type: refusedType, status: 'False', reason: 'Written', message }];
 }
 
 function listenerConditions(ofGateway: readonly Wanted[]): readonly Wanted[] {

@@ -14,7 +14,8 @@ export interface Gate {
 export interface ReconcilerOptions {
   /** Makes what is there equal to what is wanted; thrown errors are retried. */
   readonly run: (key: string) => Promise<void>;
-  readonly onError: (key: string, error: unknown) => void;
+  /** `failures` in a row, this one among them. */
+  readonly onError: (key: string, error: unknown, failures: number) => void;
   /** Always open when absent. */
   readonly gate?: Gate;
   readonly retryMs?: number;
@@ -33,9 +34,7 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
   const isClosed = (): boolean => closed;
   const mayRun = (): boolean => !closed && options.gate?.isOpen() !== false;
 
-  const retryLater = (key: string, error: unknown): void => {
-    const count = (failures.get(key) ?? 0) + 1;
-    failures.set(key, count);
+  const retryLater = (key: string, error: unknown, count: number): void => {
     const first = options.retryMs ?? defaultRetryMs;
     const most = options.maxRetryMs ?? defaultMaxRetryMs;
     // An API server that is asked too much says when it may be asked again.
@@ -60,8 +59,10 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
         failures.delete(key);
       } catch (error) {
         if (isClosed()) return;
-        options.onError(key, error);
-        retryLater(key, error);
+        const count = (failures.get(key) ?? 0) + 1;
+        failures.set(key, count);
+        options.onError(key, error, count);
+        retryLater(key, error, count);
       }
     }
   };

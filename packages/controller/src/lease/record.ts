@@ -1,5 +1,8 @@
 import { field, text } from '../kube/decode/fields.ts';
 
+/** Lease of who writes what bears no revision. */
+export const defaultLeaseName = 'ambit-controller';
+
 /** A Lease of coordination.k8s.io/v1 as far as an election looks into it. */
 export interface LeaseRecord {
   /** Empty when nobody holds it. */

@@ -1,3 +1,4 @@
+import type { ReadableCollection } from '../collections/collection.ts';
 import type { Requirement } from '../collections/requirements.ts';
 import type { MeshCollections } from '../collections/mesh.ts';
 import type { KubeClient } from '../kube/client.ts';
@@ -5,6 +6,7 @@ import type { Metadata, Problem } from '../kube/decode/fields.ts';
 import type { Gate } from '../kube/reconciler.ts';
 import { createReconciler } from '../kube/reconciler.ts';
 import type { Log } from '../log.ts';
+import type { Ownership } from '../ownership.ts';
 import type { ResourceDefinition } from '../resources/crd.ts';
 import { serviceEntryResource, workloadEntryResource } from '../resources/service-entry.ts';
 import type { EntryNote, ResolvedEntry } from '../translate/entry-claims.ts';
@@ -12,11 +14,13 @@ import { boundConditions, hasCondition, requiredConditions } from './bound.ts';
 import type { Wanted } from './conditions.ts';
 import { setConditions } from './conditions.ts';
 import { patchStatus } from './patch.ts';
+import { statusRefused } from './refused.ts';
 
 export interface EntryStatusOptions {
   readonly client: KubeClient;
   /** Open while this controller is the one that writes. */
   readonly gate: Gate;
+  readonly ownership: Ownership;
   readonly collections: MeshCollections;
   readonly nowMs: () => number;
   readonly log: Log;
@@ -61,9 +65,9 @@ export function startEntryStatus(options: EntryStatusOptions): { close(): Promis
 }
 
 function follow(
-  { client, gate, collections, nowMs, log }: EntryStatusOptions,
+  { client, gate, ownership, collections, nowMs, log }: EntryStatusOptions,
   resource: ResourceDefinition,
-  compiled: readonly { onChange(listener: (key: string) => void): void }[],
+  compiled: readonly ReadableCollection<unknown>[],
   subjectOf: (key: string) => Subject | undefined,
 ): { close(): Promise<void> } {
   const { group, plural, kind, versions } = resource;
@@ -74,6 +78,7 @@ function follow(
       const subject = subjectOf(key);
       if (subject === undefined) return;
       const { meta, status, wanted } = subject;
+      if (!ownership.owns(meta)) return;
       const conditions = setConditions(status, wanted, meta.generation, nowMs());
       if (conditions === undefined) return;
       const path = `/apis/${group}/${versions[0] ?? 'v1'}/namespaces/${meta.namespace}/${plural}/${meta.name}`;
@@ -81,10 +86,12 @@ function follow(
       for (const one of wanted)
         if (one.status === 'False') log.warn({ object: `${kind} ${key}` }, one.message);
     },
-    onError: (key, error) =>
-      log.warn({ err: error, object: `${kind} ${key}` }, 'status not written'),
+    onError: (key, error, failures) => statusRefused(log, `${kind} ${key}`)(error, failures),
   });
-  for (const one of compiled) one.onChange((key) => reconciler.enqueue(key));
+  for (const one of compiled) {
+    one.onChange((key) => reconciler.enqueue(key));
+    ownership.follow(one, (key) => reconciler.enqueue(key));
+  }
   return reconciler;
 }
 

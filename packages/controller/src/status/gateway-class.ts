@@ -6,16 +6,19 @@ import { field, list, text } from '../kube/decode/fields.ts';
 import type { Gate } from '../kube/reconciler.ts';
 import { createReconciler } from '../kube/reconciler.ts';
 import type { Log } from '../log.ts';
+import type { Ownership } from '../ownership.ts';
 import type { Wanted } from './conditions.ts';
 import { setConditions } from './conditions.ts';
 import { controllerName } from './controller-name.ts';
 import { patchStatus } from './patch.ts';
+import { statusRefused } from './refused.ts';
 import { routeFeatures } from './supported-features.ts';
 
 export interface GatewayClassStatusOptions {
   readonly client: KubeClient;
   /** Open while this controller is the one that writes. */
   readonly gate: Gate;
+  readonly ownership: Ownership;
   readonly sources: Sources;
   readonly nowMs: () => number;
   readonly log: Log;
@@ -25,7 +28,7 @@ export interface GatewayClassStatusOptions {
 export function startGatewayClassStatus(options: GatewayClassStatusOptions): {
   close(): Promise<void>;
 } {
-  const { client, gate, sources, nowMs, log } = options;
+  const { client, gate, ownership, sources, nowMs, log } = options;
   const reconciler = createReconciler({
     gate,
     run: async (key) => {
@@ -33,14 +36,14 @@ export function startGatewayClassStatus(options: GatewayClassStatusOptions): {
       if (record === undefined || !record.spec.ok) return;
       if (record.spec.value.controllerName !== controllerName) return;
       const { meta } = record;
+      if (!ownership.owns(meta)) return;
       const { generation } = meta;
       const status = classStatus(meta.name, record.status, { generation, nowMs: nowMs() });
       if (status === undefined) return;
       const path = `/apis/gateway.networking.k8s.io/v1/gatewayclasses/${meta.name}`;
       await patchStatus(client, { path, meta, status });
     },
-    onError: (key, error) =>
-      log.warn({ err: error, object: `GatewayClass ${key}` }, 'status not written'),
+    onError: (key, error, failures) => statusRefused(log, `GatewayClass ${key}`)(error, failures),
   });
   sources.gatewayClasses.onChange((key) => reconciler.enqueue(key));
   return reconciler;

@@ -5,10 +5,12 @@ import type { KubeClient } from '../kube/client.ts';
 import type { Gate } from '../kube/reconciler.ts';
 import { createReconciler } from '../kube/reconciler.ts';
 import type { Log } from '../log.ts';
+import type { Ownership } from '../ownership.ts';
 import { parseHealthCheck } from '../translate/health-check.ts';
 import type { Wanted } from './conditions.ts';
 import { setConditions } from './conditions.ts';
 import { patchStatus } from './patch.ts';
+import { statusRefused } from './refused.ts';
 
 const type = 'ambit.dev/HealthCheck';
 
@@ -36,12 +38,14 @@ export function healthCheckCondition(annotation: string | undefined): Wanted {
 export function startHealthCheckStatus({
   client,
   gate,
+  ownership,
   collections,
   nowMs,
   log,
 }: {
   readonly client: KubeClient;
   readonly gate: Gate;
+  readonly ownership: Ownership;
   readonly collections: MeshCollections;
   readonly nowMs: () => number;
   readonly log: Log;
@@ -51,7 +55,7 @@ export function startHealthCheckStatus({
     gate,
     run: async (key) => {
       const record = services.get(key);
-      if (record === undefined) return;
+      if (record === undefined || !ownership.owns(record.meta)) return;
       const annotation = record.meta.annotations.get(healthCheckAnnotation);
       if (annotation === undefined && !isTold(record.conditions)) return;
       const wanted = healthCheckCondition(annotation);
@@ -63,11 +67,10 @@ export function startHealthCheckStatus({
       await patchStatus(client, { path, meta, status: { conditions } });
       if (wanted.reason === 'Invalid') log.warn({ object: `Service ${key}` }, wanted.message);
     },
-    onError: (key, error) => {
-      log.warn({ err: error, object: `Service ${key}` }, 'status not written');
-    },
+    onError: (key, error, failures) => statusRefused(log, `Service ${key}`)(error, failures),
   });
   services.onChange((key) => reconciler.enqueue(key));
+  ownership.follow(services, (key) => reconciler.enqueue(key));
   return reconciler;
 }
 

@@ -1,5 +1,5 @@
 import type { ReadableCollection } from '../collections/collection.ts';
-import { field } from '../kube/decode/fields.ts';
+import { decodeMetadata, field } from '../kube/decode/fields.ts';
 import { kubeStatus } from '../kube/error.ts';
 import { createReconciler } from '../kube/reconciler.ts';
 import type { Scope } from '../kube/scope.ts';
@@ -7,6 +7,7 @@ import type { Binding } from '../translate/waypoint.ts';
 import { boundConditions } from './bound.ts';
 import { setConditions } from './conditions.ts';
 import type { EntryStatusOptions } from './entries.ts';
+import { statusRefused } from './refused.ts';
 
 export interface LabelledStatusOptions extends EntryStatusOptions {
   readonly scope: Scope;
@@ -36,7 +37,7 @@ export function startLabelledStatus(options: LabelledStatusOptions): { close(): 
 }
 
 function follow(
-  { client, gate, collections, scope, nowMs, log }: LabelledStatusOptions,
+  { client, gate, ownership, collections, scope, nowMs, log }: LabelledStatusOptions,
   kind: 'Pod' | 'Namespace',
   bindings: ReadableCollection<Binding>,
   pathOf: (key: string) => string,
@@ -57,13 +58,14 @@ function follow(
         if (kubeStatus(error) !== 404) throw error;
       }
     },
-    onError: (key, error) =>
-      log.warn({ err: error, object: `${kind} ${key}` }, 'status not written'),
+    onError: (key, error, failures) => statusRefused(log, `${kind} ${key}`)(error, failures),
   });
 
   /** The object is read first: of pods and namespaces conditions are not kept, there are too many. */
   async function tell(path: string, binding: Binding): Promise<boolean> {
     const object = await client.request({ path });
+    const meta = decodeMetadata(object);
+    if (meta === undefined || !ownership.owns(meta)) return false;
     const condition = conditionToWrite(binding, field(object, 'status'), nowMs());
     if (condition === undefined) return false;
     await client.request({
@@ -72,7 +74,7 @@ function follow(
       contentType: 'application/strategic-merge-patch+json',
       // Whoever reads, waits and then writes must not undo what was said in between.
       body: {
-        metadata: { resourceVersion: field(object, 'metadata', 'resourceVersion') },
+        metadata: { resourceVersion: meta.resourceVersion },
         status: { conditions: [condition] },
       },
     });
@@ -80,6 +82,7 @@ function follow(
   }
 
   bindings.onChange((key) => reconciler.enqueue(key));
+  ownership.follow(bindings, (key) => reconciler.enqueue(key));
   scope.onChange(() => {
     for (const [key] of bindings.entries()) reconciler.enqueue(key);
   });

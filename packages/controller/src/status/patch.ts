@@ -10,8 +10,8 @@ export interface StatusPatch {
 }
 
 /**
- * Writes a status onto the version that was judged; when the object has moved on, its next event brings us back. False
- * where there is no such object.
+ * Writes a status onto the version that was judged, and throws when the object has moved on. False where there is no such
+ * object.
  */
 export async function patchStatus(client: KubeClient, patch: StatusPatch): Promise<boolean> {
   try {
@@ -23,8 +23,7 @@ export async function patchStatus(client: KubeClient, patch: StatusPatch): Promi
     });
     return true;
   } catch (error) {
-    const status = kubeStatus(error);
-    if (status !== 404 && status !== 409) throw error;
-    return status === 409;
+    if (kubeStatus(error) !== 404) throw error;
+    return false;
   }
 }

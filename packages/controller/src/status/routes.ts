@@ -8,6 +8,7 @@ import type { KubeClient } from '../kube/client.ts';
 import type { Gate } from '../kube/reconciler.ts';
 import { createReconciler } from '../kube/reconciler.ts';
 import type { Log } from '../log.ts';
+import type { Ownership } from '../ownership.ts';
 import type { ResourceDefinition } from '../resources/crd.ts';
 import {
   grpcRouteResource,
@@ -20,11 +21,13 @@ import type { Wanted } from './conditions.ts';
 import { setConditions } from './conditions.ts';
 import { controllerName } from './controller-name.ts';
 import { patchStatus } from './patch.ts';
+import { statusRefused } from './refused.ts';
 
 export interface RouteStatusOptions {
   readonly client: KubeClient;
   /** Open while this controller is the one that writes. */
   readonly gate: Gate;
+  readonly ownership: Ownership;
   readonly collections: MeshCollections;
   readonly nowMs: () => number;
   readonly log: Log;
@@ -51,7 +54,7 @@ export function startRouteStatus(options: RouteStatusOptions): { close(): Promis
 }
 
 function follow(
-  { client, gate, collections, nowMs, log }: RouteStatusOptions,
+  { client, gate, ownership, collections, nowMs, log }: RouteStatusOptions,
   routes: ReadableCollection<GatewayRoute>,
   records: Records,
 ): { close(): Promise<void> } {
@@ -63,6 +66,7 @@ function follow(
       const record = records.get(key);
       if (route === undefined || record === undefined) return;
       const { meta, compiled, kind } = route;
+      if (!ownership.owns(meta)) return;
       const parents = parentsToWrite(record.status, compiled.parents, meta.generation, nowMs());
       if (parents === undefined) return;
       const { plural, versions } = routeResources[kind];
@@ -74,10 +78,11 @@ function follow(
       const [problem] = route.problems;
       if (problem !== undefined) log.warn({ ...problem }, 'route not applied as written');
     },
-    onError: (key, error) => log.warn({ err: error, object: key }, 'status not written'),
+    onError: (key, error, failures) => statusRefused(log, key)(error, failures),
   });
   routes.onChange((key) => reconciler.enqueue(key));
   records.onChange((key) => reconciler.enqueue(key));
+  ownership.follow(routes, (key) => reconciler.enqueue(key));
   return reconciler;
 }
 

@@ -7,6 +7,7 @@ import { reasonOf } from '../kube/decode/fields.ts';
 import type { Gate } from '../kube/reconciler.ts';
 import { createReconciler } from '../kube/reconciler.ts';
 import type { Log } from '../log.ts';
+import type { Ownership } from '../ownership.ts';
 import type { ResourceDefinition } from '../resources/crd.ts';
 import { destinationRuleResource } from '../resources/destination-rule.ts';
 import { rateLimitPolicyResource } from '../resources/rate-limit-policy.ts';
@@ -19,12 +20,14 @@ import { setConditions } from './conditions.ts';
 import { startEntryStatus } from './entries.ts';
 import { startGatewayClassStatus } from './gateway-class.ts';
 import { patchStatus } from './patch.ts';
+import { statusRefused } from './refused.ts';
 import { startRouteStatus } from './routes.ts';
 
 export interface TrafficStatusOptions {
   readonly client: KubeClient;
   /** Open while this controller is the one that writes. */
   readonly gate: Gate;
+  readonly ownership: Ownership;
   readonly collections: MeshCollections;
   readonly nowMs: () => number;
   readonly log: Log;
@@ -57,7 +60,7 @@ export function startTrafficStatus(options: TrafficStatusOptions): { close(): Pr
 }
 
 function follow<S>(
-  { client, gate, collections, nowMs, log }: TrafficStatusOptions,
+  { client, gate, ownership, collections, nowMs, log }: TrafficStatusOptions,
   resource: ResourceDefinition,
   records: ReadableCollection<ConfigurationRecord<S>>,
   compiled: ReadableCollection<Judgement>,
@@ -69,6 +72,7 @@ function follow<S>(
       const record = records.get(key);
       const judgement = compiled.get(key);
       if (record === undefined || judgement === undefined) return;
+      if (!ownership.owns(record.meta)) return;
       const wanted = accepted(judgement);
       const { meta } = record;
       const conditions = setConditions(record.status, [wanted], meta.generation, nowMs());
@@ -79,12 +83,12 @@ function follow<S>(
       if (wanted.status === 'False')
         log.warn({ object: `${resource.kind} ${key}` }, wanted.message);
     },
-    onError: (key, error) => {
-      log.warn({ err: error, object: `${resource.kind} ${key}` }, 'status not written');
-    },
+    onError: (key, error, failures) =>
+      statusRefused(log, `${resource.kind} ${key}`)(error, failures),
   });
   records.onChange((key) => reconciler.enqueue(key));
   compiled.onChange((key) => reconciler.enqueue(key));
+  ownership.follow(records, (key) => reconciler.enqueue(key));
   return reconciler;
 }
 
@@ -101,7 +105,14 @@ function accepted({ problems, note }: Judgement): Wanted {
   return { type: 'Accepted', status: 'False', reason: reasonOf(problems), message };
 }
 
-function followServices({ client, gate, collections, nowMs, log }: TrafficStatusOptions): {
+function followServices({
+  client,
+  gate,
+  ownership,
+  collections,
+  nowMs,
+  log,
+}: TrafficStatusOptions): {
   close(): Promise<void>;
 } {
   const { services } = collections.sources;
@@ -114,6 +125,7 @@ function followServices({ client, gate, collections, nowMs, log }: TrafficStatus
       const binding = bindings.get(key);
       if (record === undefined || binding === undefined) return;
       const { meta } = record;
+      if (!ownership.owns(meta)) return;
       const status = { conditions: record.conditions };
       const wanted = [
         ...boundConditions(binding, status),
@@ -125,11 +137,10 @@ function followServices({ client, gate, collections, nowMs, log }: TrafficStatus
       await patchStatus(client, { path, meta: meta, status: { conditions } });
       if (binding.kind === 'broken') log.warn({ object: `Service ${key}` }, binding.message);
     },
-    onError: (key, error) => {
-      log.warn({ err: error, object: `Service ${key}` }, 'status not written');
-    },
+    onError: (key, error, failures) => statusRefused(log, `Service ${key}`)(error, failures),
   });
   services.onChange((key) => reconciler.enqueue(key));
+  ownership.follow(services, (key) => reconciler.enqueue(key));
   bindings.onChange((key) => reconciler.enqueue(key));
   collections.l7.requirements.onChange((key) => reconciler.enqueue(key));
   return reconciler;

@@ -1,20 +1,23 @@
 import type { MeshCollections } from '../collections/mesh.ts';
 import type { KubeClient } from '../kube/client.ts';
 import type { Metadata } from '../kube/decode/fields.ts';
-import { kubeStatus } from '../kube/error.ts';
 import type { Gate } from '../kube/reconciler.ts';
 import { createReconciler } from '../kube/reconciler.ts';
 import type { Log } from '../log.ts';
+import type { Ownership } from '../ownership.ts';
 import type { ResourceDefinition } from '../resources/crd.ts';
 import { authorizationPolicyResource } from '../resources/authorization-policy.ts';
 import { peerAuthenticationResource } from '../resources/peer-authentication.ts';
 import type { Judged } from './conditions.ts';
 import { acceptance, withCondition } from './conditions.ts';
+import { patchStatus } from './patch.ts';
+import { statusRefused } from './refused.ts';
 
 export interface StatusWriterOptions {
   readonly client: KubeClient;
   /** Open while this controller is the one that writes. */
   readonly gate: Gate;
+  readonly ownership: Ownership;
   readonly collections: MeshCollections;
   readonly nowMs: () => number;
   readonly log: Log;
@@ -30,9 +33,9 @@ interface Subject {
   readonly judged: Judged;
 }
 
-/** Tells the owners of security resources what became of them. Every replica writes the same, and only changes. */
+/** Tells the owners of security resources what became of them: only changes, and only of what is this control plane's. */
 export function startStatusWriter(options: StatusWriterOptions): StatusWriter {
-  const { collections, client, gate, log } = options;
+  const { collections, client, gate, ownership, log } = options;
   const { policies, peerAuthentications } = collections.sources;
   const write = (resource: ResourceDefinition, find: (key: string) => Subject | undefined) => {
     // What was written for which version: the object's own event may not have come back yet.
@@ -47,12 +50,15 @@ export function startStatusWriter(options: StatusWriterOptions): StatusWriter {
           written.delete(key);
           return;
         }
+        if (!ownership.owns(subject.meta)) return;
         const now = new Date(options.nowMs()).toISOString().replace(/\.\d+Z$/, 'Z');
         const condition = acceptance(subject.judged, now);
         const conditions = withCondition(subject.conditions, condition);
         const writing = `${subject.meta.resourceVersion} ${condition.reason} ${condition.message}`;
         if (conditions === undefined || written.get(key) === writing) return;
-        await patch(client, resource, subject.meta, conditions);
+        const { meta } = subject;
+        const path = `/apis/${resource.group}/${resource.versions[0] ?? 'v1'}/namespaces/${meta.namespace}/${resource.plural}/${meta.name}`;
+        await patchStatus(client, { path, meta, status: { conditions } });
         written.set(key, writing);
         if (condition.status === 'False') {
           log.warn(
@@ -61,9 +67,8 @@ export function startStatusWriter(options: StatusWriterOptions): StatusWriter {
           );
         }
       },
-      onError: (key, error) => {
-        log.warn({ err: error, object: `${resource.kind} ${key}` }, 'status not written');
-      },
+      onError: (key, error, failures) =>
+        statusRefused(log, `${resource.kind} ${key}`)(error, failures),
     });
   };
   const policyWriter = write(authorizationPolicyResource, (key) => {
@@ -88,6 +93,8 @@ export function startStatusWriter(options: StatusWriterOptions): StatusWriter {
   for (const one of [peerAuthentications, collections.compiledPeerAuthentications]) {
     one.onChange((key) => peerWriter.enqueue(key));
   }
+  ownership.follow(policies, (key) => policyWriter.enqueue(key));
+  ownership.follow(peerAuthentications, (key) => peerWriter.enqueue(key));
   return {
     close: async () => {
       await Promise.all([policyWriter.close(), peerWriter.close()]);
@@ -104,25 +111,4 @@ function subjectOf(
     conditions: record.conditions,
     judged: { ...judged, generation: record.meta.generation },
   };
-}
-
-async function patch(
-  client: KubeClient,
-  resource: ResourceDefinition,
-  meta: Metadata,
-  conditions: readonly unknown[],
-): Promise<void> {
-  const version = resource.versions[0] ?? 'v1';
-  try {
-    await client.request({
-      method: 'PATCH',
-      path: `/apis/${resource.group}/${version}/namespaces/${meta.namespace}/${resource.plural}/${meta.name}/status`,
-      contentType: 'application/merge-patch+json',
-      // The version makes it fail when the object has moved on; its next event brings us here again.
-      body: { metadata: { resourceVersion: meta.resourceVersion }, status: { conditions } },
-    });
-  } catch (error) {
-    const status = kubeStatus(error);
-    if (status !== 404 && status !== 409) throw error;
-  }
 }

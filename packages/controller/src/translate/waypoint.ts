@@ -24,6 +24,7 @@ import { gatewaySpec } from '../resources/gateway.ts';
 import { hostnameOf } from './istio-host.ts';
 import type { NamespaceSelector } from './namespace-selector.ts';
 import { holds } from './namespace-selector.ts';
+import { isOurs, revisionLabel } from './revision.ts';
 import type { ClusterFacts } from './workload.ts';
 
 /** A Gateway of class `istio-waypoint` as it is understood. */
@@ -46,7 +47,6 @@ export interface CompiledWaypoint {
   };
 }
 
-const revisionLabel = 'istio.io/rev';
 const parsedPort = parsePort(hbonePort);
 if (!parsedPort.ok) throw new TypeError(parsedPort.error.message);
 const waypointPort = parsedPort.value;
@@ -117,8 +117,7 @@ function otherRevision(
   cluster: ClusterFacts,
 ): Pick<CompiledWaypoint, 'otherRevision'> {
   const revision = labels.get(revisionLabel) ?? '';
-  const isOurs = revision === '' || revision === (cluster.revision ?? 'default');
-  return isOurs ? {} : { otherRevision: revision };
+  return revision === '' || isOurs(revision, cluster) ? {} : { otherRevision: revision };
 }
 
 /** Of one that breaks its schema: enough to tell its owner, and nobody is allowed more by it. */

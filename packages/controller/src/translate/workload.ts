@@ -10,15 +10,14 @@ import type {
 import { podUid, redirectionAnnotation } from '@ambit/api';
 
 import type { PodRecord } from '../kube/decode/pod.ts';
+import type { RevisionFacts } from './revision.ts';
 
 /** What a workload takes from the cluster it is in. */
-export interface ClusterFacts {
+export interface ClusterFacts extends RevisionFacts {
   readonly clusterId: string;
   readonly trustDomain: TrustDomain;
   readonly rootNamespace: string;
   readonly clusterDomain: string;
-  /** Of this control plane; `default` where absent. */
-  readonly revision?: string;
 }
 
 export interface WorkloadParts {

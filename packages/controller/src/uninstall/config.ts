@@ -14,6 +14,7 @@ export interface UninstallConfig {
   /** Leaves the self-made root where it is, so that a mesh that is installed again has the same. */
   readonly keepAuthority: boolean;
   readonly revision: string;
+  readonly defaultRevision: string;
   readonly logLevel: LogLevel;
   readonly logFormat: LogFormat;
 }
@@ -26,6 +27,7 @@ export function parseConfig(source: EnvSource): UninstallConfig {
     kubeconfig: env.optional('KUBECONFIG'),
     timeoutMs: env.durationMs('TIMEOUT', 120_000),
     revision: env.string('REVISION', 'default'),
+    defaultRevision: env.string('DEFAULT_REVISION', 'default'),
     keepAuthority: env.boolean('KEEP_AUTHORITY', false),
     logLevel: env.oneOf('LOG_LEVEL', logLevels, 'info'),
     logFormat: env.oneOf('LOG_FORMAT', ['text', 'json'], 'text'),

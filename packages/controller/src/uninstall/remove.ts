@@ -14,8 +14,9 @@ export interface RemoveOptions {
   readonly rootNamespace: string;
   readonly timeoutMs: number;
   readonly keepAuthority: boolean;
-  /** That of the controller, by which its Lease is named. */
+  /** Those of the controller, by which its Lease is named. */
   readonly revision: string;
+  readonly defaultRevision: string;
   readonly log: Log;
 }
 
@@ -45,7 +46,7 @@ export async function removeTraces(options: RemoveOptions): Promise<void> {
       api: '/apis/coordination.k8s.io/v1',
       within: own,
       plural: 'leases',
-      name: leaseName(options.revision),
+      name: leaseName(options),
     },
     ...(options.keepAuthority
       ? []

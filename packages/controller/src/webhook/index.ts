@@ -47,7 +47,14 @@ export async function startValidation(options: ValidationOptions): Promise<Valid
   });
   serving.follow((certificate) => webhook.useCertificate(certificate));
   const timings = options.timings === undefined ? {} : { timings: options.timings };
-  const registration = startRegistration({ client, gate, roots, ...timings, log });
+  const registration = startRegistration({
+    client,
+    gate,
+    revision: config,
+    roots,
+    ...timings,
+    log,
+  });
   return {
     address: webhook.address,
     changed: () => registration.changed(),

@@ -6,6 +6,8 @@ import { createReconciler } from '../kube/reconciler.ts';
 import type { ReflectorTimings } from '../kube/reflector.ts';
 import { startReflector, wholeList } from '../kube/reflector.ts';
 import type { Log } from '../log.ts';
+import type { RevisionFacts } from '../translate/revision.ts';
+import { isOurs, revisionLabel } from '../translate/revision.ts';
 
 /** The ValidatingWebhookConfiguration of the installation, which this controller completes and never makes. */
 export const webhookConfiguration = 'ambit-validator';
@@ -18,6 +20,8 @@ export interface RegistrationOptions {
   readonly roots: () => readonly string[] | undefined;
   /** Open while this controller is the one that writes. */
   readonly gate: Gate;
+  /** Whose registration is written: that which bears its label. */
+  readonly revision: RevisionFacts;
   readonly timings?: Partial<ReflectorTimings>;
   readonly log: Log;
 }
@@ -44,6 +48,8 @@ export function startRegistration(options: RegistrationOptions): Registration {
     run: async () => {
       const pem = roots()?.join('');
       if (found === undefined || pem === undefined) return;
+      const label = text(field(found, 'metadata', 'labels', revisionLabel));
+      if (!isOurs(label, options.revision)) return;
       const webhooks = completed(found, Buffer.from(pem).toString('base64'));
       if (webhooks === undefined) return;
       await apply(client, webhooks);
