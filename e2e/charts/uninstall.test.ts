@@ -171,6 +171,7 @@ async function furnish(): Promise<void> {
   const roots = { name: 'istio-ca-root-cert', labels: { 'istio.io/config': 'true' } };
   await create(`${shop}/configmaps`, 'ConfigMap', roots);
   await create(`${shop}/configmaps`, 'ConfigMap', { ...roots, name: 'mine' });
+  await create(`${own}/configmaps`, 'ConfigMap', { name: 'ambit-authority' });
   for (const name of ['istio-ca-secret', 'cacerts']) await create(`${own}/secrets`, 'Secret', { name });
   const leases = `/apis/coordination.k8s.io/v1/namespaces/${root}/leases`;
   for (const name of ['ambit-controller', 'other']) await create(leases, 'Lease', { name });
@@ -187,6 +188,7 @@ test('after the programs went, what the controller made goes, and nothing else',
   expect(await names('/api/v1/namespaces/shop/serviceaccounts')).not.toContain('waypoint');
   expect(await names('/api/v1/namespaces/shop/configmaps')).toEqual(['mine']);
   expect(await names(`/api/v1/namespaces/${root}/secrets`)).toEqual(['cacerts']);
+  expect(await names(`/api/v1/namespaces/${root}/configmaps`)).not.toContain('ambit-authority');
   expect(await names(`/apis/coordination.k8s.io/v1/namespaces/${root}/leases`)).toEqual(['other']);
 });
 
@@ -203,4 +205,5 @@ test('the authority is kept for who asks for it', async () => {
   await furnish();
   await removeTraces(options({ keepAuthority: true }));
   expect(await names(`/api/v1/namespaces/${root}/secrets`)).toEqual(['cacerts', 'istio-ca-secret']);
+  expect(await names(`/api/v1/namespaces/${root}/configmaps`)).toContain('ambit-authority');
 });

@@ -336,7 +336,7 @@ function startOwnPort(config: ControllerConfig, core: Core): Promise<Admin> {
     host: config.host,
     port: config.metricsPort,
     pending: () => [
-      ...(core.keeper.current() === undefined ? ['certificate authority'] : []),
+      ...authorityAwaited(core.keeper),
       ...core.watches.awaited(),
       ...waitsFor(core.rivals),
     ],
@@ -351,6 +351,12 @@ function startOwnPort(config: ControllerConfig, core: Core): Promise<Admin> {
       ['collections', () => core.collections.recomputations()],
     ]),
   });
+}
+
+function authorityAwaited(keeper: AuthorityKeeper): readonly string[] {
+  if (keeper.current() !== undefined) return [];
+  const reason = keeper.reason();
+  return [`certificate authority${reason === undefined ? '' : `: ${reason}`}`];
 }
 
 function waitsFor(rivals: Rivals): readonly string[] {

@@ -1,12 +1,22 @@
+import { isDeepStrictEqual } from 'node:util';
+
 import type { TrustDomain } from '@ambit/api';
+
+import { messageOf } from '@ambit/core';
 
 import type { KubeClient } from '../kube/client.ts';
 import type { Reflector, ReflectorTimings } from '../kube/reflector.ts';
 import { startReflector, wholeList } from '../kube/reflector.ts';
 import { field, text } from '../kube/decode/fields.ts';
 import type { Log } from '../log.ts';
-import type { Authority } from './authority.ts';
+import type { Authority, AuthorityFiles } from './authority.ts';
 import { loadAuthority } from './authority.ts';
+import {
+  authorityMemory,
+  fingerprintOf,
+  rememberAuthority,
+  rememberedAuthority,
+} from './memory.ts';
 import { authorityFilesOf, pluggedInSecret, readOrCreateRoot } from './store.ts';
 
 export interface KeeperOptions {
@@ -23,6 +33,8 @@ export interface KeeperOptions {
 /** Holds the authority that signs, and follows the Secret from which users may plug in another. */
 export interface AuthorityKeeper {
   current(): Authority | undefined;
+  /** Why there is none; undefined while it is being read, or there is one. */
+  reason(): string | undefined;
   /** Settles once there is an authority. */
   readonly whenReady: Promise<void>;
   close(): Promise<void>;
@@ -32,7 +44,9 @@ const retryMs = 2_000;
 
 /**
  * A plugged-in authority wins; one that is there but broken is told and waited for, never silently replaced by a root
- * that nobody else trusts. While one signs, a broken or vanished Secret changes nothing.
+ * that nobody else trusts. While one signs, a broken or vanished Secret changes nothing. That one was plugged in is
+ * remembered in the cluster: whoever starts without its Secret signs nothing until that is back, or somebody has decided
+ * for the self-made root by deleting what is remembered, which those that run then follow.
  */
 export function startAuthorityKeeper(options: KeeperOptions): AuthorityKeeper {
   return new RunningKeeper(options);
@@ -45,6 +59,13 @@ class RunningKeeper implements AuthorityKeeper {
   #settle: () => void = () => undefined;
   #current: Authority | undefined;
   #isPluggedIn = false;
+  /** Of the one that is plugged in. */
+  #files: AuthorityFiles | undefined;
+  /** Only what was remembered once can be given up by hand. */
+  #isRemembered = false;
+  #reason: string | undefined;
+  /** The Secret as it was seen last. */
+  #latest: unknown;
   #retry: NodeJS.Timeout | undefined;
   #work: Promise<void> = Promise.resolve();
   #closed = false;
@@ -78,6 +99,10 @@ class RunningKeeper implements AuthorityKeeper {
     return this.#current;
   }
 
+  reason(): string | undefined {
+    return this.#current === undefined ? this.#reason : undefined;
+  }
+
   async close(): Promise<void> {
     this.#closed = true;
     clearTimeout(this.#retry);
@@ -92,6 +117,7 @@ class RunningKeeper implements AuthorityKeeper {
   /** One at a time, in the order of the events. */
   #follow(pluggedIn: unknown): void {
     clearTimeout(this.#retry);
+    this.#latest = pluggedIn;
     this.#work = this.#work.then(() => this.#load(pluggedIn));
   }
 
@@ -100,9 +126,23 @@ class RunningKeeper implements AuthorityKeeper {
     try {
       await (pluggedIn === undefined ? this.#useSelfSigned() : this.#usePluggedIn(pluggedIn));
     } catch (error) {
+      this.#reason = messageOf(error);
       this.#options.log.error({ err: error }, 'the certificate authority could not be loaded');
-      if (!this.#isClosed()) this.#retry = setTimeout(() => this.#follow(pluggedIn), retryMs);
+      this.#again(pluggedIn);
     }
+  }
+
+  #again(pluggedIn: unknown): void {
+    // What came meanwhile is next anyhow.
+    if (this.#isClosed() || this.#latest !== pluggedIn) return;
+    this.#retry = setTimeout(() => this.#follow(pluggedIn), retryMs);
+  }
+
+  /** Each once, however often it is looked at. */
+  #tell(reason: string, why: object): void {
+    if (this.#reason === reason) return;
+    this.#reason = reason;
+    this.#options.log.error(why, reason);
   }
 
   async #usePluggedIn(secret: unknown): Promise<void> {
@@ -110,6 +150,7 @@ class RunningKeeper implements AuthorityKeeper {
     const files = authorityFilesOf(secret);
     const object = `Secret ${rootNamespace}/${pluggedInSecret}`;
     if (files === undefined) {
+      this.#reason = `${object}: data needs ca-cert.pem and ca-key.pem`;
       log.error(
         { object, field: 'data' },
         'needs ca-cert.pem and ca-key.pem; the last good one is kept',
@@ -117,18 +158,34 @@ class RunningKeeper implements AuthorityKeeper {
       return;
     }
     const authority = await loadAuthority(files, nowMs());
-    if (authority.ok) this.#use(authority.value, pluggedInSecret);
-    else log.error({ object, ...authority.error }, 'not usable; the last good authority is kept');
+    if (!authority.ok) {
+      this.#reason = `${object}: ${authority.error.message}`;
+      log.error({ object, ...authority.error }, 'not usable; the last good authority is kept');
+      return;
+    }
+    // Also after a list, or because it could not be remembered: the one that signs is no other then.
+    if (!this.#isPluggedIn || !isDeepStrictEqual(files, this.#files))
+      this.#use(authority.value, pluggedInSecret);
+    this.#files = files;
+    this.#isRemembered = false;
+    await this.#remember(authority.value);
+  }
+
+  async #remember(authority: Authority): Promise<void> {
+    const { client, rootNamespace } = this.#options;
+    const from = { secret: pluggedInSecret, fingerprint: fingerprintOf(authority) };
+    await rememberAuthority(client, rootNamespace, from);
+    this.#isRemembered = true;
   }
 
   async #useSelfSigned(): Promise<void> {
-    const { client, rootNamespace, trustDomain, nowMs, log } = this.#options;
-    if (this.#current !== undefined) {
-      if (!this.#isPluggedIn) return;
-      log.warn(
-        { object: `Secret ${rootNamespace}/${pluggedInSecret}` },
-        'gone; its authority is kept',
-      );
+    const { client, rootNamespace, trustDomain, nowMs } = this.#options;
+    if (this.#current !== undefined && !this.#isPluggedIn) return;
+    if (this.#current !== undefined && !this.#isRemembered) await this.#remember(this.#current);
+    const remembered = await rememberedAuthority(client, rootNamespace);
+    if (remembered !== undefined) {
+      this.#missing(remembered);
+      this.#again(undefined);
       return;
     }
     const files = await readOrCreateRoot(client, rootNamespace, trustDomain, nowMs());
@@ -137,7 +194,20 @@ class RunningKeeper implements AuthorityKeeper {
     this.#use(authority.value, 'self-made root');
   }
 
+  #missing(remembered: string): void {
+    const { rootNamespace } = this.#options;
+    const object = `Secret ${rootNamespace}/${pluggedInSecret}`;
+    const remedy =
+      `restore it, or delete ConfigMap ${rootNamespace}/${authorityMemory} to have the mesh ` +
+      'signed by the self-made root';
+    const why = { object, fingerprint: remembered };
+    if (this.#current === undefined)
+      this.#tell(`${object} is missing, with the authority that was plugged in: ${remedy}`, why);
+    else this.#tell(`${object} is gone; its authority is kept while this runs: ${remedy}`, why);
+  }
+
   #use(authority: Authority, from: string): void {
+    this.#reason = undefined;
     this.#current = authority;
     this.#isPluggedIn = from === pluggedInSecret;
     const notAfter = authority.certificate.notAfter.toISOString();

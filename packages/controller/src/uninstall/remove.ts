@@ -1,5 +1,6 @@
 import { gatewayManagedLabel, rootCertConfigMap } from '@ambit/api';
 
+import { authorityMemory } from '../ca/memory.ts';
 import { selfSignedSecret } from '../ca/store.ts';
 import { managedBy } from '../kube/decode/owner.ts';
 import type { KubeClient } from '../kube/client.ts';
@@ -50,10 +51,14 @@ export async function removeTraces(options: RemoveOptions): Promise<void> {
     },
     ...(options.keepAuthority
       ? []
-      : [{ api: '/api/v1', within: own, plural: 'secrets', name: selfSignedSecret }]),
+      : [
+          { api: '/api/v1', within: own, plural: 'secrets', name: selfSignedSecret },
+          { api: '/api/v1', within: own, plural: 'configmaps', name: authorityMemory },
+        ]),
   ];
   const removed: Record<string, number> = {};
-  for (const trace of traces) removed[trace.plural] = await remove(client, trace);
+  for (const trace of traces)
+    removed[trace.plural] = (removed[trace.plural] ?? 0) + (await remove(client, trace));
   log.info({ removed }, 'nothing of the mesh is left but the resources of its users');
 }
 

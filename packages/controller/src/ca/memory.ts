@@ -1,0 +1,62 @@
+import { createHash } from 'node:crypto';
+
+import type { KubeClient } from '../kube/client.ts';
+import { field, text } from '../kube/decode/fields.ts';
+import { kubeStatus } from '../kube/error.ts';
+import type { Authority } from './authority.ts';
+
+/**
+ * ConfigMap of the mesh's namespace that says that an authority was plugged in, so that a controller which starts without
+ * its Secret does not make another root. Whoever deletes it decides for the self-made one.
+ */
+export const authorityMemory = 'ambit-authority';
+
+const fingerprintKey = 'ca-cert.sha256';
+const secretKey = 'secret';
+const fieldManager = 'ambit-authority';
+
+/** SHA-256 of the certificate that signs, in hexadecimal. */
+export function fingerprintOf({ certificate }: Pick<Authority, 'certificate'>): string {
+  return createHash('sha256').update(Buffer.from(certificate.rawData)).digest('hex');
+}
+
+/** The fingerprint of the authority that was plugged in last; undefined when none is remembered. */
+export async function rememberedAuthority(
+  client: KubeClient,
+  namespace: string,
+): Promise<string | undefined> {
+  try {
+    const found = await client.request({ path: `${collection(namespace)}/${authorityMemory}` });
+    return text(field(found, 'data', fingerprintKey)) || 'unknown';
+  } catch (error) {
+    if (kubeStatus(error) === 404) return undefined;
+    throw error;
+  }
+}
+
+export async function rememberAuthority(
+  client: KubeClient,
+  namespace: string,
+  from: { readonly secret: string; readonly fingerprint: string },
+): Promise<void> {
+  if ((await rememberedAuthority(client, namespace)) === from.fingerprint) return;
+  await client.request({
+    method: 'PATCH',
+    path: `${collection(namespace)}/${authorityMemory}`,
+    query: new Map([
+      ['fieldManager', fieldManager],
+      ['force', 'true'],
+    ]),
+    contentType: 'application/apply-patch+yaml',
+    body: {
+      apiVersion: 'v1',
+      kind: 'ConfigMap',
+      metadata: { name: authorityMemory, namespace },
+      data: { [secretKey]: from.secret, [fingerprintKey]: from.fingerprint },
+    },
+  });
+}
+
+function collection(namespace: string): string {
+  return `/api/v1/namespaces/${namespace}/configmaps`;
+}
