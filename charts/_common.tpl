@@ -181,6 +181,12 @@ what it does then.
 {{- end -}}
 {{- end }}
 
+{{- define "ambit.checkSeccomp" -}}
+{{- if and (eq (dig "type" "" (.Values.seccompProfile | default dict)) "Localhost") (not .Values.seccompProfile.localhostProfile) -}}
+{{- fail "seccompProfile: type Localhost needs the file of the node; set localhostProfile" -}}
+{{- end -}}
+{{- end }}
+
 {{/* Refuses a rollout that could never go on. Takes a list: the name of the value, maxSurge and maxUnavailable. */}}
 {{- define "ambit.checkRollout" -}}
 {{- $none := list "0" "0%" -}}

@@ -107,6 +107,13 @@ interface Container {
   };
 }
 
+function seccompOf(spec: unknown): unknown {
+  const { template } = spec as {
+    template: { spec: { securityContext?: { seccompProfile?: unknown } } };
+  };
+  return template.spec.securityContext?.seccompProfile;
+}
+
 function containersOf(object: KubeObject): readonly Container[] {
   const spec = object['spec'] as { template?: { spec: { containers: Container[] } } } | undefined;
   return spec?.template?.spec.containers ?? [];
@@ -277,6 +284,26 @@ describe('privileges', () => {
         },
       },
     });
+  });
+
+  test('leave no program the system calls that the runtime keeps from containers', () => {
+    const profiles = (values: Readonly<Record<string, unknown>> = {}) =>
+      Object.fromEntries(
+        render('ambit', { values }).flatMap(({ kind, metadata, ...rest }) =>
+          ['Deployment', 'DaemonSet', 'Job'].includes(kind)
+            ? [[metadata.name, seccompOf(rest['spec'])]]
+            : [],
+        ),
+      );
+    expect(profiles()).toEqual({
+      'ambit-controller': { type: 'RuntimeDefault' },
+      ztunnel: { type: 'RuntimeDefault' },
+      'cni-redirect': { type: 'RuntimeDefault' },
+      'ambit-uninstall-release': { type: 'RuntimeDefault' },
+      'ambit-uninstall-remove': { type: 'RuntimeDefault' },
+    });
+    const local = { type: 'Localhost', localhostProfile: 'mesh.json' };
+    expect(profiles({ 'ztunnel.seccompProfile': local })).toMatchObject({ ztunnel: local });
   });
 
   test('a platform gets what it asks for', () => {

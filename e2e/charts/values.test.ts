@@ -399,6 +399,8 @@ describe('a value that no cluster takes is refused before anything is changed', 
     ['controller', { podLabels: { a: 'not a label' } }, /podLabels\/a.*pattern/],
     ['controller', { tolerations: [{ operater: 'Exists' }] }, /'operater' not allowed/],
     ['controller', { seccompProfile: { type: 'Localhost' } }, /set localhostProfile/],
+    ['ztunnel', { seccompProfile: { type: 'Localhost' } }, /set localhostProfile/],
+    ['cni-redirect', { 'seccompProfile.type': 'None' }, /seccompProfile\/type.*one of/],
     ['controller', { 'serviceMonitor.interval': '1.5s' }, /interval.*pattern/],
     [
       'controller',

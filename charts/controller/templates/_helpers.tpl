@@ -39,9 +39,7 @@
 {{- $most := $values.env.PUSH_DEBOUNCE_MAX | default "1s" -}}
 {{- include "ambit.checkDuration" (list "env.PUSH_DEBOUNCE" $quiet "0s" $most) -}}
 {{- include "ambit.checkDuration" (list "env.PUSH_DEBOUNCE_MAX" $most "0s" "596h") -}}
-{{- if and (eq (dig "type" "" $values.seccompProfile) "Localhost") (not $values.seccompProfile.localhostProfile) -}}
-{{- fail "seccompProfile: type Localhost needs the file of the node; set localhostProfile" -}}
-{{- end -}}
+{{- include "ambit.checkSeccomp" . -}}
 {{- include "ambit.checkEnv" (list . (list "POD_NAME" "POD_NAMESPACE" "DEFAULT_REVISION" "CLUSTER_ID" "TRUST_DOMAIN" "LOG_LEVEL" "LOG_FORMAT" "WAYPOINT_IMAGE" "WAYPOINT_IMAGE_PULL_POLICY" "WAYPOINT_IMAGE_PULL_SECRETS" "WAYPOINT_RESOURCES" "CERTIFICATE_TTL" "REVISION" "SERVING_NAMES" "TRUST_DOMAIN_ALIASES") (list "KUBECONFIG" "ROOT_NAMESPACE" "CONTROL_ADDRESS" "CONTROL_PORT" "METRICS_PORT" "WEBHOOK_PORT")) -}}
 {{- include "ambit.checkResources" (list "resources" $values.resources) -}}
 {{- include "ambit.checkResources" (list "global.waypoint.resources" $values.global.waypoint.resources) -}}
@@ -52,6 +50,12 @@
 {{- include "ambit.checkGrace" (list "terminationGracePeriodSeconds" . "22s" "it has handed over to the other controllers") -}}
 {{- end -}}
 {{- include "ambit.checkPriorityClass" . -}}
+{{- end }}
+
+{{/* The Lease by which the controllers of a revision know who of them writes. */}}
+{{- define "controller.lease" -}}
+{{- $revision := .Values.revision | default "default" -}}
+{{- ternary "ambit-controller" (printf "ambit-controller-%s" $revision) (eq $revision "default") -}}
 {{- end }}
 
 {{/* What whoever installs has to know of values that do nothing. Takes the context of this chart. */}}
