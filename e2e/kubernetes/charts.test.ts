@@ -61,6 +61,7 @@ const nothing = {
   'controller.credentials.allNamespaces': false,
   'ztunnel.networkPolicy.enabled': false,
   'ztunnel.stateDir': '',
+  'controller.ownObjectsOnly': false,
   'cni-redirect.ownNodeOnly': false,
   'cni-redirect.uninstall.enabled': false,
 };
@@ -92,16 +93,24 @@ describe('an API server takes without a warning', () => {
   );
 });
 
-test('it compiles the rule that keeps an agent to its node', () => {
-  const policies = render('cni-redirect').filter(
-    ({ kind }) => kind === 'ValidatingAdmissionPolicy',
-  );
-  expect(policies).toHaveLength(1);
-  const text = JSON.stringify(policies).replace('object.spec.nodeName', 'object.spec.nodeName ==');
-  const { code, said } = dryRun(JSON.parse(text) as KubeObject[]);
-  expect(said).toMatch(/compilation failed/);
-  expect(code).not.toBe(0);
-}, 60_000);
+test.each<readonly [string, Chart, string, string]>([
+  ['keeps an agent to its node', 'cni-redirect', 'ambit-cni-redirect', 'object.spec.nodeName'],
+  ['keeps the controller to its own', 'controller', 'ambit-controller-deployed', 'owner.kind'],
+  ['asks the webhook of no platform', 'controller', 'ambit-validator', 'request.namespace !='],
+])(
+  'it compiles the rule that %s',
+  (_what, chart, name, part) => {
+    const rules = render(chart).filter(
+      (one) => one.metadata.name === name && JSON.stringify(one).includes(part),
+    );
+    expect(rules).toHaveLength(1);
+    const text = JSON.stringify(rules).replace(part, `${part} ==`);
+    const { code, said } = dryRun(JSON.parse(text) as KubeObject[]);
+    expect(said).toMatch(/compilation failed/);
+    expect(code).not.toBe(0);
+  },
+  60_000,
+);
 
 test('it refuses a field that it does not know', () => {
   const [gateway] = render('gateway');

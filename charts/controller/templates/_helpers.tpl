@@ -52,10 +52,10 @@
 {{- include "ambit.checkPriorityClass" . -}}
 {{- end }}
 
-{{/* The Lease by which the controllers of a revision know who of them writes. */}}
+{{/* The Lease by which the controllers of a revision know who of them writes; that of the default one bears no revision. */}}
 {{- define "controller.lease" -}}
 {{- $revision := .Values.revision | default "default" -}}
-{{- ternary "ambit-controller" (printf "ambit-controller-%s" $revision) (eq $revision "default") -}}
+{{- ternary "ambit-controller" (printf "ambit-controller-%s" $revision) (eq $revision (.Values.defaultRevision | default "default")) -}}
 {{- end }}
 
 {{/* What whoever installs has to know of values that do nothing. Takes the context of this chart. */}}

@@ -242,6 +242,10 @@ describe.each(['1.30', '1.34', '1.36'])('kubectl %s', (minor) => {
       '-n',
       'team',
     ]);
+    const named = ['--verb=list,watch', '--resource=configmaps', '--resource-name=mine'];
+    await kubectl.out(['create', 'role', 'named', ...named, '-n', 'team']);
+    const reads = ['--role=named', '--serviceaccount=team:reader'];
+    await kubectl.out(['create', 'rolebinding', 'named', ...reads, '-n', 'team']);
     const token = (await kubectl.out(['create', 'token', 'reader', '-n', 'team'])).trim();
     const reader = createKubectl(kubectlPath(minor), {
       server: running.server,
@@ -256,6 +260,13 @@ describe.each(['1.30', '1.34', '1.36'])('kubectl %s', (minor) => {
       expect((await reader.run(['get', 'secrets', '-n', 'team'])).stderr).toContain(
         'secrets is forbidden: User "system:serviceaccount:team:reader" cannot list resource "secrets" in API group "" in the namespace "team"',
       );
+      // Rights to one object are enough for who asks for it by its name.
+      const list = (...words: string[]) =>
+        reader.run(['get', 'configmaps', '-n', 'team', ...words]);
+      expect((await list('--field-selector=metadata.name=mine')).code).toBe(0);
+      const refused = /configmaps .*is forbidden: .* cannot list resource "configmaps"/;
+      expect((await list('--field-selector=metadata.name=other')).stderr).toMatch(refused);
+      expect((await list()).stderr).toMatch(refused);
     } finally {
       reader.close();
     }

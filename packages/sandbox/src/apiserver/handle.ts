@@ -75,7 +75,12 @@ async function dispatch(
   }
   const definition = servedDefinition(context, route);
   const watching = query.get('watch') === 'true' || query.get('watch') === '1';
-  authorizeRoute(context, user, route, verbOf(method, route, watching));
+  authorizeRoute(
+    context,
+    user,
+    { ...route, name: nameAsked(route, query) },
+    verbOf(method, route, watching),
+  );
   const body = method === 'GET' ? Buffer.alloc(0) : await readBody(request);
   const contentType = (request.headers['content-type'] ?? 'application/json').toLowerCase();
   const call: ResourceCall = {
@@ -167,6 +172,12 @@ function authorizeRoute({ store }: ApiContext, user: User, route: ApiRoute, verb
   const { key, namespace, name, subresource } = route;
   const asked: Attributes = { kind: 'resource', verb, ...key, namespace, name, subresource };
   if (!isAllowed(store, user, asked)) throw refuse(user, asked);
+}
+
+/** As in the real API server, who lists or watches one object by its name needs rights to that one only. */
+function nameAsked({ name, subresource }: ApiRoute, query: URLSearchParams): string | undefined {
+  if (name !== undefined || subresource !== undefined) return name;
+  return /^metadata\.name==?([^,]+)$/.exec(query.get('fieldSelector') ?? '')?.[1];
 }
 
 function servedDefinition({ store }: ApiContext, route: ApiRoute): ResourceDefinition {

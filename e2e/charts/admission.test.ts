@@ -1,0 +1,210 @@
+import { Environment } from '@marcbachmann/cel-js';
+import { describe, expect, test } from '@jest/globals';
+import { find, namespace, render } from './helm.ts';
+
+/** What the chart has the API server decide, by the expressions that it hands to it. */
+const cel = new Environment({ enableOptionalTypes: true, unlistedVariablesAreDyn: true });
+const objects = render('controller');
+
+interface PolicySpec {
+  readonly failurePolicy: string;
+  readonly matchConditions: readonly { readonly expression: string }[];
+  readonly variables?: readonly { readonly name: string; readonly expression: string }[];
+  readonly validations: readonly {
+    readonly expression: string;
+    readonly message?: string;
+    readonly messageExpression?: string;
+  }[];
+}
+
+interface Write {
+  readonly resource: string;
+  readonly name: string;
+  readonly in?: string;
+  readonly object?: object | null;
+  readonly oldObject?: object | null;
+  readonly by?: string;
+}
+
+const controller = `system:serviceaccount:${namespace}:ambit-controller`;
+
+/** Why a policy refuses a write; undefined where it lets it in or does not look at it. */
+function refusal(policy: string, write: Write): string | undefined {
+  const spec = find(objects, 'ValidatingAdmissionPolicy', policy)['spec'] as PolicySpec;
+  const { resource, name, object = null, oldObject = null, by = controller } = write;
+  const operation = oldObject === null ? 'CREATE' : object === null ? 'DELETE' : 'UPDATE';
+  const request = {
+    name,
+    namespace: write.in ?? 'shop',
+    operation,
+    resource: { resource },
+    userInfo: { username: by },
+  };
+  const variables: Record<string, unknown> = {};
+  const evaluate = (expression: string): unknown =>
+    cel.evaluate(expression, { request, object, oldObject, variables });
+  if (!spec.matchConditions.every(({ expression }) => evaluate(expression) === true))
+    return undefined;
+  for (const one of spec.variables ?? []) variables[one.name] = evaluate(one.expression);
+  const failed = spec.validations.find(({ expression }) => evaluate(expression) !== true);
+  return (
+    failed &&
+    (failed.message ?? String(failed.messageExpression && evaluate(failed.messageExpression)))
+  );
+}
+
+const deployed = {
+  name: 'waypoint',
+  labels: { 'gateway.istio.io/managed': 'ambit.dev-mesh-controller' },
+  ownerReferences: [
+    { apiVersion: 'gateway.networking.k8s.io/v1', kind: 'Gateway', name: 'waypoint', uid: 'u' },
+  ],
+};
+
+describe('the controller', () => {
+  test.each(['deployments', 'services', 'serviceaccounts'])('writes %s of Gateways only', (kind) => {
+    const of = (write: Omit<Write, 'resource' | 'name'>): string | undefined =>
+      refusal('ambit-controller-deployed', { resource: kind, name: 'a', ...write });
+    const own = { metadata: deployed };
+    const foreign = { metadata: { name: 'a' } };
+    for (const write of [{ object: own }, { object: own, oldObject: own }, { oldObject: own }])
+      expect(of(write)).toBeUndefined();
+    const refused = `the controller writes what it deployed for a Gateway only: ${kind} shop/a has not the label gateway.istio.io/managed=ambit.dev-mesh-controller and a Gateway that owns it`;
+    const labels = { metadata: { name: 'a', labels: deployed.labels } };
+    const owned = { metadata: { name: 'a', ownerReferences: deployed.ownerReferences } };
+    const other = {
+      metadata: { ...deployed, ownerReferences: [{ apiVersion: 'apps/v1', kind: 'ReplicaSet' }] },
+    };
+    const others = { metadata: { ...deployed, labels: { 'gateway.istio.io/managed': 'other' } } };
+    for (const one of [foreign, labels, owned, other, others])
+      expect(of({ object: one })).toBe(refused);
+    // It takes nothing over, gives nothing away and deletes nothing of others.
+    for (const write of [
+      { object: own, oldObject: foreign },
+      { object: foreign, oldObject: own },
+      { oldObject: foreign },
+    ])
+      expect(of(write)).toBe(refused);
+    expect(of({ object: foreign, by: 'system:admin' })).toBeUndefined();
+  });
+
+  test('deploys proxies that run as themselves and without rights on a node only', () => {
+    const container = { name: 'a', securityContext: { allowPrivilegeEscalation: false } };
+    const good = { serviceAccountName: 'waypoint', containers: [container] };
+    const of = (pod: object): string | undefined =>
+      refusal('ambit-controller-proxies', {
+        resource: 'deployments',
+        name: 'waypoint',
+        object: { metadata: deployed, spec: { template: { spec: { ...good, ...pod } } } },
+      });
+    expect(of({})).toBeUndefined();
+    expect(of({ volumes: [{ name: 'a', configMap: { name: 'b' } }] })).toBeUndefined();
+    expect(of({ serviceAccountName: 'admin' })).toMatch(/run as the ServiceAccount of their own/);
+    const { securityContext } = container;
+    for (const pod of [
+      { hostNetwork: true },
+      { hostPID: true },
+      { hostIPC: true },
+      { volumes: [{ name: 'a', hostPath: { path: '/' } }] },
+      { volumes: [{ name: 'a', secret: { secretName: 'b' } }] },
+      { containers: [{ name: 'a' }] },
+      { containers: [{ ...container, securityContext: { ...securityContext, privileged: true } }] },
+      { initContainers: [{ name: 'a', securityContext: { allowPrivilegeEscalation: true } }] },
+    ])
+      expect([pod, of(pod)]).toEqual([pod, expect.stringMatching(/without privileges/)]);
+  });
+
+  test('writes ConfigMaps, Secrets and Leases of its own names only', () => {
+    const of = (resource: string, name: string, where = 'shop'): string | undefined =>
+      refusal('ambit-controller-named', { resource, name, in: where, object: {} });
+    expect(of('configmaps', 'istio-ca-root-cert')).toBeUndefined();
+    expect(of('configmaps', 'ambit-reports-a', namespace)).toBeUndefined();
+    expect(of('configmaps', 'ambit-authority', namespace)).toBeUndefined();
+    expect(of('secrets', 'istio-ca-secret', namespace)).toBeUndefined();
+    expect(of('leases', 'ambit-controller', namespace)).toBeUndefined();
+    for (const [resource, name, where] of [
+      ['configmaps', 'settings', 'shop'],
+      ['configmaps', 'istio', namespace],
+      ['configmaps', 'ambit-reports-a', 'shop'],
+      ['configmaps', 'ambit-authority', 'shop'],
+      ['secrets', 'istio-ca-secret', 'shop'],
+      ['secrets', 'cacerts', namespace],
+      ['leases', 'other', namespace],
+      ['leases', 'istio-ca-secret', namespace],
+    ] as const)
+      expect(of(resource, name, where)).toMatch(
+        new RegExp(`Lease ambit-controller only, and not ${resource} ${where}/${name}$`),
+      );
+  });
+
+  test('says on pods, namespaces and services to which waypoint they are bound, and nothing else', () => {
+    const of = (object: object, oldObject: object): string | undefined =>
+      refusal('ambit-controller-status', { resource: 'pods', name: 'a', object, oldObject });
+    const ready = { type: 'Ready', status: 'True' };
+    const bound = { type: 'istio.io/WaypointBound', status: 'True' };
+    const pod = (conditions: readonly object[], metadata: object = {}, status: object = {}) => ({
+      metadata: { name: 'a', ...metadata },
+      status: { phase: 'Running', podIP: '10.0.0.1', conditions, ...status },
+    });
+    const before = pod([ready]);
+    expect(of(pod([ready, bound]), before)).toBeUndefined();
+    expect(of(pod([bound, ready]), pod([ready, bound]))).toBeUndefined();
+    expect(of({ metadata: {}, status: { conditions: [bound] } }, { metadata: {} })).toBeUndefined();
+    for (const now of [
+      pod([{ ...ready, status: 'False' }]),
+      pod([]),
+      pod([ready], {}, { podIP: '10.0.0.2' }),
+      pod([ready], {}, { phase: 'Failed' }),
+      pod([ready], {}, { loadBalancer: { ingress: [{ ip: '10.0.0.2' }] } }),
+    ])
+      expect(of(now, before)).toMatch(/which waypoint they are bound to, and of nothing else/);
+    for (const metadata of [
+      { labels: { a: 'b' } },
+      { annotations: { a: 'b' } },
+      { finalizers: ['a'] },
+      { ownerReferences: [{ uid: 'a' }] },
+    ])
+      expect(of(pod([ready], metadata), before)).toMatch(/never labels and annotations/);
+  });
+
+  test('is the only one whom an expression that fails refuses, and can be let go', () => {
+    const policies = objects.filter(({ kind }) => kind === 'ValidatingAdmissionPolicy');
+    expect(policies).toHaveLength(4);
+    for (const { metadata, ...rest } of policies) {
+      const { failurePolicy, matchConditions } = rest['spec'] as PolicySpec;
+      expect(failurePolicy).toBe('Fail');
+      expect(matchConditions.map(({ expression }) => expression)).toEqual([
+        `request.userInfo.username == '${controller}'`,
+      ]);
+      expect(find(objects, 'ValidatingAdmissionPolicyBinding', metadata.name)['spec']).toEqual({
+        policyName: metadata.name,
+        validationActions: ['Deny'],
+      });
+    }
+    const off = render('controller', { values: { ownObjectsOnly: false } });
+    expect(off.map(({ kind }) => kind).join()).not.toContain('AdmissionPolicy');
+  });
+
+  test('of a revision has a Lease of its own, but for the default one', () => {
+    const text = (values: object) =>
+      JSON.stringify(render('controller', { values: { revision: 'canary', ...values } }));
+    expect(text({}).match(/ambit-controller-canary/g)).toHaveLength(4);
+    expect(text({ defaultRevision: 'canary' })).not.toContain('ambit-controller-canary');
+  });
+});
+
+test('of the namespaces of a platform the webhook is not asked', () => {
+  const webhooks = find(objects, 'ValidatingWebhookConfiguration', 'ambit-validator')[
+    'webhooks'
+  ] as { name: string; matchConditions: readonly { expression: string }[] }[];
+  const webhook = webhooks.find(({ name }) => name === 'validation.ambit.dev');
+  const asked = (name: string): boolean =>
+    webhook!.matchConditions.every(
+      ({ expression }) => cel.evaluate(expression, { request: { namespace: name } }) === true,
+    );
+  const theirs = ['openshift', 'openshift-ingress', 'gke-managed-system', 'gmp-public'];
+  theirs.push('aks-istio-ingress', 'amazon-cloudwatch', 'cattle-system', 'calico-apiserver');
+  expect(theirs.filter(asked)).toEqual([]);
+  const users = ['shop', 'openshifts', 'gke', 'my-openshift-app', 'default'];
+  expect(users.filter(asked)).toEqual(users);
+});
