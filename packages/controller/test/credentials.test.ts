@@ -176,7 +176,7 @@ describe('Secrets that DestinationRules name', () => {
         },
       }),
     );
-    mesh.sources.gatewayAccounts.set('edge/waypoint', { gatewayUid: 'u' });
+    mesh.sources.gatewayAccounts.set('edge/waypoint', { gatewayUid: 'u', createdAtMs: 1 });
     service('edge');
     rule({ mode: 'SIMPLE', credentialName: 'partner' });
     await told(/the waypoint is in namespace edge, which gets no Secrets of shop/);

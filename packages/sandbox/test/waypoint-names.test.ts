@@ -42,6 +42,10 @@ function told(name: string, type: string): string {
   return `${found?.status ?? ''} ${found?.message ?? ''}`;
 }
 
+/** Whether it is in an object, whose fields' owners name fields otherwise. */
+const shows = (object: object | undefined, what: string): boolean =>
+  JSON.stringify(object ?? {}).includes(what);
+
 const object = (kind: string, apiVersion: string, name: string, spec?: object): string =>
   JSON.stringify({ apiVersion, kind, metadata: { name, namespace: 'shop' }, spec });
 
@@ -108,4 +112,49 @@ test('a ServiceAccount or a Deployment of the name is left too, and the Gateway 
 test('a ServiceAccount that is taken away is made again', async () => {
   await kubectl.out(['delete', 'serviceaccount/mine', '-n', 'shop']);
   await until(() => running.api.store.get(accounts, 'shop', 'mine') !== undefined, 'the account');
+}, 150_000);
+
+test('what a ConfigMap adds to a Service or ServiceAccount at their creation goes when it says so no more', async () => {
+  const parameters = (service: string, serviceAccount: string): string =>
+    JSON.stringify({
+      apiVersion: 'v1',
+      kind: 'ConfigMap',
+      metadata: { name: 'how', namespace: 'shop' },
+      data: { service, serviceAccount },
+    });
+  const ports = (): readonly number[] =>
+    (
+      running.api.store.get(services, 'shop', 'custom') as
+        { spec?: { ports?: { port: number }[] } } | undefined
+    )?.spec?.ports?.map(({ port }) => port) ?? [];
+  const account = (): object | undefined => running.api.store.get(accounts, 'shop', 'custom');
+  await apply(
+    parameters('spec: {ports: [{name: extra, port: 9000}]}', 'imagePullSecrets: [{name: s}]'),
+    object('Gateway', 'gateway.networking.k8s.io/v1', 'custom', {
+      gatewayClassName: 'istio-waypoint',
+      infrastructure: { parametersRef: { group: '', kind: 'ConfigMap', name: 'how' } },
+      listeners: [{ name: 'mesh', port: 15008, protocol: 'HBONE' }],
+    }),
+  );
+  await until(() => ports().includes(9000), 'the port');
+  await until(() => shows(account(), '"imagePullSecrets":'), 'the pull Secret');
+  await apply(parameters('{}', '{}'));
+  await until(() => !ports().includes(9000), 'the port is gone');
+  expect(ports().toSorted()).toEqual([15008, 15021]);
+  await until(() => !shows(account(), '"imagePullSecrets":'), 'the Secret is gone');
+}, 150_000);
+
+test('a pod that still runs under an earlier ServiceAccount of the name is not taken for the waypoint', async () => {
+  const pod = object('Pod', 'v1', 'app', {
+    serviceAccountName: 'late',
+    containers: [{ name: 'x', image: 'x' }],
+  });
+  await apply(object('ServiceAccount', 'v1', 'late'));
+  await apply(pod);
+  await kubectl.out(['delete', 'serviceaccount/late', '-n', 'shop']);
+  await apply(gateway('late'));
+  await until(() => told('late', 'Programmed').includes('Pod shop/app'), 'a word on the Gateway');
+  expect(told('late', 'Programmed')).toMatch(/^False Pod shop\/app .*earlier ServiceAccount/);
+  await kubectl.out(['delete', 'pod/app', '-n', 'shop', '--force', '--grace-period=0']);
+  await until(() => !told('late', 'Programmed').includes('Pod shop/app'), 'it is its own');
 }, 150_000);

@@ -53,7 +53,7 @@ test('a route of a Gateway holds for what is bound to it, as services come and g
     spec: { gatewayClassName: 'istio-waypoint', listeners },
   };
   sources.gateways.set('shop/w', decoded(decodeGateway, gateway));
-  sources.gatewayAccounts.set('shop/w', { gatewayUid: 'u' });
+  sources.gatewayAccounts.set('shop/w', { gatewayUid: 'u', createdAtMs: 1 });
   expect(routed()).toEqual(['web']);
   service('later', bound);
   expect(routed()).toEqual(['later', 'web']);

@@ -131,7 +131,7 @@ test('what is bound to a waypoint of another revision goes through it once that 
     kind: 'broken',
     message: expect.stringContaining('is of revision canary'),
   });
-  mesh.sources.gatewayAccounts.set('shop/w', { gatewayUid: 'u' });
+  mesh.sources.gatewayAccounts.set('shop/w', { gatewayUid: 'u', createdAtMs: 1 });
   expect(believed()).toEqual(['spiffe://cluster.local/ns/shop/sa/w']);
   expect(mesh.l7.bindings.get('shop/web')).toMatchObject({ kind: 'bound' });
   expect(mesh.l7.waypoints.get('shop/w')).toBeUndefined();

@@ -78,7 +78,10 @@ class Cluster {
     const object = this.#object('waypoint', spec, namespace, labels);
     this.mesh.sources.gateways.set(`${namespace}/waypoint`, decoded(decodeGateway, object));
     const gatewayUid = this.mesh.sources.gateways.get(`${namespace}/waypoint`)?.meta.uid ?? '';
-    this.mesh.sources.gatewayAccounts.set(`${namespace}/waypoint`, { gatewayUid });
+    this.mesh.sources.gatewayAccounts.set(`${namespace}/waypoint`, {
+      gatewayUid,
+      createdAtMs: 1,
+    });
   }
 
   of(key: string): Service | undefined {

@@ -84,6 +84,7 @@ export function createSources(): Sources {
   return {
     pods: new Collection<PodRecord>('pods', {
       account: (pod) => (hasEnded(pod) ? [] : [accountOnNode(pod)]),
+      identity: (pod) => (hasEnded(pod) ? [] : [`${pod.meta.namespace}/${pod.serviceAccount}`]),
       address: (pod) => (hasEnded(pod) ? [] : pod.addresses),
       namespace: ({ meta }) => [meta.namespace],
       bypassing: ({ meta }) =>

@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from 'node:util';
 
 import type { Service, ServiceKey, SpiffeId, Workload } from '@ambit/api';
-import { waypointClass, withoutWaypointAnnotation } from '@ambit/api';
+import { gatewayNameLabel, waypointClass, withoutWaypointAnnotation } from '@ambit/api';
 
 import type {
   GatewayClassRecord,
@@ -10,6 +10,7 @@ import type {
 } from '../kube/decode/configuration.ts';
 import type { Metadata } from '../kube/decode/fields.ts';
 import type { NamespaceRecord } from '../kube/decode/namespace.ts';
+import type { GatewayAccountRecord } from '../kube/decode/owner.ts';
 import type { PodRecord } from '../kube/decode/pod.ts';
 import type { ServiceRecord } from '../kube/decode/service.ts';
 import type { CompiledPolicy } from '../translate/policy.ts';
@@ -156,9 +157,11 @@ function baseStages({ graph, sources, cluster, noted }: Parts) {
       primary: anyWaypoints,
       derive: (waypoint, key, read) => {
         const service = read.get(sources.services, key);
+        const account = read.get(sources.gatewayAccounts, key);
         const holders = {
           service: service && (service.gatewayUid ?? ''),
-          account: read.get(sources.gatewayAccounts, key)?.gatewayUid,
+          account: account?.gatewayUid,
+          earlier: earlierPod(waypoint, account, read.find(sources.pods, 'identity', key)),
         };
         return only(key, obstacleOf(waypoint, holders));
       },
@@ -186,6 +189,23 @@ function baseStages({ graph, sources, cluster, noted }: Parts) {
     }),
   );
   return { waypoints, anyWaypoints, obstacles, namespaceMetas, authentications };
+}
+
+/**
+ * A pod that runs since before the account was made, and is no proxy of the Gateway: it was started under another account
+ * of the name, and bears the waypoint's identity all the same.
+ */
+function earlierPod(
+  { meta }: CompiledWaypoint,
+  account: GatewayAccountRecord | undefined,
+  pods: readonly PodRecord[],
+): string | undefined {
+  if (account === undefined) return undefined;
+  return pods.find(
+    (pod) =>
+      pod.meta.createdAtMs <= account.createdAtMs &&
+      pod.meta.labels.get(gatewayNameLabel) !== meta.name,
+  )?.meta.name;
 }
 
 type NamespaceMeta = Pick<NamespaceRecord['meta'], 'labels' | 'annotations'>;

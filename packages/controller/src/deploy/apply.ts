@@ -1,7 +1,7 @@
-import { gatewayManagedLabel, gatewayNameLabel } from '@ambit/api';
+import { gatewayManagedLabel, gatewayNameLabel, hbonePort } from '@ambit/api';
 
 import type { KubeClient } from '../kube/client.ts';
-import { field, objectKey, text } from '../kube/decode/fields.ts';
+import { field, list, objectKey, text } from '../kube/decode/fields.ts';
 import { gatewayUidOf } from '../kube/decode/owner.ts';
 import { KubeError, kubeStatus } from '../kube/error.ts';
 import { defaultLeaseName } from '../lease/record.ts';
@@ -102,7 +102,9 @@ export async function applyFenced(
 
 /**
  * Creates what an apply would silently add itself to, were another to make it in the same moment: a ServiceAccount or a
- * Service has nothing that two need differ in. A Deployment has: its selector and its containers.
+ * Service has nothing that two need differ in. A Deployment has: its selector and its containers. No more than there must
+ * be: what is created is the creator's for good, and what a Gateway or its ConfigMap adds goes away again only where an
+ * apply has brought it.
  */
 async function claim(
   client: KubeClient,
@@ -111,17 +113,19 @@ async function claim(
 ): Promise<unknown> {
   if (object.kind === 'Deployment') return undefined;
   const { name, namespace, labels, ownerReferences } = object.metadata;
+  const { apiVersion, kind } = object;
   return client.request({
     method: 'POST',
     path: collection,
     query: new Map([['fieldManager', fieldManager]]),
     body: {
-      ...object,
+      apiVersion,
+      kind,
+      ...(kind === 'Service' ? { spec: leastOfService(object) } : {}),
       metadata: {
         name,
         namespace,
         annotations: mark,
-        // What a Gateway may add later goes away again only where an apply has brought it.
         labels: {
           [gatewayNameLabel]: labels[gatewayNameLabel],
           [gatewayManagedLabel]: labels[gatewayManagedLabel],
@@ -130,6 +134,18 @@ async function claim(
       },
     },
   });
+}
+
+/** What cannot be changed later, and the one port that a Service needs and a waypoint always has. */
+const unchangeable = ['clusterIP', 'clusterIPs', 'ipFamilies', 'ipFamilyPolicy'] as const;
+
+function leastOfService(object: unknown): Readonly<Record<string, unknown>> {
+  const spec = field(object, 'spec');
+  const kept = unchangeable
+    .map((name) => [name, field(spec, name)] as const)
+    .filter(([, value]) => value !== undefined);
+  const ports = list(field(spec, 'ports')).filter((one) => field(one, 'port') === hbonePort);
+  return { ...Object.fromEntries(kept), ports };
 }
 
 function pathOf({ collection, object }: Deployed): string {

@@ -97,7 +97,10 @@ export function startDeployer(options: DeployerOptions): Deployer {
   };
   const tell = async (key: string, waypoint: CompiledWaypoint): Promise<void> => {
     const ready = collections.programmed.get(key) === true;
-    const status = gatewayStatus(waypoint, ready, options.nowMs(), refused.get(key));
+    const status = gatewayStatus(waypoint, ready, options.nowMs(), {
+      refusal: refused.get(key),
+      obstacle: collections.l7.obstacles.get(key),
+    });
     if (status === undefined) return;
     await patchStatus(client, {
       path: gatewayPath(waypoint.meta),

@@ -13,17 +13,23 @@ const supportedKinds = ['HTTPRoute', 'GRPCRoute', 'TCPRoute', 'TLSRoute'].map((k
   kind,
 }));
 
+export interface Hindrances {
+  /** Why what is to be deployed is refused again and again. */
+  readonly refusal?: string | undefined;
+  /** Why what bears the waypoint's name is not believed to be it. */
+  readonly obstacle?: string | undefined;
+}
+
 /** The status of a waypoint's Gateway; undefined when that is what stands there. */
 export function gatewayStatus(
   waypoint: CompiledWaypoint,
   ready: boolean,
   nowMs: number,
-  /** Why what is to be deployed is refused again and again. */
-  refusal?: string,
+  { refusal, obstacle }: Hindrances = {},
 ): Readonly<Record<string, unknown>> | undefined {
   const { status, meta } = waypoint;
   const accepted = waypoint.problems.length === 0;
-  const wanted = gatewayConditions(waypoint, ready);
+  const wanted = gatewayConditions(waypoint, ready, obstacle);
   const [, hostname = ''] = waypoint.gateway.service.split('/');
   const made = {
     conditions: kept(
@@ -96,6 +102,7 @@ function listenerConditions(ofGateway: readonly Wanted[]): readonly Wanted[] {
 function gatewayConditions(
   { problems, meta }: CompiledWaypoint,
   ready: boolean,
+  obstacle = 'no proxy is ready',
 ): readonly Wanted[] {
   const why = problems.map(({ field: path, message }) => `${path}: ${message}`).join('; ');
   const accepted = problems.length === 0;
@@ -116,9 +123,7 @@ function gatewayConditions(
           type: 'Programmed',
           status: 'False',
           reason: accepted ? 'Pending' : 'Invalid',
-          message: accepted
-            ? 'no proxy is ready; the traffic of what is bound to it is refused'
-            : why,
+          message: accepted ? `${obstacle}; the traffic of what is bound to it is refused` : why,
         },
   ];
 }

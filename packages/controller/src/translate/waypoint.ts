@@ -273,6 +273,8 @@ export interface Holders {
   readonly service: string | undefined;
   /** Of the ServiceAccount; undefined where there is none or it is nobody's. */
   readonly account: string | undefined;
+  /** Name of a pod that still runs under an earlier ServiceAccount of the name. */
+  readonly earlier?: string | undefined;
 }
 
 /**
@@ -281,7 +283,7 @@ export interface Holders {
  */
 export function obstacleOf(
   { meta, otherRevision }: Pick<CompiledWaypoint, 'meta' | 'otherRevision'>,
-  { service, account }: Holders,
+  { service, account, earlier }: Holders,
 ): string | undefined {
   const key = objectKey(meta);
   if (service !== undefined && service !== meta.uid)
@@ -289,6 +291,8 @@ export function obstacleOf(
   if (account !== meta.uid && otherRevision !== undefined)
     return `Gateway ${key} is of revision ${otherRevision}, and no Ambit of that revision has deployed it`;
   if (account !== meta.uid) return `Gateway ${key} has no ServiceAccount ${key} of its own`;
+  if (earlier !== undefined)
+    return `Pod ${meta.namespace}/${earlier} runs under an earlier ServiceAccount ${key} and has the identity of Gateway ${key} until it is deleted`;
   return undefined;
 }
 

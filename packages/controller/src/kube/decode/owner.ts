@@ -21,7 +21,8 @@ export function gatewayUidOf(object: unknown): string | undefined {
 /** A ServiceAccount that was deployed for a Gateway; of others nothing is known. */
 export interface GatewayAccountRecord {
   readonly gatewayUid: string;
+  readonly createdAtMs: number;
 }
 
-export const decodeGatewayAccount: Decode<GatewayAccountRecord> = (object) =>
-  ok({ gatewayUid: gatewayUidOf(object) ?? '' });
+export const decodeGatewayAccount: Decode<GatewayAccountRecord> = (object, { createdAtMs }) =>
+  ok({ gatewayUid: gatewayUidOf(object) ?? '', createdAtMs });
