@@ -195,12 +195,20 @@ what it does then.
 {{- end -}}
 {{- end }}
 
-{{/* Refuses a priority class that the cluster does not have: no pod would be made, and an install would wait for ever. */}}
+{{/* Refuses a priority class that the cluster does not have or admit: no pod would be made, and an install would wait for ever. */}}
 {{- define "ambit.checkPriorityClass" -}}
 {{- $known := list -}}
 {{- range (lookup "scheduling.k8s.io/v1" "PriorityClass" "" "").items -}}{{- $known = append $known .metadata.name -}}{{- end -}}
 {{- if and .Values.priorityClassName $known (not (has .Values.priorityClassName $known)) -}}
 {{- fail (printf "priorityClassName: the cluster has no PriorityClass %s; set it to one of %s, or to none" .Values.priorityClassName (join ", " $known)) -}}
+{{- end -}}
+{{- /* Of GKE's version; whoever made the quota by hand has it in the namespace. */}}
+{{- $isCritical := has .Values.priorityClassName (list "system-node-critical" "system-cluster-critical") -}}
+{{- $hasQuota := or .Values.resourceQuotas.enabled (eq .Values.global.platform "gke") (eq .Release.Namespace "kube-system") -}}
+{{- if and $isCritical (not $hasQuota) (contains "-gke." .Capabilities.KubeVersion.Version) -}}
+{{- if not (lookup "v1" "ResourceQuota" .Release.Namespace "").items -}}
+{{- fail (printf "global.platform: this is GKE, where pods of priorityClassName %s are made in a namespace with a quota for them only; set global.platform to gke, which makes one, or resourceQuotas.enabled to true" .Values.priorityClassName) -}}
+{{- end -}}
 {{- end -}}
 {{- end }}
 

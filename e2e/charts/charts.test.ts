@@ -306,6 +306,22 @@ describe('privileges', () => {
     expect(profiles({ 'ztunnel.seccompProfile': local })).toMatchObject({ ztunnel: local });
   });
 
+  test('that GKE admits with a quota only are asked for with one', () => {
+    const kubeVersion = 'v1.31.5-gke.1068000';
+    for (const chart of ['controller', 'ztunnel', 'cni-redirect', 'ambit'] as const) {
+      const onGke = (values: Readonly<Record<string, unknown>>) => () =>
+        renderText(chart, { kubeVersion, values });
+      expect(onGke({})).toThrow(
+        /global\.platform: this is GKE, where pods of priorityClassName system-\S+ are made in .*; set global\.platform to gke/,
+      );
+      expect(onGke({ 'global.platform': 'gke' })).not.toThrow();
+    }
+    const values = { 'resourceQuotas.enabled': true };
+    expect(() => renderText('ztunnel', { kubeVersion, values })).not.toThrow();
+    const plain = { priorityClassName: '' };
+    expect(() => renderText('ztunnel', { kubeVersion, values: plain })).not.toThrow();
+  });
+
   test('a platform gets what it asks for', () => {
     const on = (platform: string) => render('ambit', { values: { 'global.platform': platform } });
     const quotas = on('gke').filter(({ kind }) => kind === 'ResourceQuota');
