@@ -341,9 +341,10 @@ describe('privileges', () => {
       /name: cni-bin, hostPath: \{ path: (\S+),/.exec(
         renderText('cni-redirect', { values: { 'global.platform': platform } }),
       )?.[1];
-    expect(['', 'gke', 'k3s', 'talos'].map(binDir)).toEqual([
+    expect(['', 'gke', 'k3s', 'k3d', 'talos'].map(binDir)).toEqual([
       '/opt/cni/bin',
       '/home/kubernetes/bin',
+      '/var/lib/rancher/k3s/data/cni',
       '/var/lib/rancher/k3s/data/cni',
       '/opt/cni/bin',
     ]);

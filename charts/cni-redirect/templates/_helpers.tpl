@@ -1,6 +1,6 @@
 {{/* Where the platforms have what others have in the places that the CNI specification names. */}}
 {{- define "cni-redirect.paths" -}}
-binDir: {{ .Values.cniBinDir | default (get (dict "gke" "/home/kubernetes/bin" "openshift" "/var/lib/cni/bin" "k3s" "/var/lib/rancher/k3s/data/cni" "k3d" "/bin" "microk8s" "/var/snap/microk8s/current/opt/cni/bin") .Values.global.platform) | default "/opt/cni/bin" }}
+binDir: {{ .Values.cniBinDir | default (get (dict "gke" "/home/kubernetes/bin" "openshift" "/var/lib/cni/bin" "k3s" "/var/lib/rancher/k3s/data/cni" "k3d" "/var/lib/rancher/k3s/data/cni" "microk8s" "/var/snap/microk8s/current/opt/cni/bin") .Values.global.platform) | default "/opt/cni/bin" }}
 confDir: {{ .Values.cniConfDir | default (get (dict "openshift" "/etc/kubernetes/cni/net.d" "k3s" "/var/lib/rancher/k3s/agent/etc/cni/net.d" "k3d" "/var/lib/rancher/k3s/agent/etc/cni/net.d" "microk8s" "/var/snap/microk8s/current/args/cni-network") .Values.global.platform) | default "/etc/cni/net.d" }}
 netnsDir: {{ .Values.cniNetnsDir | default (ternary "/var/run/docker/netns" "/var/run/netns" (eq .Values.global.platform "minikube")) }}
 {{- end }}

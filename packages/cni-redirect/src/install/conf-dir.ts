@@ -1,8 +1,17 @@
 import { readFile, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { err } from '@ambit/api';
+import type { BinDir } from './bin-dir.ts';
+import { binDirProblem } from './bin-dir.ts';
 import type { Conflist, PluginEntry } from './conflist.ts';
-import { chained, chainingProblem, isChained, parseConflist, restored } from './conflist.ts';
+import {
+  chained,
+  chainingProblem,
+  isChained,
+  parseConflist,
+  restored,
+  unchained,
+} from './conflist.ts';
 
 /** Where the chain stands. */
 export type ChainState =
@@ -14,8 +23,33 @@ interface ConfFile {
   readonly conflist: Conflist;
 }
 
-/** Puts our plugin into the configuration that the runtime uses: the first by name that can be read. */
-export async function chainInto(confDir: string, entry: PluginEntry): Promise<ChainState> {
+/** Why a plugin in this directory would not be found by the runtime that uses this configuration, if so. */
+export async function directoryProblem(
+  confDir: string,
+  binDir: BinDir,
+): Promise<string | undefined> {
+  const [primary] = (await readConfDir(confDir)).files;
+  return primary === undefined ? undefined : notFoundThere(primary, binDir);
+}
+
+async function notFoundThere(
+  { path, conflist }: ConfFile,
+  binDir: BinDir,
+): Promise<string | undefined> {
+  const types = unchained(conflist).plugins.map(({ type }) => type);
+  const problem = await binDirProblem(types, binDir);
+  return problem === undefined ? undefined : `${path}: ${problem}`;
+}
+
+/**
+ * Puts our plugin into the configuration that the runtime uses: the first by name that can be read. Where the runtime would
+ * not find it nothing is changed: the chain would let no pod start at all.
+ */
+export async function chainInto(
+  confDir: string,
+  entry: PluginEntry,
+  binDir: BinDir,
+): Promise<ChainState> {
   const { files, broken } = await readConfDir(confDir);
   const [primary] = files;
   if (primary === undefined) {
@@ -24,6 +58,8 @@ export async function chainInto(confDir: string, entry: PluginEntry): Promise<Ch
   }
   const problem = chainingProblem(primary.conflist);
   if (problem !== undefined) return { chained: false, why: `${primary.path}: ${problem}` };
+  const notFound = await notFoundThere(primary, binDir);
+  if (notFound !== undefined) return { chained: false, why: notFound };
   // A single `.conf` becomes a `.conflist`, which its entry remembers, and takes no other one's place.
   const target = listNameOf(primary.path, new Set(files.map(({ path }) => path)));
   const wanted = chained(

@@ -65,9 +65,21 @@ async function until(holds: () => boolean): Promise<void> {
   }
 }
 
+/** The network's own plugins, where the runtime looks for them. */
+function putPlugins(...names: string[]): void {
+  mkdirSync(binDir(), { recursive: true });
+  for (const name of names) writeFileSync(join(binDir(), name), '', { mode: 0o755 });
+}
+
+const ownFiles = (): string[] =>
+  readdirSync(binDir())
+    .filter((name) => name.startsWith('ambit'))
+    .sort();
+
 beforeEach(() => {
   root = mkdtempSync(join(tmpdir(), 'install-'));
   mkdirSync(confDir());
+  putPlugins('bridge', 'ptp');
   mkdirSync(join(root, 'image/ambit-cni.lib-1'), { recursive: true });
   writeFileSync(join(root, 'image/ambit-cni'), 'plugin 1');
   writeFileSync(join(root, 'image/ambit-cni.lib-1/libc.so.6'), 'libc');
@@ -153,11 +165,59 @@ describe('the configuration', () => {
   });
 });
 
+describe('a directory in which the runtime does not look for plugins', () => {
+  const chain = { ...bridge, plugins: [{ type: 'bridge' }, { type: 'portmap' }] };
+
+  beforeEach(() => rmSync(binDir(), { recursive: true }));
+
+  test('gets nothing and is chained into nothing, until the other plugins are there', async () => {
+    put('10-net.conflist', chain);
+    mkdirSync(binDir());
+    const { missing } = await start();
+    expect(missing).toContain(
+      '10-net.conflist: of its plugins bridge, portmap none is in /opt/cni/bin',
+    );
+    expect(missing).toContain('set cniBinDir (CNI_BIN_DIR)');
+    expect(types('10-net.conflist')).toBe('bridge,portmap');
+    expect(readdirSync(binDir())).toEqual([]);
+    putPlugins('bridge');
+    await until(() => installation?.missing === undefined);
+    expect(types('10-net.conflist')).toBe('bridge,portmap,ambit-cni');
+  });
+
+  test('is not one that has one of them: runtimes may have several', async () => {
+    put('10-net.conflist', chain);
+    putPlugins('portmap');
+    expect((await start()).missing).toBeUndefined();
+    expect(types('10-net.conflist')).toBe('bridge,portmap,ambit-cni');
+  });
+
+  test('is not one of links that lead out of what the agent sees, as k3s has', async () => {
+    put('10-net.conflist', chain);
+    mkdirSync(binDir());
+    symlinkSync('/var/lib/rancher/k3s/data/0123/bin/cni', join(binDir(), 'bridge'));
+    expect((await start()).missing).toBeUndefined();
+  });
+
+  test('is one whose file of that name cannot be run', async () => {
+    put('10-net.conflist', bridge);
+    mkdirSync(binDir());
+    writeFileSync(join(binDir(), 'bridge'), '', { mode: 0o644 });
+    expect((await start()).missing).toContain('its plugin bridge is not in /opt/cni/bin');
+  });
+
+  test('leaves a chain alone that has the plugin already: new pods wait and do not start outside the mesh', async () => {
+    put('10-net.conflist', { ...chain, plugins: [...chain.plugins, { type: 'ambit-cni' }] });
+    expect((await start()).missing).toContain('none is in /opt/cni/bin');
+    expect(types('10-net.conflist')).toBe('bridge,portmap,ambit-cni');
+  });
+});
+
 describe('the plugin', () => {
   test('is installed with its libraries', async () => {
     put('10-net.conflist', bridge);
     await start();
-    expect(readdirSync(binDir()).sort()).toEqual(['ambit-cni', 'ambit-cni.lib-1']);
+    expect(ownFiles()).toEqual(['ambit-cni', 'ambit-cni.lib-1']);
     expect(statSync(join(binDir(), 'ambit-cni')).mode & 0o777).toBe(0o755);
     expect(readFileSync(join(binDir(), 'ambit-cni.lib-1/libc.so.6'), 'utf8')).toBe('libc');
   });
@@ -178,16 +238,14 @@ describe('the plugin', () => {
     writeFileSync(join(root, 'image/ambit-cni'), 'plugin 2');
     await start();
     expect(readFileSync(join(binDir(), 'ambit-cni'), 'utf8')).toBe('plugin 2');
-    expect(readdirSync(binDir()).sort()).toEqual(['ambit-cni', 'ambit-cni.lib-2']);
+    expect(ownFiles()).toEqual(['ambit-cni', 'ambit-cni.lib-2']);
   });
 
   test('leaves nothing behind, and others’ files alone', async () => {
     put('10-net.conflist', bridge);
     put('20-old.conflist', { ...bridge, plugins: [{ type: 'ptp' }, { type: 'ambit-cni' }] });
-    mkdirSync(binDir());
-    writeFileSync(join(binDir(), 'bridge'), '');
     await (await start()).uninstall();
-    expect(readdirSync(binDir())).toEqual(['bridge']);
+    expect(readdirSync(binDir()).sort()).toEqual(['bridge', 'ptp']);
     expect(JSON.parse(readFileSync(conf('10-net.conflist'), 'utf8'))).toEqual(bridge);
     expect(types('20-old.conflist')).toBe('ptp');
   });

@@ -3,7 +3,7 @@ import { watch } from 'node:fs';
 import { leavingAnnotation } from '@ambit/api';
 import type { Logger } from '@ambit/core';
 import { MeshError, causeChain, errnoCode } from '@ambit/core';
-import { chainInto, unchainAll } from './conf-dir.ts';
+import { chainInto, directoryProblem, unchainAll } from './conf-dir.ts';
 import { pluginType } from './conflist.ts';
 import type { PluginFiles } from './plugin-files.ts';
 import { fingerprint, installPlugin, removePlugin } from './plugin-files.ts';
@@ -98,8 +98,12 @@ class Installer implements Installation {
   async #bringAbout(): Promise<void> {
     let missing: string | undefined;
     try {
-      await this.#installFiles();
-      missing = await this.#chain();
+      // Nothing is put into a directory that is somebody else's.
+      missing = await directoryProblem(this.#options.confDir, this.#options);
+      if (missing === undefined) {
+        await this.#installFiles();
+        missing = await this.#chain();
+      }
       this.#watch();
     } catch (error) {
       missing = explain(error, this.#options);
@@ -128,7 +132,8 @@ class Installer implements Installation {
 
   async #chain(): Promise<string | undefined> {
     const { confDir, agentSocket, excludeNamespaces, logger } = this.#options;
-    const state = await chainInto(confDir, { type: pluginType, agentSocket, excludeNamespaces });
+    const entry = { type: pluginType, agentSocket, excludeNamespaces };
+    const state = await chainInto(confDir, entry, this.#options);
     if (!state.chained) return state.why;
     if (state.changed) logger.info({ file: state.file }, 'chained into the CNI configuration');
     return undefined;

@@ -38,6 +38,7 @@ export class AgentWorld {
     this.kube = kube;
     mkdirSync(join(this.root, 'net.d'));
     writeFileSync(join(this.root, 'plugin'), '#!/bin/sh\n', { mode: 0o755 });
+    this.putNetworkPlugins();
     writeFileSync(
       join(this.root, 'net.d/10-main.conflist'),
       JSON.stringify({ cniVersion: '1.0.0', name: 'main', plugins: [{ type: 'ptp' }] }),
@@ -85,6 +86,13 @@ export class AgentWorld {
       sink: { write: (line) => logs.push(line) },
     });
     this.agent = await startAgent(config, { logger, kubeconfig });
+  }
+
+  /** What the runtime has in its directory beside ours. */
+  putNetworkPlugins(): void {
+    mkdirSync(join(this.root, 'bin'), { recursive: true });
+    for (const name of ['bridge', 'ptp'])
+      writeFileSync(join(this.root, 'bin', name), '#!/bin/sh\n', { mode: 0o755 });
   }
 
   async stop(): Promise<void> {

@@ -84,7 +84,10 @@ describe.each(networks)('with a network like %s', (_, make) => {
       const { file, content } = network.conflist;
       writeFileSync(join(directory, file), JSON.stringify(content));
       const entry = { type: pluginType, agentSocket: '/run/agent.sock' };
-      const state = await chainInto(directory, entry);
+      const first = content.plugins?.[0]?.type ?? content.type ?? '';
+      writeFileSync(join(directory, first), '', { mode: 0o755 });
+      const binDirs = { binDir: directory, binDirOnHost: '/opt/cni/bin' };
+      const state = await chainInto(directory, entry, binDirs);
       if (!state.chained) throw new Error(state.why);
       const { plugins } = JSON.parse(readFileSync(state.file, 'utf8')) as {
         readonly plugins: readonly { readonly type: string }[];

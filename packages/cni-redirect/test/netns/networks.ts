@@ -7,7 +7,14 @@ import { makePod, podIn, sh } from './world.ts';
  */
 export interface Network {
   /** What its configuration has in the directory of the runtime. */
-  readonly conflist: { readonly file: string; readonly content: object };
+  readonly conflist: {
+    readonly file: string;
+    readonly content: {
+      readonly type?: string;
+      readonly plugins?: readonly { readonly type: string; readonly [key: string]: unknown }[];
+      readonly [key: string]: unknown;
+    };
+  };
   pod(name: string, host: number): TestPod;
   /** Nodes' rules, as an argument of `nft -f -`. */
   policy(pod: TestPod): string;

@@ -43,6 +43,7 @@ beforeAll(async () => {
     mkdirSync(join(host, path), { recursive: true });
   execFileSync('mount', ['-t', 'proc', 'proc', join(host, 'proc')]);
   writeFileSync(join(host, 'etc/cni/net.d/10-net.conflist'), conflist);
+  writeFileSync(join(host, 'opt/cni/bin/bridge'), '', { mode: 0o755 });
   execFileSync(node, [join(clone, 'scripts/plugin.mjs'), join(work, 'plugin')]);
   agent = createServer((request, response) => {
     request.resume();
@@ -106,16 +107,19 @@ test('runs on a host that has neither Node nor libraries nor a shell', async () 
 test('is refused by a read-only directory, which the reason names with its setting', async () => {
   const readOnly = join(work, 'read-only');
   mkdirSync(readOnly);
-  execFileSync('mount', ['-t', 'tmpfs', '-o', 'ro', 'tmpfs', readOnly]);
+  const mount = (file: string): void => {
+    execFileSync('mount', ['-t', 'tmpfs', 'tmpfs', readOnly]);
+    writeFileSync(join(readOnly, file), conflist, { mode: 0o755 });
+    // Of the mount and not of the file system, which an ordinary user's world may not change.
+    execFileSync('mount', ['-o', 'remount,bind,ro', readOnly]);
+  };
+  mount('bridge');
   try {
     const noBin = await install(options({ binDir: readOnly }));
     noBin.close();
     expect(noBin.missing).toMatch(/\(CNI_BIN_DIR\) cannot be written: .*read-only/);
     execFileSync('umount', [readOnly]);
-    execFileSync('mount', ['-t', 'tmpfs', 'tmpfs', readOnly]);
-    writeFileSync(join(readOnly, '10-net.conflist'), conflist);
-    // Of the mount and not of the file system, which an ordinary user's world may not change.
-    execFileSync('mount', ['-o', 'remount,bind,ro', readOnly]);
+    mount('10-net.conflist');
     const noConf = await install(options({ confDir: readOnly }));
     noConf.close();
     expect(noConf.missing).toMatch(/\(CNI_CONF_DIR\) cannot be written: .*read-only/);

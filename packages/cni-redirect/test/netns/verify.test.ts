@@ -218,7 +218,7 @@ describe('an agent that stops', () => {
     await stopped;
     expect(rulesOf(w.pod)).toBe('');
     expect(plugins()).not.toContain('ambit-cni');
-    expect(readdirSync(join(w.root, 'bin'))).toEqual([]);
+    expect(readdirSync(join(w.root, 'bin')).sort()).toEqual(['bridge', 'ptp']);
     expect(readdirSync(w.root).sort()).toEqual(['bin', 'net.d', 'plugin']);
     // Of the sandbox's own services tables may be there.
     expect(sh('nft list tables')).not.toMatch(/ambit(?!_services)/);
@@ -228,6 +228,7 @@ describe('an agent that stops', () => {
     await startCaptured(env);
     await w.stop();
     rmSync(join(w.root, 'bin'), { recursive: true });
+    w.putNetworkPlugins();
     await w.start(env);
     w.ztunnels[0]!.close();
     w.ztunnel('z2');
