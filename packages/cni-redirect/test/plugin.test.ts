@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync, statSync } from 'node:fs';
 import type { Server } from 'node:http';
 import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
@@ -136,6 +136,13 @@ test('ADD without an agent fails, and says what to do', async () => {
   expect(out).toMatchObject({ code: 11 });
   expect(out?.['msg']).toContain('cannot be reached');
   expect(out?.['details']).toContain('cni-redirect agent');
+});
+
+test('ADD says the number of the namespace, whose path the agent may not see', async () => {
+  const path = `/proc/${process.pid}/ns/net`;
+  await run('ADD', config('1.0.0'), { CNI_NETNS: path });
+  const { ino } = statSync(path, { bigint: true });
+  expect(asked).toMatchObject([{ body: { Netns: path, NetnsInode: String(ino) } }]);
 });
 
 test('DEL and GC succeed without an agent', async () => {

@@ -14,13 +14,40 @@ export interface FoundNetns {
   readonly addresses: readonly IpAddress[];
 }
 
-/** Opens a namespace by its path on the host, as the runtime names it, and reads its addresses. */
-export function openByHostPath(netnsDir: string, hostPath: string): FoundNetns {
-  const path = join(netnsDir, basename(hostPath));
+/** A namespace as the runtime names it. */
+export interface HostNetns {
+  readonly netns: string;
+  readonly netnsInode: string | undefined;
+}
+
+/**
+ * Opens a namespace by what the runtime says of it, and reads its addresses. The name alone may be none that the agent
+ * has: cri-dockerd says `/proc/<pid>/ns/net` of what Docker keeps under another name. The number is then the same.
+ */
+export function openByHostPath(netnsDir: string, { netns, netnsInode }: HostNetns): FoundNetns {
+  if (netnsInode === undefined) return open(join(netnsDir, basename(netns)));
+  const isIt = (name: string): boolean => inodeIn(netnsDir, name) === netnsInode;
+  const name = [basename(netns), ...readdirSync(netnsDir)].find(isIt);
+  if (name !== undefined) return open(join(netnsDir, name));
+  throw new MeshError(
+    'agent/unknown-netns',
+    `${netns} is none of the network namespaces in ${netnsDir}; set cniNetnsDir of the charts cni-redirect and ztunnel to the directory where this node's container runtime keeps them`,
+  );
+}
+
+function inodeIn(netnsDir: string, name: string): string | undefined {
+  try {
+    return netnsInode(join(netnsDir, name));
+  } catch {
+    return undefined;
+  }
+}
+
+function open(path: string): FoundNetns {
   const netns = openNetns(path);
   if (netns.inode === netnsInode('/proc/self/ns/net')) {
     netns.close();
-    throw new MeshError('agent/host-netns', `${hostPath} is the node's own network namespace`);
+    throw new MeshError('agent/host-netns', `${path} is the node's own network namespace`);
   }
   return { path, netns, addresses: addressesIn(netns) };
 }
@@ -98,7 +125,7 @@ function isYounger({ path }: FoundNetns, { startedAtMs }: NetnsOwner): boolean {
 
 function tryOpen(netnsDir: string, name: string): FoundNetns | undefined {
   try {
-    return openByHostPath(netnsDir, name);
+    return open(join(netnsDir, name));
   } catch {
     return undefined;
   }

@@ -117,6 +117,7 @@ function readStart(value: unknown): StartingPod {
     name: text('PodName'),
     uid: text('PodUID', false),
     netns: text('Netns'),
+    netnsInode: text('NetnsInode', false) || undefined,
     addresses,
   };
 }

@@ -188,7 +188,7 @@ export class Pods {
     const { netnsDir } = this.#options;
     if (this.#leaving) throw new MeshError('agent/leaving', 'the mesh is leaving this node');
     const facts = await factsOf(start, this.#options.fetchPod);
-    const found = openByHostPath(netnsDir, start.netns);
+    const found = openByHostPath(netnsDir, start);
     try {
       assertOwns(found, start);
       this.#record(facts.uid, found, undefined);
@@ -211,7 +211,7 @@ export class Pods {
   /** The runtime asks whether a running pod still is as it was set up. Throws when it is not. */
   async check(start: StartingPod): Promise<Enrolment> {
     const facts = await factsOf(start, this.#options.fetchPod);
-    const found = openByHostPath(this.#options.netnsDir, start.netns);
+    const found = openByHostPath(this.#options.netnsDir, start);
     try {
       assertOwns(found, start);
       const decision = this.#decide(facts);

@@ -7,7 +7,10 @@ export interface StartingPod {
   readonly namespace: string;
   readonly name: string;
   readonly uid: string;
+  /** Path of its network namespace as the host names it. */
   readonly netns: string;
+  /** Number of that namespace; undefined where the plugin could not tell. */
+  readonly netnsInode: string | undefined;
   readonly addresses: readonly IpAddress[];
 }
 

@@ -1,3 +1,4 @@
+import { statSync } from 'node:fs';
 import { text } from 'node:stream/consumers';
 import { callAgent } from './agent-call.ts';
 import type { PluginConfig } from './spec.ts';
@@ -69,12 +70,24 @@ async function ask(config: PluginConfig, path: '/cmdadd' | '/cmdcheck'): Promise
       'no prevResult: chain this plugin after one that makes the interface',
     );
   }
+  const netns = process.env['CNI_NETNS'] ?? '';
   await callAgent(config.agentSocket, path, {
-    Netns: process.env['CNI_NETNS'] ?? '',
+    Netns: netns,
+    NetnsInode: inodeOf(netns),
     PodName: name,
     PodNamespace: namespace,
     PodUID: args.get('K8S_POD_UID') ?? '',
     ContainerID: process.env['CNI_CONTAINERID'] ?? '',
     IPs: addressesOf(config.prevResult),
   });
+}
+
+/** The agent sees other paths than the host does (`/proc/<pid>/ns/net` not at all), and the same numbers. */
+function inodeOf(path: string): string | undefined {
+  try {
+    return String(statSync(path, { bigint: true }).ino);
+  } catch {
+    // Of the path itself the agent says what is wrong.
+    return undefined;
+  }
 }

@@ -1,6 +1,8 @@
+import { spawn } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { netnsInode } from '@ambit/core';
 import { AgentWorld, podsPath, uid } from './agent-world.ts';
 import { ask, dial, rulesOf, serveIn } from './world.ts';
 
@@ -160,6 +162,37 @@ describe('a starting pod', () => {
     expect(answer.status).toBe(503);
     expect(answer.text).toContain(reason);
     expect(rulesOf(w.peer)).toBe('');
+  });
+
+  test('whose runtime names its namespace by a process is found by its number', async () => {
+    w.label('ambient');
+    w.putPod();
+    await w.start();
+    w.ztunnel('z1');
+    const process = spawn('ip', ['netns', 'exec', w.pod.name, 'sleep', '60']);
+    try {
+      const path = `/proc/${process.pid}/ns/net`;
+      await w.until('inside', () => netnsInode(path) === w.pod.netns.inode);
+      const named = { Netns: path, NetnsInode: netnsInode(path) };
+      expect(await w.cmdadd(named)).toEqual({ status: 200, text: 'enrolled' });
+      expect(w.captured()).toBe(true);
+      const records = JSON.parse(readFileSync(join(w.root, 'pods.json'), 'utf8')) as object[];
+      expect(records).toMatchObject([{ netns: w.pod.name }]);
+    } finally {
+      process.kill();
+    }
+  });
+
+  test('whose namespace is not where the agent looks waits, and the answer says what to set', async () => {
+    w.label('ambient');
+    w.putPod();
+    await w.start({ NETNS_DIR: w.root });
+    const named = { Netns: w.pod.path, NetnsInode: w.pod.netns.inode };
+    const { status, text } = await w.cmdadd(named);
+    expect(status).toBe(503);
+    expect(text).toContain(
+      `${w.pod.path} is none of the network namespaces in ${w.root}; set cniNetnsDir`,
+    );
   });
 
   test('that is not labelled passes untouched', async () => {
