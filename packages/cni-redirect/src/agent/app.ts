@@ -10,6 +10,8 @@ import type { AgentConfig } from './config.ts';
 import { decodeNamespace, decodePod } from './kube/decode.ts';
 import type { Follower } from './kube/follow.ts';
 import { follow } from './kube/follow.ts';
+import { checkWriting } from './kube/check-writing.ts';
+import { WriteAccess } from './kube/write-access.ts';
 import { annotate, annotateSelf, fetchPod, recordEvent } from './kube/writes.ts';
 import { Leave, removeFiles } from './leave.ts';
 import { createObserver } from './observe.ts';
@@ -55,7 +57,16 @@ export async function startAgent(
   const isReady = (): boolean => hasLeft() || readiness.missing() === undefined;
   const taint = startTaint(config, { kube, core, isReady, logger });
   const namespaces = new Map<string, ReadonlyMap<string, string>>();
-  const pods = makePods(config, { core, metrics, namespaces, ztunnel: () => ztunnel, logger });
+  const access = new WriteAccess();
+  const pods = makePods(config, {
+    core,
+    metrics,
+    namespaces,
+    access,
+    ztunnel: () => ztunnel,
+    logger,
+  });
+  const writing = checkWriting({ core, access, self: config.self, logger });
   const namespaceFollower = followNamespaces({ kube, core, namespaces, pods, logger });
   await namespaceFollower.synced;
   const ztunnel: ZtunnelServer = await startZtunnelServer({
@@ -74,7 +85,7 @@ export async function startAgent(
     excludeNamespaces: config.excludedNamespaces,
     logger,
   });
-  readiness.of({ ztunnel, installation, firstLook: pods.firstLook });
+  readiness.of({ ztunnel, installation, access, firstLook: pods.firstLook });
   const sayLeft = (left: boolean): Promise<void> => annotateSelf(core, config.self, left);
   const leave = new Leave({ installation, pods, sayLeft, logger });
   hasLeft = () => leave.hasLeft;
@@ -95,6 +106,7 @@ export async function startAgent(
       namespaceFollower.close();
       podFollower.close();
       taint?.close();
+      writing.close();
       ownDaemonSet?.close();
       installation.close();
       // Otherwise rules and listeners stay: pods that are captured go on, and new ones wait for the next agent.
@@ -128,23 +140,25 @@ interface PodsParts {
   readonly core: CoreV1Api;
   readonly metrics: Metrics;
   readonly namespaces: Namespaces;
+  readonly access: WriteAccess;
   readonly ztunnel: () => ZtunnelServer;
   readonly logger: Logger;
 }
 
 function makePods(config: AgentConfig, parts: PodsParts): Pods {
-  const { core, metrics, namespaces, ztunnel, logger } = parts;
+  const { core, metrics, namespaces, access, ztunnel, logger } = parts;
   return new Pods({
     ...config,
     records: new PodRecords(config.stateDir),
     ztunnel,
     namespaceLabels: (name) => namespaces.get(name) ?? new Map(),
     fetchPod: (namespace, name) => fetchPod(core, config.node, namespace, name),
-    annotate: (pod, enabled) => annotate(core, pod, enabled),
+    annotate: (pod, enabled) => access.tried(pod.uid, () => annotate(core, pod, enabled)),
     observer: createObserver({
       logger,
       metrics,
       record: (pod, reason, message) => recordEvent(core, config.node, pod, { reason, message }),
+      onGone: ({ uid }) => access.forget(uid),
     }),
     logger,
   });

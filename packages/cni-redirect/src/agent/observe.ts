@@ -21,6 +21,7 @@ export interface ObserverOptions {
   readonly metrics: Metrics;
   /** Puts an event of the type Warning on the pod. */
   readonly record: (pod: PodFacts, reason: PodEvent, message: string) => Promise<void>;
+  readonly onGone: (pod: PodFacts) => void;
 }
 
 const lostText = {
@@ -30,7 +31,7 @@ const lostText = {
     'ztunnel did not listen in this pod, so its connections were refused; it is asked again',
 } as const;
 
-export function createObserver({ logger, metrics, record }: ObserverOptions): Observer {
+export function createObserver({ logger, metrics, record, onGone }: ObserverOptions): Observer {
   const repairs = metrics.counter(
     'ambit_cni_capture_lost_total',
     'Captured pods that were found without their redirection rules or without a listener, by what was gone.',
@@ -78,7 +79,10 @@ export function createObserver({ logger, metrics, record }: ObserverOptions): Ob
         `the mesh cannot bring this pod to where its labels want it: ${reason}`,
       );
     },
-    gone: ({ uid }) => void told.delete(uid),
+    gone(pod) {
+      told.delete(pod.uid);
+      onGone(pod);
+    },
   };
 }
 

@@ -11,10 +11,13 @@ export interface Readiness {
 export interface ReadinessOf {
   readonly ztunnel: { readonly connected: boolean };
   readonly installation: { readonly missing: string | undefined };
+  readonly access: { missing(): string | undefined };
   readonly firstLook: { missing(): string | undefined };
 }
 
-/** Ready when ztunnel is connected, the runtime calls the plugin, and the pods that were there were looked at. */
+/**
+ * Ready when ztunnel is connected, the runtime calls the plugin, pods can be marked, and those that were there were looked at.
+ */
 export function createReadiness(): Readiness {
   let parts: ReadinessOf | undefined;
   return {
@@ -22,9 +25,9 @@ export function createReadiness(): Readiness {
     missing() {
       if (parts === undefined)
         return 'the API server has not told the pods of this node yet; the log says why';
-      const { ztunnel, installation, firstLook } = parts;
+      const { ztunnel, installation, access, firstLook } = parts;
       if (!ztunnel.connected) return 'no ztunnel is connected on this node';
-      return installation.missing ?? firstLook.missing();
+      return installation.missing ?? access.missing() ?? firstLook.missing();
     },
   };
 }

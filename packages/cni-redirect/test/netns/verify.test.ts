@@ -343,3 +343,58 @@ test('an agent that may not read pods says so and is alive', async () => {
   w.kube.intercept = undefined;
   await w.until('started', () => w.agent !== undefined);
 });
+
+describe('an agent that may not patch pods', () => {
+  const forbid = (): void => {
+    const message = 'pods is forbidden: User "agent" cannot patch resource "pods"';
+    w.kube.intercept = ({ method, url }) =>
+      method === 'PATCH' && url.pathname.includes('/pods/')
+        ? { status: 403, body: { kind: 'Status', code: 403, message } }
+        : undefined;
+  };
+  const ready = async (): Promise<boolean> => (await w.readyz()).status === 200;
+
+  test('is not ready, with verb and resource, until it may', async () => {
+    w.label(undefined);
+    w.putPod();
+    await w.start();
+    w.ztunnel('z1');
+    await w.until('ready', ready);
+    forbid();
+    w.label('ambient');
+    await w.until('not ready', async () => !(await ready()));
+    const { text } = await w.readyz();
+    expect(text).toContain('the agent may not patch pods');
+    expect(text).toContain('cannot patch resource "pods"');
+    expect(w.captured()).toBe(true);
+    w.kube.intercept = undefined;
+    await w.until('ready', ready);
+    expect(w.annotation()).toBe('enabled');
+  });
+
+  test('is not ready any more for a pod that is gone', async () => {
+    w.label('ambient');
+    w.putPod();
+    forbid();
+    await w.start();
+    w.ztunnel('z1');
+    await w.until('refused', async () => (await w.readyz()).text.includes('may not patch pods'));
+    w.kube.delete(podsPath, 'shop/cart');
+    await w.until('ready', ready);
+  });
+
+  test('knows it before there is a pod to patch', async () => {
+    w.label(undefined);
+    w.kube.put(podsPath, {
+      metadata: { name: 'agent', namespace: 'istio-system', uid: 'u-9' },
+      spec: { nodeName: 'node-a', hostNetwork: true, containers: [] },
+    });
+    forbid();
+    await w.start({ POD_NAME: 'agent' });
+    w.ztunnel('z1');
+    await w.until('connected', async () => !(await w.readyz()).text.includes('no ztunnel'));
+    expect((await w.readyz()).text).toContain('the agent may not patch pods');
+    w.kube.intercept = undefined;
+    await w.until('ready', ready);
+  });
+});

@@ -57,6 +57,22 @@ export async function annotateSelf(
   );
 }
 
+/** Fails where the agent may not write on its own pod, and so on no other one. Changes nothing. */
+export async function tryWrite(
+  core: CoreV1Api,
+  { namespace, name }: { readonly namespace: string; readonly name: string | undefined },
+): Promise<void> {
+  if (name === undefined) return;
+  try {
+    await core.patchNamespacedPod(
+      { namespace, name, body: { metadata: { annotations: {} } }, dryRun: 'All' },
+      setHeaderOptions('Content-Type', PatchStrategy.MergePatch),
+    );
+  } catch (error) {
+    if (!isMissing(error)) throw error;
+  }
+}
+
 /** Puts an event of the type Warning on the pod. */
 export async function recordEvent(
   core: CoreV1Api,
