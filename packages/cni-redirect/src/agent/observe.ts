@@ -3,7 +3,7 @@ import { causeChain, errnoCode } from '@ambit/core';
 import type { PodFacts } from './enrol.ts';
 
 /** What of a pod's capture was gone although the pod was in the mesh. */
-export type Lost = 'rules' | 'listeners';
+export type Lost = 'rules' | 'changed' | 'listeners';
 
 export type PodEvent = 'CaptureLost' | 'CaptureFailed';
 
@@ -27,6 +27,8 @@ export interface ObserverOptions {
 const lostText = {
   rules:
     'the redirection rules of this pod were gone, so it was outside the mesh; no connection begins until they are back',
+  changed:
+    'somebody changed the redirection rules of this pod, so some of its connections may have gone past the mesh; they are put back',
   listeners:
     'ztunnel did not listen in this pod, so its connections were refused; it is asked again',
 } as const;
@@ -34,7 +36,7 @@ const lostText = {
 export function createObserver({ logger, metrics, record, onGone }: ObserverOptions): Observer {
   const repairs = metrics.counter(
     'ambit_cni_capture_lost_total',
-    'Captured pods that were found without their redirection rules or without a listener, by what was gone.',
+    'Captured pods that were found without their redirection rules, with others, or without a listener, by what was lost.',
     ['lost'],
   );
   const failures = metrics.counter(

@@ -1,8 +1,9 @@
 import type { EnrolledPod } from '@ambit/api';
 import type { Logger } from '@ambit/core';
-import { MeshError, causeChain, createBackoff, errnoCode } from '@ambit/core';
+import { MeshError, causeChain, errnoCode } from '@ambit/core';
 import { renderClosedRules, renderPodRules, renderRemoval } from '../rules/index.ts';
-import { hasPodRules, runInPod } from '../rules/run.ts';
+import { RulesInForce } from '../rules/in-force.ts';
+import { runInPod } from '../rules/run.ts';
 import type { Enrolment, PodFacts } from './enrol.ts';
 import { captureOf, decideEnrolment, isMarked, isRunning } from './enrol.ts';
 import { FirstLook } from './first-look.ts';
@@ -18,6 +19,8 @@ import { deleteRules } from './release.ts';
 import { isListening } from './sockets.ts';
 import type { StartingPod } from './starting.ts';
 import { factsOf } from './starting.ts';
+import type { Tracked } from './tracked.ts';
+import { trackedOf } from './tracked.ts';
 import type { ZtunnelServer } from './ztunnel-server.ts';
 
 export interface PodsOptions {
@@ -37,25 +40,10 @@ export interface PodsOptions {
 
 /** How often a pod that left is asked whether its captured connections have ended. */
 const drainCheckMs = 5_000;
-/** How often one of the captured pods is looked at: rules can be flushed by whoever is root in a pod. */
-const patrolMs = 5_000;
+/** How often one of the captured pods is looked at: rules can be changed by whoever has CAP_NET_ADMIN in a pod. */
+const patrolPace = { roundMs: 60_000, minMs: 1_000, maxMs: 5_000 };
 /** How long the start of a pod waits for those that were there before it; after that the runtime tries again. */
 const firstLookMs = 3_000;
-
-interface Tracked {
-  facts: PodFacts;
-  enrolled: EnrolledPod | undefined;
-  /** False until its rules and listeners were seen in place, and again when one of them was lost. */
-  verified: boolean;
-  /** True once rules are known to be there: whatever fails then, nothing of the pod goes on in plain text. */
-  closed: boolean;
-  /** True once it was looked at with a ztunnel connected. */
-  settled: boolean;
-  draining: NodeJS.Timeout | undefined;
-  work: Promise<void>;
-  retry: NodeJS.Timeout | undefined;
-  readonly backoff: ReturnType<typeof createBackoff>;
-}
 
 /**
  * Brings each pod of the node to where its labels want it. Order is what loses no request: listeners, rules,
@@ -69,6 +57,7 @@ export class Pods {
   /** Pods captured by an agent before this one, which the API server has not yet been asked about. */
   readonly #restored = new Map<string, EnrolledPod>();
   readonly #probes = new ProbeRules();
+  readonly #inForce: RulesInForce;
   /** While something is missing the node is not ready, and pods of the mesh do not start. */
   readonly firstLook = new FirstLook((except) => this.#unsettled(except));
   readonly #patrol: Patrol<Tracked>;
@@ -77,6 +66,7 @@ export class Pods {
 
   constructor(options: PodsOptions) {
     this.#options = options;
+    this.#inForce = new RulesInForce(options.logger);
     for (const record of options.records.all()) {
       if (record.enrolled !== undefined && isAlive(record))
         this.#restored.set(record.uid, record.enrolled);
@@ -87,7 +77,7 @@ export class Pods {
       void this.#serially(tracked, () => this.#look(tracked)).catch((error: unknown) =>
         options.logger.debug({ reason: causeChain(error) }, 'a pod could not be looked at'),
       );
-    this.#patrol = new Patrol(patrolMs, captured, ({ facts }) => facts.uid, look);
+    this.#patrol = new Patrol(patrolPace, captured, ({ facts }) => facts.uid, look);
   }
 
   /** What a ztunnel is told when it connects. It drops every other pod, so this must never lack one. */
@@ -100,6 +90,8 @@ export class Pods {
   replace(pods: readonly PodFacts[]): void {
     const uids = new Set(pods.map(({ uid }) => uid));
     for (const [uid, { facts }] of [...this.#tracked]) if (!uids.has(uid)) this.gone(facts);
+    for (const pod of pods)
+      if (isRunning(pod) && (this.#restored.has(pod.uid) || isMarked(pod))) this.#probes.know(pod);
     for (const pod of pods) this.seen(pod);
     for (const uid of this.#restored.keys()) this.#forgetRestored(uid);
   }
@@ -243,17 +235,7 @@ export class Pods {
   #track(facts: PodFacts): Tracked {
     let tracked = this.#tracked.get(facts.uid);
     if (tracked === undefined) {
-      tracked = {
-        facts,
-        enrolled: this.#restored.get(facts.uid),
-        verified: false,
-        closed: false,
-        settled: false,
-        draining: undefined,
-        work: Promise.resolve(),
-        retry: undefined,
-        backoff: createBackoff(200, 10_000),
-      };
+      tracked = trackedOf(facts, this.#restored.get(facts.uid));
       this.#tracked.set(facts.uid, tracked);
       this.#restored.delete(facts.uid);
     }
@@ -332,9 +314,13 @@ export class Pods {
 
   /** A running pod joins. One that was in the mesh before must not go on in plain text until it is in it again. */
   async #capture(tracked: Tracked, facts: PodFacts, found: FoundNetns): Promise<void> {
-    if (isMarked(facts) && !(await hasPodRules(found.netns))) {
-      this.#options.observer.lost(facts, 'rules');
-      await runInPod(found.netns, renderClosedRules(captureOf(facts, facts.addresses)));
+    if (isMarked(facts)) {
+      const { nft } = renderPodRules(captureOf(facts, facts.addresses));
+      const state = await this.#inForce.stateOf(found.netns, nft);
+      if (state === 'gone') this.#options.observer.lost(facts, 'rules');
+      // Others can be those of an agent of another version.
+      if (state !== 'in-force')
+        await runInPod(found.netns, renderClosedRules(captureOf(facts, facts.addresses)));
       tracked.closed = true;
     }
     await this.#enrol(tracked, facts, found);
@@ -348,10 +334,13 @@ export class Pods {
     found: FoundNetns,
   ): Promise<void> {
     const { annotate, observer, ztunnel } = this.#options;
-    if (!(await hasPodRules(found.netns))) observer.lost(facts, 'rules');
-    await this.#probes.set(facts);
-    await runInPod(found.netns, renderPodRules(captureOf(facts, facts.addresses)));
+    const rules = renderPodRules(captureOf(facts, facts.addresses));
+    const state = await this.#inForce.stateOf(found.netns, rules.nft);
+    if (state === 'gone') observer.lost(facts, 'rules');
+    await runInPod(found.netns, rules);
+    tracked.rules = rules.nft;
     tracked.closed = true;
+    await this.#probes.set(facts);
     if (!isMarked(facts)) await annotate(facts, true);
     if (!isListening(found.netns)) {
       await ztunnel().add(pod);
@@ -369,10 +358,11 @@ export class Pods {
     if (!tracked.verified || this.#closed || this.#leaving || !isRunning(facts)) return;
     const found = this.#find(tracked);
     try {
-      const rules = await hasPodRules(found.netns);
+      const rules = await this.#inForce.stateOf(found.netns, tracked.rules);
       const listening = isListening(found.netns) || !this.#options.ztunnel().connected;
-      if (rules && listening) return;
-      if (rules) this.#options.observer.lost(facts, 'listeners');
+      if (rules === 'in-force' && listening) return;
+      if (rules === 'changed') this.#options.observer.lost(facts, 'changed');
+      if (rules === 'in-force') this.#options.observer.lost(facts, 'listeners');
     } finally {
       found.netns.close();
     }
@@ -393,7 +383,9 @@ export class Pods {
     await ztunnel().add(pod);
     // Before the pod's own rules, so that no probe fails in between.
     await this.#probes.set(facts);
-    await runInPod(found.netns, renderPodRules(captureOf(facts, facts.addresses)));
+    const rules = renderPodRules(captureOf(facts, facts.addresses));
+    await runInPod(found.netns, rules);
+    tracked.rules = rules.nft;
     tracked.enrolled = pod;
     tracked.verified = true;
     tracked.closed = true;
@@ -473,12 +465,13 @@ export class Pods {
   }
 
   async #forget(tracked: Tracked): Promise<void> {
-    // ztunnel lingers for a pod that was released.
-    if (tracked.enrolled === undefined && tracked.draining === undefined) return;
+    const { enrolled, draining, facts } = tracked;
     tracked.enrolled = undefined;
     try {
-      await this.#options.ztunnel().remove(tracked.facts.uid, 'deleted');
-      await this.#probes.delete(tracked.facts.uid);
+      // ztunnel lingers for a pod that was released.
+      if (enrolled !== undefined || draining !== undefined)
+        await this.#options.ztunnel().remove(facts.uid, 'deleted');
+      await this.#probes.delete(facts.uid);
     } catch (error) {
       this.#options.logger.warn({ reason: causeChain(error) }, 'a pod that is gone was not let go');
     }

@@ -6,25 +6,38 @@ import type { PodFacts } from './enrol.ts';
 /** The node's own rules: which ports of which captured pods the kubelet probes. Written one after the other. */
 export class ProbeRules {
   readonly #targets = new Map<string, readonly ProbeTarget[]>();
+  readonly #run: (nft: string) => Promise<void>;
   #written = Promise.resolve();
+  /** The write that has not begun yet: it holds whatever is known by then. */
+  #next: Promise<void> | undefined;
 
-  set({ uid, addresses, probePorts }: PodFacts): Promise<void> {
+  constructor(run: (nft: string) => Promise<void> = runOnNode) {
+    this.#run = run;
+  }
+
+  /** Of a pod that an agent before this one had captured: a write for another one must not take its probes away. */
+  know({ uid, addresses, probePorts }: PodFacts): void {
     this.#targets.set(
       uid,
       addresses.flatMap((ip) => probePorts.map((port) => ({ ip, port }))),
     );
+  }
+
+  set(facts: PodFacts): Promise<void> {
+    this.know(facts);
     return this.#write();
   }
 
-  delete(uid: string): Promise<void> {
-    this.#targets.delete(uid);
-    return this.#write();
+  async delete(uid: string): Promise<void> {
+    if (this.#targets.delete(uid)) await this.#write();
   }
 
   #write(): Promise<void> {
-    const targets = [...this.#targets.values()].flat();
-    const write = this.#written.then(() => runOnNode(renderNodeRules(targets)));
-    this.#written = write.catch(() => undefined);
-    return write;
+    this.#next ??= this.#written.then(() => {
+      this.#next = undefined;
+      return this.#run(renderNodeRules([...this.#targets.values()].flat()));
+    });
+    this.#written = this.#next.catch(() => undefined);
+    return this.#next;
   }
 }

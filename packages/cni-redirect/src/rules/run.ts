@@ -18,18 +18,26 @@ const providedBy = new Map([
 
 /** Carries scripts out inside a pod's network namespace. */
 export async function runInPod(netns: Netns, scripts: PodScripts): Promise<void> {
-  const start = (command: string, args: readonly string[]): ChildProcess =>
-    spawnInNetns(netns.fd, command, args, { stdio: 'pipe' });
+  const start = startIn(netns);
   // Answers to the proxy need the routes before the first connection is redirected.
   await Promise.all(scripts.routing.map((script) => runRouting(start, script)));
   await runNft(start, scripts.nft);
 }
 
-/** True while the rules of a captured or closed pod are in its network namespace. */
-export async function hasPodRules(netns: Netns): Promise<boolean> {
-  const start: Start = (command, args) => spawnInNetns(netns.fd, command, args, { stdio: 'pipe' });
-  const { status } = await run(start, 'nft', ['list', 'table', ...podTable.split(' ')], '');
-  return status === 0;
+/** Carries out a transaction in a network namespace. */
+export async function applyNft(netns: Netns, script: string): Promise<void> {
+  await runNft(startIn(netns), script);
+}
+
+/** The rules in a pod's network namespace as nft writes them, without counts; undefined where there are none. */
+export async function listPodTable(netns: Netns): Promise<string | undefined> {
+  const args = ['-s', '-nn', 'list', 'table', ...podTable.split(' ')];
+  const { status, stdout } = await run(startIn(netns), 'nft', args, '');
+  return status === 0 ? stdout : undefined;
+}
+
+function startIn(netns: Netns): Start {
+  return (command, args) => spawnInNetns(netns.fd, command, args, { stdio: 'pipe' });
 }
 
 /** Carries out a transaction in the network namespace of this process. */

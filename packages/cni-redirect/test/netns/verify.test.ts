@@ -1,8 +1,9 @@
 import { existsSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { probeSourceIpv4 } from '@ambit/api';
 import { AgentWorld, podsPath, uid } from './agent-world.ts';
-import { ask, dial, rulesOf, serveIn, sh } from './world.ts';
+import { ask, dial, ip, rulesOf, serveIn, sh } from './world.ts';
 
 let w: AgentWorld;
 const enabled = { 'ambient.istio.io/redirection': 'enabled' };
@@ -168,6 +169,62 @@ describe('a captured pod', () => {
     flush();
     await w.until('captured', () => w.captured());
     expect(w.events()).toMatchObject([{ reason: 'CaptureLost' }]);
+  });
+
+  test.each([
+    ['are emptied', 'flush table inet ambit'],
+    ['lose a chain', 'flush chain inet ambit filter-input; delete chain inet ambit filter-input'],
+    ['get another one', 'insert rule inet ambit nat-output tcp dport 80 accept'],
+  ])('whose rules %s has them again in a while, and it is counted', async (_, change) => {
+    await startCaptured();
+    const before = rulesOf(w.pod);
+    sh(`ip netns exec agent-pod nft '${change}'`);
+    expect(rulesOf(w.pod)).not.toBe(before);
+    await w.until('repaired', () => rulesOf(w.pod) === before);
+    expect(w.events()).toMatchObject([
+      { reason: 'CaptureLost', message: expect.stringContaining('somebody changed the') },
+    ]);
+    expect(w.logs.join('')).toContain('lost=changed');
+  });
+
+  test('whose rules are as they were put there is left alone, whatever goes through them', async () => {
+    await startCaptured();
+    // One that is let through and one that is dropped and counted.
+    expect(await ask(w.peer, w.pod.ip4, 80)).toBe('z15006');
+    const from = ip(probeSourceIpv4);
+    expect(await ask(undefined, w.pod.ip4, 80, { from })).toBe('silent');
+    expect(rulesOf(w.pod)).toMatch(/counter packets [1-9]/);
+    await new Promise((resolve) => setTimeout(resolve, 6_000));
+    expect(w.events()).toEqual([]);
+  });
+
+  test('whose rules were emptied while no agent ran is closed at once by the next', async () => {
+    w.echoes.push(serveIn(w.pod, 80, 'app'));
+    await startCaptured();
+    await w.stop();
+    rmSync(join(w.root, 'pods.json'));
+    w.ztunnels[0]!.close();
+    sh('ip netns exec agent-pod nft flush table inet ambit');
+    expect(await ask(w.peer, w.pod.ip4, 80)).toBe('app');
+    await w.start();
+    await w.until('closed', async () => (await ask(w.peer, w.pod.ip4, 80)) !== 'app');
+    w.ztunnel('z2');
+    await w.until('captured', async () => (await ask(w.peer, w.pod.ip4, 80)) === 'z15006');
+  });
+
+  test('does not lose its probes when an agent that has just begun writes those of another', async () => {
+    const status = { phase: 'Running', podIP: '10.77.0.99', podIPs: [{ ip: '10.77.0.99' }] };
+    const probe = { tcpSocket: { port: 8080 } };
+    w.kube.put(podsPath, {
+      metadata: { name: 'slow', namespace: 'shop', uid: 'u-2', annotations: enabled },
+      spec: { nodeName: 'node-a', containers: [{ name: 'a', readinessProbe: probe }] },
+      status,
+    });
+    const probes = (): string => sh('nft list set inet ambit-node probes4');
+    await startCaptured();
+    expect(probes()).toContain('10.77.0.99 . 8080');
+    w.kube.delete(podsPath, 'shop/slow');
+    await w.until('forgotten', () => !probes().includes('10.77.0.99'));
   });
 
   test('in which nobody listens any more is given to ztunnel again', async () => {

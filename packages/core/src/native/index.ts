@@ -1,4 +1,4 @@
-export { inNetns, netnsInode, openNetns, warmThreadpool } from './netns.ts';
+export { inNetns, makeNetns, netnsInode, openNetns, warmThreadpool } from './netns.ts';
 export type { Netns } from './netns.ts';
 export {
   adoptServer,

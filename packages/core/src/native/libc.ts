@@ -7,6 +7,7 @@ export const setns = libc.func('int setns(int fd, int nstype)') as (
   fd: number,
   type: number,
 ) => number;
+export const unshare = libc.func('int unshare(int flags)') as (flags: number) => number;
 export const socket = libc.func('int socket(int domain, int type, int protocol)') as (
   domain: number,
   type: number,

@@ -1,5 +1,5 @@
 import { closeSync, fstatSync, openSync, stat, statSync } from 'node:fs';
-import { checked, lastError, setns } from './libc.ts';
+import { checked, lastError, setns, unshare } from './libc.ts';
 
 const CLONE_NEWNET = 0x40000000;
 
@@ -47,13 +47,27 @@ export function inNetns<T>(fd: number, work: () => T): T {
   try {
     return work();
   } finally {
-    if (setns(back, CLONE_NEWNET) < 0) {
-      process.stderr.write(
-        `fatal: cannot leave a pod's network namespace: ${lastError('setns').message}\n`,
-      );
-      process.abort();
-    }
+    comeBack(back);
   }
+}
+
+/** A network namespace in which nothing is and to which nobody else comes. It ends with its descriptor. */
+export function makeNetns(): Netns {
+  const back = homeFd();
+  checked('unshare', unshare(CLONE_NEWNET));
+  try {
+    return openNetns('/proc/thread-self/ns/net');
+  } finally {
+    comeBack(back);
+  }
+}
+
+function comeBack(back: number): void {
+  if (setns(back, CLONE_NEWNET) >= 0) return;
+  process.stderr.write(
+    `fatal: cannot leave a pod's network namespace: ${lastError('setns').message}\n`,
+  );
+  process.abort();
 }
 
 /** Starts libuv's worker threads now, so that none is born inside a pod's namespace and stays there. */
