@@ -219,7 +219,7 @@ function startCore(config: ControllerConfig, deps: ControllerDeps): Core {
     publisher,
     rivals,
     writing,
-    writers: startWriters(writing, { config, collections, scope, nowMs, log }),
+    writers: startWriters(writing, { config, collections, scope, rivals, nowMs, log }),
     admit: admission(watches, identified),
     registry,
     metrics,
@@ -393,11 +393,12 @@ function problemsOf({ collections, watches }: Core): unknown {
   ];
 }
 
-function figuresOf({ hub, watches, collections, keeper, state, writing }: Core): Figures {
+function figuresOf({ hub, watches, collections, keeper, rivals, state, writing }: Core): Figures {
   const ages = [...watches.ages()].map(([kind, ms]) => [kind, ms / 1000] as const);
   return {
     proxies: hub.proxies().length,
     writes: writing.lease.term() !== undefined,
+    otherMeshes: rivals.count,
     watchAges: new Map(ages),
     recomputations: collections.recomputations(),
     resources: new Map(resourceTypes.map((type) => [type, state.all(type).size])),

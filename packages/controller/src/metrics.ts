@@ -15,6 +15,8 @@ export interface Figures {
   readonly proxies: number;
   /** Whether this controller is the one that writes. */
   readonly writes: boolean;
+  /** Meshes that run in the cluster beside this one. */
+  readonly otherMeshes: number;
   /** Seconds since each watch showed a sign of life, by kind. */
   readonly watchAges: ReadonlyMap<string, number>;
   readonly recomputations: ReadonlyMap<string, number>;
@@ -44,6 +46,11 @@ export function createControllerMetrics(metrics: Metrics): ControllerMetrics {
     '1 while this controller is the one that writes.',
     [],
   );
+  const otherMeshes = metrics.gauge(
+    'ambit_other_meshes',
+    'Other meshes whose control planes run in the cluster; there must be none.',
+    [],
+  );
   const ages = metrics.gauge(
     'ambit_watch_age_seconds',
     'Time since a watch of the Kubernetes API showed a sign of life.',
@@ -68,6 +75,7 @@ export function createControllerMetrics(metrics: Metrics): ControllerMetrics {
     observe: (figures) => {
       writes.set(figures.writes ? 1 : 0);
       proxies.set(figures.proxies);
+      otherMeshes.set(figures.otherMeshes);
       for (const [kind, age] of figures.watchAges) ages.set({ kind }, age);
       for (const [stage, count] of figures.recomputations) recomputations.set({ stage }, count);
       for (const [type, count] of figures.resources) resources.set({ type }, count);

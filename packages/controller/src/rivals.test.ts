@@ -41,13 +41,25 @@ describe('another mesh in the cluster', () => {
     expect(rivals.reason()).toBeUndefined();
   });
 
-  test('one that came later does not', () => {
-    const { rivals, service, endpoints, istiod } = world();
+  test('one that came later does not, and is told until it is gone', () => {
+    const { rivals, service, endpoints, istiod, log } = world();
+    let changes = 0;
+    rivals.onChange(() => (changes += 1));
     service('istio-system', 'istiod-canary', 2027, istiod);
+    expect(rivals.later()).toBeUndefined();
     endpoints('istio-system', 'istiod-canary', true);
     service('other', 'ambit-controller', 2027);
     endpoints('other', 'ambit-controller', true);
     expect(rivals.reason()).toBeUndefined();
+    expect(rivals.later()).toMatch(
+      /^Ambit \(Service other\/ambit-controller\) and Istio \(Service istio-system\/istiod-canary\) were/,
+    );
+    expect([rivals.count, changes]).toEqual([2, 2]);
+    endpoints('istio-system', 'istiod-canary', false);
+    endpoints('other', 'ambit-controller', false);
+    expect(rivals.later()).toBeUndefined();
+    expect(rivals.count).toBe(0);
+    expect(log.lines.map(({ level }) => level)).toEqual(['error', 'error', 'error', 'info']);
   });
 
   test('an installation of our own in another namespace is one', () => {

@@ -17,6 +17,12 @@ export interface ControlPlane {
 export interface Rivals {
   /** Why this controller must not work; undefined when nothing speaks against it. */
   reason(): string | undefined;
+  /** What is to be told of meshes that came after this one, which goes on; undefined while there are none. */
+  later(): string | undefined;
+  /** How many others run. */
+  readonly count: number;
+  /** Called when one of these is another. */
+  onChange(listener: () => void): void;
 }
 
 /** Name of our own Service in every installation. */
@@ -56,25 +62,42 @@ function isOlder(one: ControlPlane, other: ControlPlane): boolean {
 
 /**
  * Two meshes in one cluster would write the same roots into every namespace and deploy the same Gateways: whoever came
- * later writes nothing and is not ready, and says why.
+ * later writes nothing and is not ready, and says why. Whoever was first goes on, and says so as well: a later mesh of
+ * another make does not know that it has to stay away.
  */
 export function watchRivals(sources: Sources, rootNamespace: string, log: Log): Rivals {
   const planes = new Map<string, ControlPlane>();
   const ready = new Map<string, string>();
   const ownKey = `${rootNamespace}/${ownService}`;
   let told: string | undefined;
-  const reason = (): string | undefined => {
+  let toldLater: string | undefined;
+  let count = 0;
+  const listeners: (() => void)[] = [];
+  const others = (): readonly ControlPlane[] => {
     const running = new Set(ready.values());
-    const others = [...planes.values()].filter(({ key }) => key !== ownKey && running.has(key));
-    const rival = rivalOf(planes.get(ownKey), others);
+    return [...planes.values()].filter(({ key }) => key !== ownKey && running.has(key));
+  };
+  const reason = (): string | undefined => {
+    const rival = rivalOf(planes.get(ownKey), others());
     return rival === undefined ? classReason(sources) : describe(rival);
   };
+  const later = (): string | undefined => {
+    const own = planes.get(ownKey);
+    return describeLater(others().filter((one) => own !== undefined && isOlder(own, one)));
+  };
   const tell = (): void => {
-    const now = reason();
-    if (now === told) return;
-    told = now;
-    if (now === undefined) log.info({}, 'no other mesh is there any more');
-    else log.error({ reason: now }, 'another mesh is there; this one writes nothing');
+    const before = { told, toldLater, count };
+    [told, toldLater, count] = [reason(), later(), others().length];
+    if (told !== before.told) {
+      if (told === undefined) log.info({}, 'no other mesh is there any more');
+      else log.error({ reason: told }, 'another mesh is there; this one writes nothing');
+    }
+    if (toldLater !== before.toldLater) {
+      if (toldLater === undefined) log.info({}, 'no later mesh is there any more');
+      else log.error({}, toldLater);
+    }
+    const same = before.told === told && before.toldLater === toldLater && before.count === count;
+    if (!same) for (const listener of listeners) listener();
   };
   sources.services.onChange((key, record) => {
     const plane = record && controlPlaneOf(record);
@@ -93,7 +116,16 @@ export function watchRivals(sources: Sources, rootNamespace: string, log: Log): 
   sources.gatewayClasses.onChange((key) => {
     if (key === waypointClass) tell();
   });
-  return { reason };
+  return {
+    reason,
+    later,
+    get count() {
+      return count;
+    },
+    onChange: (listener) => {
+      listeners.push(listener);
+    },
+  };
 }
 
 /** The Service of a slice that may be a control plane's, when one of its endpoints is ready. */
@@ -117,5 +149,15 @@ function describe({ mesh, key }: ControlPlane): string {
   return (
     `${mesh} already runs in this cluster (Service ${key}); both would write ConfigMap istio-ca-root-cert ` +
     `and deploy the Gateways of class ${waypointClass}, so uninstall one of the two`
+  );
+}
+
+function describeLater(planes: readonly ControlPlane[]): string | undefined {
+  if (planes.length === 0) return undefined;
+  const names = planes.map(({ mesh, key }) => `${mesh} (Service ${key})`).sort();
+  const were = names.length === 1 ? 'was' : 'were';
+  return (
+    `${names.join(' and ')} ${were} installed after this mesh, which goes on: both write ConfigMap istio-ca-root-cert ` +
+    `and redirect pods, so uninstall one of the two`
   );
 }

@@ -13,6 +13,8 @@ import { defaultLeaseName } from './lease/record.ts';
 import { startLease } from './lease/lease.ts';
 import type { Log } from './log.ts';
 import { followOwnership } from './ownership.ts';
+import type { Rivals } from './rivals.ts';
+import { startGatewayClassStatus } from './status/gateway-class.ts';
 import { startHealthCheckStatus } from './status/health-check.ts';
 import { startLabelledStatus } from './status/labelled.ts';
 import { startTrafficStatus } from './status/traffic.ts';
@@ -70,9 +72,10 @@ export function startWriters(
   options: Pick<WritingOptions, 'config' | 'nowMs' | 'log'> & {
     readonly collections: MeshCollections;
     readonly scope: Scope;
+    readonly rivals: Rivals;
   },
 ): { close(): Promise<void> } {
-  const { config, collections, scope, nowMs, log } = options;
+  const { config, collections, scope, rivals, nowMs, log } = options;
   const ownership = followOwnership(collections.sources.namespaces, config);
   const common = { client, gate, ownership, collections, nowMs, log };
   const writers = [
@@ -85,6 +88,7 @@ export function startWriters(
       revision: config,
     }),
     startTrafficStatus(common),
+    startGatewayClassStatus({ ...common, sources: collections.sources, rivals }),
     startLabelledStatus({ ...common, scope }),
     startHealthCheckStatus(common),
   ];

@@ -7,6 +7,8 @@ import type { Gate } from '../kube/reconciler.ts';
 import { createReconciler } from '../kube/reconciler.ts';
 import type { Log } from '../log.ts';
 import type { Ownership } from '../ownership.ts';
+import type { Rivals } from '../rivals.ts';
+import { hasCondition } from './bound.ts';
 import type { Wanted } from './conditions.ts';
 import { setConditions } from './conditions.ts';
 import { controllerName } from './controller-name.ts';
@@ -20,6 +22,7 @@ export interface GatewayClassStatusOptions {
   readonly gate: Gate;
   readonly ownership: Ownership;
   readonly sources: Sources;
+  readonly rivals: Pick<Rivals, 'later' | 'onChange'>;
   readonly nowMs: () => number;
   readonly log: Log;
 }
@@ -28,7 +31,7 @@ export interface GatewayClassStatusOptions {
 export function startGatewayClassStatus(options: GatewayClassStatusOptions): {
   close(): Promise<void>;
 } {
-  const { client, gate, ownership, sources, nowMs, log } = options;
+  const { client, gate, ownership, sources, rivals, nowMs, log } = options;
   const reconciler = createReconciler({
     gate,
     run: async (key) => {
@@ -38,7 +41,12 @@ export function startGatewayClassStatus(options: GatewayClassStatusOptions): {
       const { meta } = record;
       if (!ownership.owns(meta)) return;
       const { generation } = meta;
-      const status = classStatus(meta.name, record.status, { generation, nowMs: nowMs() });
+      const status = classStatus(
+        meta.name,
+        record.status,
+        { generation, nowMs: nowMs() },
+        rivals.later(),
+      );
       if (status === undefined) return;
       const path = `/apis/gateway.networking.k8s.io/v1/gatewayclasses/${meta.name}`;
       await patchStatus(client, { path, meta, status });
@@ -46,6 +54,7 @@ export function startGatewayClassStatus(options: GatewayClassStatusOptions): {
     onError: (key, error, failures) => statusRefused(log, `GatewayClass ${key}`)(error, failures),
   });
   sources.gatewayClasses.onChange((key) => reconciler.enqueue(key));
+  rivals.onChange(() => reconciler.enqueue(waypointClass));
   return reconciler;
 }
 
@@ -54,8 +63,14 @@ export function classStatus(
   name: string,
   status: unknown,
   { generation, nowMs }: { readonly generation: number; readonly nowMs: number },
+  laterMesh?: string,
 ): Readonly<Record<string, unknown>> | undefined {
-  const conditions = setConditions(status, [classCondition(name)], generation, nowMs);
+  const conditions = setConditions(
+    status,
+    [classCondition(name), ...otherMesh(name, status, laterMesh)],
+    generation,
+    nowMs,
+  );
   const wanted: readonly string[] = name === waypointClass ? routeFeatures : [];
   const there = list(field(status, 'supportedFeatures')).map((one) => text(field(one, 'name')));
   const same = there.join() === wanted.join();
@@ -64,6 +79,18 @@ export function classStatus(
     ...(conditions === undefined ? {} : { conditions }),
     ...(same ? {} : { supportedFeatures: wanted.map((one) => ({ name: one })) }),
   };
+}
+
+const otherMeshType = 'ambit.dev/OtherMesh';
+
+/** True says that there is something amiss; what was never said is not said to be well. */
+function otherMesh(name: string, status: unknown, later: string | undefined): readonly Wanted[] {
+  if (name !== waypointClass) return [];
+  if (later !== undefined)
+    return [{ type: otherMeshType, status: 'True', reason: 'InstalledLater', message: later }];
+  if (!hasCondition(status, otherMeshType)) return [];
+  const message = 'no other mesh runs in the cluster';
+  return [{ type: otherMeshType, status: 'False', reason: 'None', message }];
 }
 
 function classCondition(name: string): Wanted {

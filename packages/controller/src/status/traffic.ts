@@ -18,7 +18,6 @@ import { boundConditions, requiredConditions } from './bound.ts';
 import type { Wanted } from './conditions.ts';
 import { setConditions } from './conditions.ts';
 import { startEntryStatus } from './entries.ts';
-import { startGatewayClassStatus } from './gateway-class.ts';
 import { patchStatus } from './patch.ts';
 import { statusRefused } from './refused.ts';
 import { startRouteStatus } from './routes.ts';
@@ -49,7 +48,6 @@ export function startTrafficStatus(options: TrafficStatusOptions): { close(): Pr
     follow(options, rateLimitPolicyResource, sources.rateLimitPolicies, judged.rateLimits),
     followServices(options),
     startEntryStatus(options),
-    startGatewayClassStatus({ ...options, sources }),
     startRouteStatus(options),
   ];
   return {
