@@ -393,12 +393,17 @@ function problemsOf({ collections, watches }: Core): unknown {
   ];
 }
 
-function figuresOf({ hub, watches, collections, keeper, rivals, state, writing }: Core): Figures {
+function figuresOf(core: Core): Figures {
+  const { hub, watches, collections, keeper, rivals, secrets, parameters, state, writing } = core;
   const ages = [...watches.ages()].map(([kind, ms]) => [kind, ms / 1000] as const);
   return {
     proxies: hub.proxies().length,
     writes: writing.lease.term() !== undefined,
     otherMeshes: rivals.count,
+    unread: new Map([
+      ['Secret', secrets.waiting()],
+      ['ConfigMap', parameters.waiting()],
+    ]),
     watchAges: new Map(ages),
     recomputations: collections.recomputations(),
     resources: new Map(resourceTypes.map((type) => [type, state.all(type).size])),

@@ -17,6 +17,8 @@ export interface Figures {
   readonly writes: boolean;
   /** Meshes that run in the cluster beside this one. */
   readonly otherMeshes: number;
+  /** Of what is named by others and watched one by one: how many are not read because too many are named, by kind. */
+  readonly unread: ReadonlyMap<string, number>;
   /** Seconds since each watch showed a sign of life, by kind. */
   readonly watchAges: ReadonlyMap<string, number>;
   readonly recomputations: ReadonlyMap<string, number>;
@@ -51,6 +53,11 @@ export function createControllerMetrics(metrics: Metrics): ControllerMetrics {
     'Other meshes whose control planes run in the cluster; there must be none.',
     [],
   );
+  const unread = metrics.gauge(
+    'ambit_named_objects_unread',
+    'Secrets and ConfigMaps that are named and not read because too many are.',
+    ['kind'],
+  );
   const ages = metrics.gauge(
     'ambit_watch_age_seconds',
     'Time since a watch of the Kubernetes API showed a sign of life.',
@@ -76,6 +83,7 @@ export function createControllerMetrics(metrics: Metrics): ControllerMetrics {
       writes.set(figures.writes ? 1 : 0);
       proxies.set(figures.proxies);
       otherMeshes.set(figures.otherMeshes);
+      for (const [kind, count] of figures.unread) unread.set({ kind }, count);
       for (const [kind, age] of figures.watchAges) ages.set({ kind }, age);
       for (const [stage, count] of figures.recomputations) recomputations.set({ stage }, count);
       for (const [type, count] of figures.resources) resources.set({ type }, count);
