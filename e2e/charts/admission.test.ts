@@ -149,6 +149,8 @@ describe('the controller', () => {
     const before = pod([ready]);
     expect(of(pod([ready, bound]), before)).toBeUndefined();
     expect(of(pod([bound, ready]), pod([ready, bound]))).toBeUndefined();
+    for (const type of ['ambit.dev/WaypointRequired', 'ambit.dev/HealthCheck'])
+      expect([type, of(pod([ready, { type, status: 'True' }]), before)]).toEqual([type, undefined]);
     expect(of({ metadata: {}, status: { conditions: [bound] } }, { metadata: {} })).toBeUndefined();
     for (const now of [
       pod([{ ...ready, status: 'False' }]),
