@@ -109,9 +109,31 @@ test('a ServiceAccount or a Deployment of the name is left too, and the Gateway 
   }
 }, 150_000);
 
-test('a ServiceAccount that is taken away is made again', async () => {
+test('a ServiceAccount that is taken away is made again, and the proxies with it, whose tokens are of the former', async () => {
+  const template = (): Record<string, string> =>
+    (
+      running.api.store.get(deployments, 'shop', 'mine') as unknown as {
+        spec: { template: { metadata: { annotations: Record<string, string> } } };
+      }
+    ).spec.template.metadata.annotations;
+  const before = template();
+  expect(before).not.toHaveProperty(['ambit.dev/service-account']);
   await kubectl.out(['delete', 'serviceaccount/mine', '-n', 'shop']);
   await until(() => running.api.store.get(accounts, 'shop', 'mine') !== undefined, 'the account');
+  const uid = (): string | undefined =>
+    running.api.store.get(accounts, 'shop', 'mine')?.metadata.uid;
+  await until(() => template()['ambit.dev/service-account'] === uid(), 'other pods');
+  expect(template()).toEqual({ ...before, 'ambit.dev/service-account': uid() });
+  // It stays, lest the pods change once more.
+  await apply(
+    object('Gateway', 'gateway.networking.k8s.io/v1', 'mine', {
+      gatewayClassName: 'istio-waypoint',
+      infrastructure: { annotations: { round: 'two' } },
+      listeners: [{ name: 'mesh', port: 15008, protocol: 'HBONE' }],
+    }),
+  );
+  await until(() => template()['round'] === 'two', 'the change');
+  expect(template()['ambit.dev/service-account']).toBe(uid());
 }, 150_000);
 
 test('what a ConfigMap adds to a Service or ServiceAccount at their creation goes when it says so no more', async () => {

@@ -61,13 +61,14 @@ function markOf({ lease, token }: Fence): Readonly<Record<string, string>> {
 
 /**
  * Applies an object, on exactly the version that was looked at, and never over what a later term has written: a
- * controller that was stopped for a while and does not know yet that another writes now changes nothing.
+ * controller that was stopped for a while and does not know yet that another writes now changes nothing. Answers what
+ * stands then.
  */
 export async function applyFenced(
   client: KubeClient,
   { wanted, found }: Standing,
   fence: Fence,
-): Promise<void> {
+): Promise<unknown> {
   const path = pathOf(wanted);
   const before = Number(text(field(found, 'metadata', 'annotations', termAnnotation)));
   if (before > fence.token && leaseOf(found) === fence.lease) {
@@ -80,7 +81,7 @@ export async function applyFenced(
   const { annotations } = object.metadata;
   const claimed = found ?? (await claim(client, wanted, markOf(fence)));
   const resourceVersion = text(field(claimed, 'metadata', 'resourceVersion'));
-  await client.request({
+  return client.request({
     method: 'PATCH',
     path,
     query: new Map([

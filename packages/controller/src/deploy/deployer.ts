@@ -10,7 +10,7 @@ import type { Ownership } from '../ownership.ts';
 import { patchStatus } from '../status/patch.ts';
 import { persistentFailures } from '../status/refused.ts';
 import type { Metadata, Problem } from '../kube/decode/fields.ts';
-import { decodeMetadata, objectKey } from '../kube/decode/fields.ts';
+import { decodeMetadata, field, objectKey, text } from '../kube/decode/fields.ts';
 import type { ParametersRecord } from '../kube/decode/parameters.ts';
 import { KubeError, kubeStatus } from '../kube/error.ts';
 import type { RevisionFacts } from '../translate/revision.ts';
@@ -21,6 +21,7 @@ import type { Customized } from './customize.ts';
 import { customized } from './customize.ts';
 import { gatewayStatus } from './gateway-status.ts';
 import type { Standing } from './apply.ts';
+import { underAccount } from './account.ts';
 import { applyFenced, changesHands, inTheWay, standingOf } from './apply.ts';
 import type { Deployed, DeploySettings } from './objects.ts';
 import { waypointObjects } from './objects.ts';
@@ -141,15 +142,20 @@ function deployment(options: DeployerOptions, applied: Map<string, string>): Dep
     const token = options.token();
     if (token === undefined) return [];
     const fingerprint = `${token} ${meta.uid} ${JSON.stringify(objects)}`;
-    const stands = collections.l7.obstacles.get(key) === undefined;
-    if (stands && applied.get(key) === fingerprint) return [];
+    const isClear = collections.l7.obstacles.get(key) === undefined;
+    if (isClear && applied.get(key) === fingerprint) return [];
     applied.delete(key);
     const standing: readonly Standing[] = await standingOf(client, objects);
     const others = inTheWay(standing, meta.uid);
     if (others.length > 0) return [blocked(others)];
     const { lease, revision } = options;
     if (changesHands(standing, lease)) await stillOurs(client, meta, revision);
-    for (const one of standing) await applyFenced(client, one, { lease, token });
+    let account = { uid: '', isNew: false };
+    for (const one of standing) {
+      const stands = await applyFenced(client, underAccount(one, account), { lease, token });
+      if (one.wanted.object.kind === 'ServiceAccount')
+        account = { uid: text(field(stands, 'metadata', 'uid')), isNew: one.found === undefined };
+    }
     applied.set(key, fingerprint);
     log.info({ object: `Gateway ${key}` }, 'waypoint deployed');
     return [];

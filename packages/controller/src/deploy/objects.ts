@@ -42,7 +42,7 @@ export interface Deployed {
   };
 }
 
-/** Pure: what a waypoint needs in the cluster. Its owner is the Gateway, so that all of it goes when that goes. */
+/** Pure: what a waypoint needs in the cluster, the ServiceAccount before the Deployment that runs under it. Its owner is the Gateway, so that all of it goes when that goes. */
 export function waypointObjects(waypoint: CompiledWaypoint, settings: DeploySettings): Deployed[] {
   const { meta, infrastructure } = waypoint;
   const { name, namespace } = meta;
