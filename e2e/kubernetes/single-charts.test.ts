@@ -11,7 +11,8 @@ import { findRelease, systemNamespace } from '../support/release.ts';
 import { untilNoTrace } from '../support/traces.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
-const release = findRelease(process.env['KUBECONFIG']);
+/** By helm 3, which most clusters are still kept by; what helm 4 installed before, it takes away. */
+const release = findRelease(process.env['KUBECONFIG'], 3);
 const waypointLabels = { 'gateway.networking.k8s.io/gateway-name': 'waypoint' };
 const wait = ['--wait', '--timeout', '5m'];
 

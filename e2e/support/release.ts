@@ -10,11 +10,17 @@ const run = promisify(execFile);
 const name = 'ambit';
 export const systemNamespace = 'istio-system';
 
-/** The helm release of the mesh in a cluster; undefined where it was installed otherwise. */
-export function findRelease(kubeconfig: string | undefined): Release | undefined {
+/** Packages that hold the helm of their time; helm 4 is what the mesh is installed by. */
+const packages = { 3: '1.30', 4: '1.34' } as const;
+
+/** The helm release of the mesh in a cluster, for one of the two helms; undefined where it was installed otherwise. */
+export function findRelease(
+  kubeconfig: string | undefined,
+  major: keyof typeof packages = 4,
+): Release | undefined {
   if (kubeconfig === undefined) return undefined;
-  const script = join(root, 'scripts/helm.mjs');
-  const helm = execFileSync(process.execPath, [script], { encoding: 'utf8' }).trim();
+  const script = [join(root, 'scripts/helm.mjs'), packages[major]];
+  const helm = execFileSync(process.execPath, script, { encoding: 'utf8' }).trim();
   const where = ['--kubeconfig', kubeconfig, '-n', systemNamespace];
   const got = spawnSync(helm, ['get', 'values', name, '-o', 'json', ...where], {
     encoding: 'utf8',
