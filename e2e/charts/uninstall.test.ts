@@ -160,6 +160,27 @@ test('without a DaemonSet there is nobody to ask', async () => {
   await releasePods(options());
 });
 
+test('without a DaemonSet captured pods are not left alone, but for those on dead nodes', async () => {
+  await client.request({ method: 'DELETE', path: `${sets}/cni-redirect` });
+  await node('node-1', 'True');
+  await node('node-2', 'Unknown');
+  const pods = '/api/v1/namespaces/shop/pods';
+  const captured = async (name: string, nodeName: string): Promise<void> => {
+    const annotations = { 'ambient.istio.io/redirection': 'enabled' };
+    const spec = { nodeName, containers: [{ name: 'app', image: 'a' }] };
+    await create(pods, 'Pod', { name, annotations }, { spec });
+    await patch(`${pods}/${name}/status`, { status: { phase: 'Running' } });
+  };
+  await captured('far', 'node-2');
+  await releasePods(options());
+  await captured('cart', 'node-1');
+  await expect(releasePods(options())).rejects.toThrow(
+    /cni-redirect was deleted, and pods such as shop\/cart are still captured.*helm upgrade/s,
+  );
+  await patch(`${pods}/cart/status`, { status: { phase: 'Succeeded' } });
+  await releasePods(options());
+});
+
 /** What the controller makes, and what looks like it and is its users'. */
 async function furnish(): Promise<void> {
   const managed = { 'gateway.istio.io/managed': 'ambit.dev-mesh-controller' };

@@ -68,11 +68,26 @@ function sleep(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms));
 }
 
-test('TestTrafficWithEstablishedPodsIfCNIMissing: without an agent pods that are there go on', async () => {
-  await agents.takeAway();
+test('TestTrafficWithEstablishedPodsIfCNIMissing: with the agents deleted pods that are there go on in the mesh, and new ones wait', async () => {
+  await agents.deleteSet();
   for (let count = 0; count < 10; count += 1) expect(await insider('server')).toBeDefined();
   expect(await outsider('server')).toBeUndefined();
-}, 120_000);
+  expect(await redirection(await mesh.pod('shop', { app: 'server' }))).toBe('enabled');
+  for (const object of echo('meanwhile', { namespace: 'shop', node: 'node-2' }))
+    await mesh.cluster.apply(object);
+  const { name } = await podOf('shop', 'meanwhile');
+  await sleep(8_000);
+  const waiting = (await mesh.cluster.pods('shop')).find((pod) => pod.name === name);
+  expect(waiting).toMatchObject({ ready: false, ip: '' });
+  await agents.restore();
+  const started = await until(
+    async () => (await mesh.cluster.pods('shop')).find((pod) => pod.name === name && pod.ready),
+    120_000,
+  );
+  expect(await redirection(started)).toBe('enabled');
+  await nowAnswers(mesh, await mesh.pod('clients', { app: 'client' }), 'meanwhile.shop');
+  expect(await outsider('server')).toBeUndefined();
+}, 300_000);
 
 test('TestTrafficWithCNIUpgrade: without an agent new pods wait, and start captured once there is one', async () => {
   await agents.takeAway();

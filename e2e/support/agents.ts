@@ -1,6 +1,7 @@
 import type { TourPod } from '@ambit/sandbox';
 import type { MeshCluster } from './cluster.ts';
 import { until } from './cluster.ts';
+import { kubectl } from './kubectl.ts';
 
 const daemonSet = '/apis/apps/v1/namespaces/istio-system/daemonsets/cni-redirect';
 
@@ -15,7 +16,11 @@ interface PodTemplate {
 }
 
 interface DaemonSet {
-  readonly metadata: { readonly generation: number };
+  readonly metadata: {
+    readonly generation: number;
+    readonly labels?: Readonly<Record<string, string>>;
+    readonly annotations?: Readonly<Record<string, string>>;
+  };
   readonly spec: { readonly template: { readonly spec: PodTemplate } };
   readonly status: {
     readonly observedGeneration: number;
@@ -30,6 +35,8 @@ export class Agents {
   readonly #mesh: MeshCluster;
   /** As it was before the first change. */
   #before: PodTemplate | undefined;
+  /** The DaemonSet that was deleted, as it was. */
+  #deleted: object | undefined;
 
   constructor(mesh: MeshCluster) {
     this.#mesh = mesh;
@@ -56,6 +63,20 @@ export class Agents {
     }, 60_000);
   }
 
+  /** As somebody does it by mistake. */
+  async deleteSet(): Promise<void> {
+    const { metadata, spec } = await this.#get();
+    const { labels, annotations } = metadata;
+    this.#deleted = {
+      apiVersion: 'apps/v1',
+      kind: 'DaemonSet',
+      metadata: { name: 'cni-redirect', namespace: 'istio-system', labels, annotations },
+      spec,
+    };
+    const words = ['delete', 'daemonset', 'cni-redirect', '-n', 'istio-system'];
+    kubectl(this.#mesh.kubeconfig, [...words, '--cascade=foreground', '--timeout=120s']);
+  }
+
   async bringBack(): Promise<void> {
     await this.#patchTemplate({ nodeSelector: { [nowhere]: null } });
     await this.ready();
@@ -73,6 +94,11 @@ export class Agents {
 
   /** Puts back what was changed, and waits for what comes of it. */
   async restore(): Promise<void> {
+    if (this.#deleted !== undefined) {
+      kubectl(this.#mesh.kubeconfig, ['create', '-f', '-'], JSON.stringify(this.#deleted));
+      this.#deleted = undefined;
+      await this.ready();
+    }
     if (this.#before === undefined) return;
     const { volumes, containers } = this.#before;
     await this.#patchTemplate({ nodeSelector: { [nowhere]: null }, volumes, containers });

@@ -95,8 +95,7 @@ export async function startAgent(
     followOwnDaemonSet({
       ...config.daemonSet,
       config: kube,
-      // Of one that is deleted the pods end in a moment, and with them all the rest.
-      onFate: (fate) => fate !== 'deleted' && leave.ask(fate === 'leaving'),
+      onFate: (fate) => leave.ask(fate === 'leaving'),
       logger,
     });
   logger.info({ node: config.node }, 'agent started');
@@ -110,7 +109,7 @@ export async function startAgent(
       ownDaemonSet?.close();
       installation.close();
       // Otherwise rules and listeners stay: pods that are captured go on, and new ones wait for the next agent.
-      const forGood = config.removeOnStop || ownDaemonSet?.fate === 'deleted';
+      const forGood = config.removeOnStop || ownDaemonSet?.fate === 'leaving';
       await leave.stop(forGood);
       await plugin.close();
       await pods.close();

@@ -18,11 +18,11 @@ export interface AgentConfig {
   /** Path of the plugin's socket as the container runtime sees it. */
   readonly pluginSocketOnHost: string;
   readonly excludedNamespaces: readonly string[];
-  /** Takes the mesh off the node whenever the agent stops, as if its DaemonSet were deleted. */
+  /** Takes the mesh off the node whenever the agent stops, as an uninstall does. */
   readonly removeOnStop: boolean;
   /** The agent's own pod. */
   readonly self: { readonly namespace: string; readonly name: string | undefined };
-  /** The agent's own DaemonSet: when it is deleted, the mesh leaves the node as the agent stops. */
+  /** The agent's own DaemonSet: its annotation `ambit.dev/leaving` makes the mesh leave the node. */
   readonly daemonSet: { readonly namespace: string; readonly name: string } | undefined;
   /** Whether the node has the taint `cni.istio.io/not-ready` from its boot until it is ready for pods. */
   readonly taintNode: boolean;

@@ -2,17 +2,19 @@ import { describe, expect, test } from '@jest/globals';
 import { fateOf } from './own-daemonset.ts';
 
 const leaving = { 'ambit.dev/leaving': 'true' };
+const deletionTimestamp = new Date();
 
-describe('the DaemonSet of an agent', () => {
+describe('the agents of a DaemonSet', () => {
   test.each([
-    ['stays', { annotations: { other: 'true' } }],
-    ['leaving', { annotations: leaving }],
-    ['deleted', { annotations: leaving, deletionTimestamp: new Date() }],
-  ])('%s', (fate, metadata) => {
+    ['stay', 'stays', { annotations: { other: 'true' } }],
+    ['leave where it says so', 'leaving', { annotations: leaving }],
+    [
+      'leave where it says so and is deleted',
+      'leaving',
+      { annotations: leaving, deletionTimestamp },
+    ],
+    ['stay where it is deleted and says nothing', 'stays', { deletionTimestamp }],
+  ])('%s', (_, fate, metadata) => {
     expect(fateOf({ metadata })).toBe(fate);
-  });
-
-  test('is deleted when there is none', () => {
-    expect(fateOf(undefined)).toBe('deleted');
   });
 });

@@ -5,13 +5,13 @@ import { AppsV1Api } from '@kubernetes/client-node';
 import { follow } from './kube/follow.ts';
 
 /** What is to become of the agents of a DaemonSet. */
-export type Fate = 'stays' | 'leaving' | 'deleted';
+export type Fate = 'stays' | 'leaving';
 
 /**
- * Tells an uninstall from a restart. An agent that is only replaced leaves everything in place: new pods wait for the
- * next one. Asked of the API server at the end, it could no longer be known, since an uninstall takes the agent's
- * permissions too; so the DaemonSet is watched all along. That the mesh is to leave its nodes is written on the
- * DaemonSet itself: the next one knows nothing of it.
+ * Tells an uninstall from everything else that ends an agent. That the mesh is to leave its nodes is written on the DaemonSet
+ * itself: the next one knows nothing of it. An agent that is only replaced, or whose DaemonSet somebody deletes, leaves
+ * everything in place: pods stay captured, and new ones wait for the next agent. Asked of the API server at the end, it could
+ * no longer be known, since an uninstall takes the agent's permissions too; so the DaemonSet is watched all along.
  */
 export interface OwnDaemonSet {
   /** Undefined until the API server has told. */
@@ -33,7 +33,8 @@ export function followOwnDaemonSet(options: OwnDaemonSetOptions): OwnDaemonSet {
   const fieldSelector = `metadata.name=${name}`;
   let fate: Fate | undefined;
   const see = (set: V1DaemonSet | undefined): void => {
-    fate = fateOf(set);
+    // Of one that is gone the last word holds.
+    fate = set === undefined ? (fate ?? 'stays') : fateOf(set);
     onFate(fate);
   };
   const follower = follow<V1DaemonSet>({
@@ -43,7 +44,7 @@ export function followOwnDaemonSet(options: OwnDaemonSetOptions): OwnDaemonSet {
     list: () => apps.listNamespacedDaemonSet({ namespace, fieldSelector }),
     onList: ([set]) => see(set),
     onChange: see,
-    onDelete: () => see(undefined),
+    onDelete: see,
     logger,
   });
   return {
@@ -61,7 +62,6 @@ export interface FateOf {
   };
 }
 
-export function fateOf(set: FateOf | undefined): Fate {
-  if (set === undefined || set.metadata?.deletionTimestamp !== undefined) return 'deleted';
+export function fateOf(set: FateOf): Fate {
   return set.metadata?.annotations?.[leavingAnnotation] === 'true' ? 'leaving' : 'stays';
 }

@@ -252,6 +252,27 @@ describe('an agent that stops', () => {
     expect(existsSync(join(w.root, 'bin/ambit-cni'))).toBe(true);
   });
 
+  test('because its DaemonSet was deleted leaves everything, too', async () => {
+    await startCaptured(env);
+    w.kube.delete(sets, 'istio-system/cni-redirect');
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    await w.stop();
+    expect(w.captured()).toBe(true);
+    expect(w.annotation()).toBe('enabled');
+    expect(plugins()).toContain('ambit-cni');
+    expect(existsSync(join(w.root, 'bin/ambit-cni'))).toBe(true);
+    expect(existsSync(join(w.root, 'pods.json'))).toBe(true);
+    expect(await ask(w.peer, w.pod.ip4, 80)).toBe('z15006');
+  });
+
+  test('leaves nothing where it is told to at every stop', async () => {
+    await startCaptured({ ...env, REMOVE_ON_STOP: 'true' });
+    w.ztunnels[0]!.stopListening();
+    await w.stop();
+    expect(rulesOf(w.pod)).toBe('');
+    expect(plugins()).not.toContain('ambit-cni');
+  });
+
   test('because the mesh is uninstalled leaves nothing and cuts no connection that ends soon', async () => {
     w.echoes.push(serveIn(w.peer, 80, 'peer'));
     w.kube.put('/api/v1/nodes', { metadata: { name: 'node-a' } });
@@ -261,6 +282,10 @@ describe('an agent that stops', () => {
     writeFileSync(join(w.root, 'state.key'), 'key');
     const open = dial(w.pod, w.peer.ip4, 80);
     expect(await open.line()).toBe('z15001');
+    const annotations = { 'ambit.dev/leaving': 'true' };
+    w.kube.put(sets, {
+      metadata: { name: 'cni-redirect', namespace: 'istio-system', annotations },
+    });
     w.kube.delete(sets, 'istio-system/cni-redirect');
     // As helm does it: the permissions go with it.
     w.kube.intercept = () => ({ status: 401, body: { kind: 'Status', code: 401 } });

@@ -5,6 +5,7 @@ import type { KubeClient } from '../kube/client.ts';
 import { field, list, text } from '../kube/decode/fields.ts';
 import { kubeStatus } from '../kube/error.ts';
 import type { Log } from '../log.ts';
+import { someCapturedPod } from './captured.ts';
 import { answeringNodes } from './nodes.ts';
 
 export interface ReleaseOptions {
@@ -29,7 +30,11 @@ export async function releasePods(options: ReleaseOptions): Promise<void> {
     await ask(client, rootNamespace, 'true');
   } catch (error) {
     if (kubeStatus(error) !== 404) throw error;
-    log.warn({ daemonSet: agentDaemonSet }, 'there are no node agents to release their pods');
+    await assertNoneCaptured(client);
+    log.warn(
+      { daemonSet: agentDaemonSet },
+      'there are no node agents to release pods; if somebody deleted them, nodes still have the plugin and new pods wait: install again, and uninstall',
+    );
     return;
   }
   try {
@@ -44,6 +49,17 @@ export async function releasePods(options: ReleaseOptions): Promise<void> {
     );
     throw error;
   }
+}
+
+/** Without agents nobody would release them, and without the node proxy they would have no connection. */
+async function assertNoneCaptured(client: KubeClient): Promise<void> {
+  const captured = await someCapturedPod(client);
+  if (captured === undefined) return;
+  throw new MeshError(
+    'uninstall/no-agents',
+    `the DaemonSet ${agentDaemonSet} was deleted, and pods such as ${captured} are still captured: nobody is there to release them. ` +
+      'Bring it back with helm upgrade, and uninstall then. To uninstall nevertheless: helm uninstall --no-hooks; those pods then have no connection until they are restarted, and new pods of their nodes wait',
+  );
 }
 
 async function ask(client: KubeClient, namespace: string, leaving: string | null): Promise<void> {
