@@ -79,6 +79,10 @@ describe('an authority that was plugged in', () => {
     await second.whenReady;
     expect(rootOf(second.current())).toBe(files.caCert);
     expect(second.reason()).toBeUndefined();
+    log.lines.length = 0;
+    unplug();
+    const gone = () => log.lines.filter(({ message }) => /is gone/.test(message)).length;
+    await until(() => gone() === 2, 'each tells it once more');
   }, 60_000);
 
   test('and given up by hand: those that run and those that wait sign by the one self-made root', async () => {

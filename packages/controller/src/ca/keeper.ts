@@ -167,6 +167,7 @@ class RunningKeeper implements AuthorityKeeper {
     if (!this.#isPluggedIn || !isDeepStrictEqual(files, this.#files))
       this.#use(authority.value, pluggedInSecret);
     this.#files = files;
+    this.#reason = undefined;
     this.#isRemembered = false;
     await this.#remember(authority.value);
   }
