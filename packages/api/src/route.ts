@@ -127,6 +127,7 @@ export type RetryCondition = (typeof retryConditions)[number];
 export interface RetryPolicy {
   /** Tries after the first. */
   readonly attempts: number;
+  /** For the head of the answer, from when the request is there to its end. */
   readonly perTryTimeoutMs?: number;
   readonly on: readonly RetryCondition[];
   readonly statuses: readonly number[];
@@ -139,6 +140,18 @@ export interface RetryPolicy {
   /** Repeat what is not idempotent and may have reached the application, because the owner said so. */
   readonly evenIfNotIdempotent: boolean;
 }
+
+/** What Istio does where nobody has said anything. */
+export const defaultRetry: RetryPolicy = {
+  attempts: 2,
+  on: ['connect-failure', 'refused-stream', 'reset-before-request', 'unavailable', 'cancelled'],
+  statuses: [503],
+  backoffMs: 25,
+  maxBackoffMs: 250,
+  remoteLocalities: false,
+  ignorePreviousHosts: true,
+  evenIfNotIdempotent: false,
+};
 
 /** Percentages are from 0 to 100. */
 export interface Fault {

@@ -524,6 +524,22 @@ describe('repeats', () => {
     expect(slow.requests.length).toBeGreaterThan(0);
   });
 
+  test('the time of a try is for the endpoint, not for a client that takes long to say all', async () => {
+    await backend('quick');
+    await tell({ route: { retry: retry({ on: [], perTryTimeoutMs: 300 }) } });
+    const asking = { method: 'POST', body: 'all of it', bodyAfterMs: 700 };
+    expect((await world.ask(asking)).status).toBe(200);
+  });
+
+  test('and it begins once all is said', async () => {
+    await backend('slow', (request) => void request.resume());
+    await tell({ route: { retry: retry({ on: [], perTryTimeoutMs: 300 }) } });
+    const began = performance.now();
+    const asking = { method: 'POST', body: 'all of it', bodyAfterMs: 400 };
+    expect((await world.ask(asking)).status).toBe(504);
+    expect(performance.now() - began).toBeGreaterThan(690);
+  });
+
   /** Fails the first try of each request at once and holds the next, so that repeats are under way together. */
   function failingSlowly(): RequestListener {
     const seen = new Set<unknown>();

@@ -1,5 +1,5 @@
 import type { HttpRoute, RetryPolicy } from '@ambit/api';
-
+import { defaultRetry } from '@ambit/api';
 import type { RetrySpec, TimeoutsSpec } from '../resources/gateway-api.ts';
 import type { Compilation } from './gateway-compilation.ts';
 
@@ -62,21 +62,19 @@ function retryPolicy(
   perTryTimeoutMs: number,
   writtenBackoffMs: number,
 ): RetryPolicy | undefined {
-  if (spec === undefined && perTryTimeoutMs === 0) return undefined;
-  const statuses = [...new Set(spec?.codes ?? [])];
+  const timed = perTryTimeoutMs > 0 ? { perTryTimeoutMs } : {};
+  if (spec === undefined) return perTryTimeoutMs > 0 ? { ...defaultRetry, ...timed } : undefined;
+  const statuses = [...new Set(spec.codes ?? [])];
   const backoffMs = writtenBackoffMs > 0 ? writtenBackoffMs : defaultBackoffMs;
   return {
-    attempts: spec === undefined ? 0 : (spec.attempts ?? 1),
-    ...(perTryTimeoutMs > 0 ? { perTryTimeoutMs } : {}),
-    on:
-      spec === undefined
-        ? []
-        : [
-            ...(statuses.length > 0 ? (['retriable-status-codes'] as const) : []),
-            'connect-failure',
-            'refused-stream',
-            'reset-before-request',
-          ],
+    attempts: spec.attempts ?? 1,
+    ...timed,
+    on: [
+      ...(statuses.length > 0 ? (['retriable-status-codes'] as const) : []),
+      'connect-failure',
+      'refused-stream',
+      'reset-before-request',
+    ],
     statuses,
     backoffMs,
     // Envoy's ratio, which users of the field know.

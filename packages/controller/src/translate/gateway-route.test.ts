@@ -1,5 +1,5 @@
 import type { HttpAction, HttpMatch, HttpRoute, Port, Service } from '@ambit/api';
-import { decodeRouteTable, decodeWith, noChanges } from '@ambit/api';
+import { decodeRouteTable, decodeWith, defaultRetry, noChanges } from '@ambit/api';
 import { describe, expect, test } from '@jest/globals';
 
 import type { Metadata } from '../kube/decode/fields.ts';
@@ -558,7 +558,7 @@ describe('timeouts and retries', () => {
     [
       'one try',
       { timeouts: { request: '0s', backendRequest: '250ms' } },
-      { retry: { ...policy, attempts: 0, on: [], perTryTimeoutMs: 250 } },
+      { retry: { ...defaultRetry, perTryTimeoutMs: 250 } },
     ],
     ['the defaults of retries', { retry: {} }, { retry: policy }],
     [

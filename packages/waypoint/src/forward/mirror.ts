@@ -60,6 +60,7 @@ function sendCopy(
     timesAnswer: true,
   });
   copy.start();
+  copy.startTimer();
 }
 
 /** Copies never take the place of real requests. */

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { HttpRoute, Target, WeightedTarget } from '@ambit/api';
-import { noChanges } from '@ambit/api';
+import { defaultRetry, noChanges } from '@ambit/api';
 import type { Copy } from '@ambit/core';
 import { MeshError, copyBothWays } from '@ambit/core';
 import type { Downstream, WaypointContext } from '../context.ts';
@@ -32,7 +32,7 @@ import { hashOf } from './balance/hash.ts';
 import { chooseProtocol } from './protocol-choice.ts';
 import type { RequestRecord } from './record.ts';
 import type { TryOutcome } from './retry.ts';
-import { defaultRetry, grpcStatusOf, reportOf, reportOfGrpc } from './retry.ts';
+import { grpcStatusOf, reportOf, reportOfGrpc } from './retry.ts';
 import { RetryState } from './retry-state.ts';
 import { Try } from './try.ts';
 import { carryTrace } from './vouch.ts';
@@ -174,6 +174,7 @@ export class Forwarding implements ExchangeEvents, BodySink, UnderWay {
     // From here on, so that nobody is late for having much to say.
     const timeoutMs = this.#plan.route?.timeoutMs ?? 0;
     if (timeoutMs > 0) this.#timeout = setTimeout(() => this.#timedOut(), timeoutMs);
+    this.#try?.startTimer();
     if (this.#try?.ready === true) this.#try.sendEnd(this.#bodyEnd.trailers);
     this.#mirror();
   }
@@ -249,7 +250,7 @@ export class Forwarding implements ExchangeEvents, BodySink, UnderWay {
     this.#retry.trying(host.id);
     this.#record.host = host;
     this.#record.attempts += 1;
-    this.#try = new Try(this, {
+    const attempt = new Try(this, {
       host,
       cluster,
       head: this.#head,
@@ -258,7 +259,9 @@ export class Forwarding implements ExchangeEvents, BodySink, UnderWay {
       protocol: this.#protocol(cluster),
       perTryTimeoutMs: policy.perTryTimeoutMs,
     });
-    this.#try.start();
+    this.#try = attempt;
+    attempt.start();
+    if (this.#bodyEnd !== undefined) attempt.startTimer();
   }
 
   /** For the try: it ended without an answer, or with one that has not been passed on. True: another one follows. */

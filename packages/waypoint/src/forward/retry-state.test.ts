@@ -1,8 +1,8 @@
 import { expect, test } from '@jest/globals';
 import type { TrafficSettings } from '@ambit/api';
+import { defaultRetry } from '@ambit/api';
 import { HeaderList } from '../http/headers.ts';
 import type { TryOutcome } from './retry.ts';
-import { defaultRetry } from './retry.ts';
 import { RetryState } from './retry-state.ts';
 
 const settings = { pool: {} } as TrafficSettings;

@@ -1,8 +1,9 @@
 import { describe, expect, test } from '@jest/globals';
 import type { RetryCondition, RetryPolicy } from '@ambit/api';
+import { defaultRetry } from '@ambit/api';
 import { HeaderList } from '../http/headers.ts';
 import type { TryOutcome } from './retry.ts';
-import { backoffMs, defaultRetry, isWorthRetry, reportOf } from './retry.ts';
+import { backoffMs, isWorthRetry, reportOf } from './retry.ts';
 
 function policy(fields: Partial<RetryPolicy>): RetryPolicy {
   return { ...defaultRetry, statuses: [], on: [], ...fields };

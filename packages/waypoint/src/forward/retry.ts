@@ -38,18 +38,6 @@ export function isIdempotent(method: string): boolean {
   }
 }
 
-/** What Istio does where nobody has said anything. */
-export const defaultRetry: RetryPolicy = {
-  attempts: 2,
-  on: ['connect-failure', 'refused-stream', 'reset-before-request', 'unavailable', 'cancelled'],
-  statuses: [503],
-  backoffMs: 25,
-  maxBackoffMs: 250,
-  remoteLocalities: false,
-  ignorePreviousHosts: true,
-  evenIfNotIdempotent: false,
-};
-
 const grpcConditions: ReadonlyMap<number, string> = new Map([
   [1, 'cancelled'],
   [4, 'deadline-exceeded'],

@@ -65,6 +65,7 @@ export class Try implements ResponseEvents {
   #reused = false;
   #counted = false;
   #over = false;
+  #answered = false;
   #discarding = false;
 
   constructor(owner: TryOwner, parts: TryParts) {
@@ -73,14 +74,11 @@ export class Try implements ResponseEvents {
   }
 
   start(): void {
-    const { host, cluster, client, protocol, head, perTryTimeoutMs } = this.#parts;
+    const { host, cluster, client, protocol, head } = this.#parts;
     const { serverAuthority: authority = head.authority } = this.#parts;
     this.#counted = true;
     host.active += 1;
     cluster.requests += 1;
-    if (perTryTimeoutMs !== undefined && perTryTimeoutMs > 0) {
-      this.#timer = setTimeout(() => this.#timedOut(), perTryTimeoutMs);
-    }
     this.#acquired = cluster.pool.acquire(
       { host, client, protocol, authority },
       (connection, reused) => {
@@ -93,6 +91,14 @@ export class Try implements ResponseEvents {
       (error) =>
         this.#end({ kind: error.code === 'pool/overflow' ? 'overflow' : 'connect-failure' }, error),
     );
+  }
+
+  /** The request is there to its end, so that nobody is late for having much to say: now the endpoint has its time. */
+  startTimer(): void {
+    const { perTryTimeoutMs } = this.#parts;
+    if (perTryTimeoutMs === undefined || perTryTimeoutMs === 0) return;
+    if (this.#over || this.#answered) return;
+    this.#timer = setTimeout(() => this.#timedOut(), perTryTimeoutMs);
   }
 
   write(chunk: Buffer): boolean {
@@ -125,6 +131,7 @@ export class Try implements ResponseEvents {
   }
 
   response(head: ResponseHead, hasBody: boolean): void {
+    this.#answered = true;
     if (this.#parts.timesAnswer !== true) clearTimeout(this.#timer);
     const { host } = this.#parts;
     const outcome: TryOutcome = {
