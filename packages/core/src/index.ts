@@ -23,6 +23,7 @@ export * from './policy/authorize.ts';
 export * from './policy/facts.ts';
 export * from './policy/pattern.ts';
 
+export { normalizeMatchedPath, normalizePath } from './text/path.ts';
 export { PrefixIndex } from './text/prefix-index.ts';
 export * from './snapshot/state.ts';
 export * from './snapshot/mesh-store.ts';

@@ -3,7 +3,7 @@ import { connect } from 'node:http2';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import type { PolicyKey } from '@ambit/api';
 import { decodeGateway, decodeWith } from '@ambit/api';
-import { normalizePath } from '../src/http/path.ts';
+import { normalizePath } from '@ambit/core';
 import type { Backend, WaypointWorld } from './world.ts';
 import {
   endpointOf,

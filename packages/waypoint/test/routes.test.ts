@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { noChanges } from '@ambit/api';
+import { normalizeMatchedPath } from '@ambit/core';
 import {
   exact,
   forward,
@@ -44,6 +45,13 @@ async function routes(...http: Record<string, unknown>[]): Promise<void> {
   await world.tell({ routes: [{ service: shopKey, http }] });
 }
 
+/** As the controller compiles what a route says. */
+function normal(written: string): string {
+  const path = normalizeMatchedPath(written, 'whole');
+  if (!path.ok) throw new Error(path.error);
+  return path.value;
+}
+
 const toV2 = forward(to('v2'));
 
 describe('a request is matched by', () => {
@@ -73,6 +81,18 @@ describe('a request is matched by', () => {
       { path: prefix('/AbC'), ignorePathCase: true },
       [{ path: '/aBc/d' }],
       [{ path: '/ab' }],
+    ],
+    [
+      'uri exact, whatever needs no escape or is escaped in small letters',
+      { path: exact(normal('/caf%c3%a9/%7Eu//x')) },
+      [{ path: '/caf%c3%a9/%7Eu//x' }, { path: '/caf%C3%A9/~u/x' }],
+      [{ path: '/caf%c3%a8/~u/x' }],
+    ],
+    [
+      'uri path prefix with an escaped slash',
+      { path: { kind: 'path-prefix', value: normal('/a%2fb') } },
+      [{ path: '/a%2fb' }, { path: '/a%2Fb/c' }],
+      [{ path: '/a%2fbc' }],
     ],
     ['scheme', { scheme: exact('http') }, [{}], []],
     ['another scheme', { scheme: exact('https') }, [], [{}]],

@@ -4,7 +4,7 @@ import type { AddressInfo, Socket } from 'node:net';
 import { createServer } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
-import { normalizePath } from '../src/http/path.ts';
+import { normalizePath } from '@ambit/core';
 import { LenientReader } from './lenient.ts';
 import type { Read } from './mutations.ts';
 import { byNode, byUs, firstSeed, fuzzCount, mutated, randomOf } from './mutations.ts';

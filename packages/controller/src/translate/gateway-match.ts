@@ -1,5 +1,6 @@
 import type { HttpMatch, NamedMatch, StringMatch } from '@ambit/api';
 
+import { normalizeMatchedPath } from '@ambit/core';
 import type { GrpcMatchSpec, HeaderMatchSpec, HttpMatchSpec } from '../resources/gateway-api.ts';
 import type { Compilation } from './gateway-compilation.ts';
 import { escapeRegex, quoted } from './gateway-compilation.ts';
@@ -104,7 +105,15 @@ function compilePath(
     );
     return anyPath;
   }
-  return { kind: type === 'Exact' ? 'exact' : 'path-prefix', value };
+  const normal = normalizeMatchedPath(value, 'whole');
+  if (!normal.ok) {
+    compilation.refuse(
+      `${path}.value`,
+      `no request has the path ${quoted(value)}: ${normal.error}`,
+    );
+    return anyPath;
+  }
+  return { kind: type === 'Exact' ? 'exact' : 'path-prefix', value: normal.value };
 }
 
 const grpcServiceForm = /^\.?[a-z_][a-z_0-9]*(?:\.[a-z_][a-z_0-9]*)*$/i;

@@ -126,6 +126,16 @@ describe('how requests are matched', () => {
     ['a match without a path', {}, { path: root } as Partial<HttpMatch>],
     ['a prefix', { path: { value: '/a/' } }, { path: { kind: 'path-prefix', value: '/a/' } }],
     [
+      'an exact path that requests have in another form',
+      { path: { type: 'Exact', value: '/caf%c3%a9/%7Eu' } },
+      { path: { kind: 'exact', value: '/caf%C3%A9/~u' } },
+    ],
+    [
+      'a prefix that requests have in another form',
+      { path: { value: '/a%2fb' } },
+      { path: { kind: 'path-prefix', value: '/a/b' } },
+    ],
+    [
       'an exact path',
       { path: { type: 'Exact', value: '/a' } },
       { path: { kind: 'exact', value: '/a' } },
@@ -212,6 +222,7 @@ describe('how requests are matched', () => {
       {},
     ],
     ['a relative path', { path: { type: 'Exact', value: 'a' } }, 'path.value', {}],
+    ['a path that no request has', { path: { value: '/a%00' } }, 'path.value', {}],
     ['an empty segment', { path: { value: '/a//b' } }, 'path.value', {}],
     [
       'a slash in a gRPC service',

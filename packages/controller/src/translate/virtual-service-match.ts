@@ -1,13 +1,15 @@
 import type { HttpMatch, LabelPairs, NamedMatch, SourceMatch, StringMatch } from '@ambit/api';
 import { parsePort } from '@ambit/api';
+import { normalizeMatchedPath } from '@ambit/core';
 
+import type { Report } from '../kube/decode/fields.ts';
 import type { HttpMatchSpec, StringMatchSpec } from '../resources/virtual-service.ts';
 import { isHeaderName } from './header-changes.ts';
 import type { VirtualServiceWorld } from './virtual-service-world.ts';
 
 /** What reading a match needs: somewhere to tell what is wrong, and who knows RE2. */
 export interface MatchReader {
-  readonly report: (field: string, message: string) => void;
+  readonly report: Report;
   readonly world: Pick<VirtualServiceWorld, 'regexProblem'>;
 }
 
@@ -29,10 +31,10 @@ export function forMesh(gateways: readonly string[] | undefined): boolean {
 export function readHttpMatch(spec: HttpMatchSpec, path: string, reader: MatchReader): ReadMatch {
   const source = readSource(spec, path, reader);
   const asked = new Asked(path, reader);
-  const uri = asked.one(spec.uri, 'uri');
+  const uri = asPath(asked.one(spec.uri, 'uri'), `${path}.uri`, reader);
   const scheme = asked.one(spec.scheme, 'scheme');
   const method = asked.one(spec.method, 'method');
-  const authority = asked.one(spec.authority, 'authority');
+  const authority = lowerCase(asked.one(spec.authority, 'authority'));
   const match = {
     ...(source ?? { sourceLabels: [] }),
     ...(uri === undefined ? {} : { path: uri }),
@@ -45,6 +47,26 @@ export function readHttpMatch(spec: HttpMatchSpec, path: string, reader: MatchRe
     query: asked.named(spec.queryParams, 'queryParams', 'present'),
   };
   return { match, unsure: asked.unsure || source === undefined };
+}
+
+/** In the form to which waypoints bring the paths of requests before they ask for routes. */
+function asPath(
+  match: StringMatch | undefined,
+  path: string,
+  { report }: MatchReader,
+): StringMatch | undefined {
+  if (match?.kind !== 'exact' && match?.kind !== 'prefix') return match;
+  const normal = normalizeMatchedPath(match.value, match.kind === 'exact' ? 'whole' : 'prefix');
+  if (normal.ok) return { kind: match.kind, value: normal.value };
+  const why = `no request has such a path (${normal.error}); the match never holds, mend or remove it`;
+  report(`${path}.${match.kind}`, why, true);
+  return match;
+}
+
+/** As authorities are when routes are asked. What an expression means is left to who wrote it. */
+function lowerCase(match: StringMatch | undefined): StringMatch | undefined {
+  if (match?.kind !== 'exact' && match?.kind !== 'prefix') return match;
+  return { kind: match.kind, value: match.value.toLowerCase() };
 }
 
 /** Reads the parts of one match, and remembers whether one of them could not be. */

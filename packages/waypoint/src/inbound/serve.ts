@@ -1,5 +1,6 @@
 import type { CorsPolicy, HttpRoute } from '@ambit/api';
 import { noChanges } from '@ambit/api';
+import { normalizePath } from '@ambit/core';
 import type { Downstream, WaypointContext } from '../context.ts';
 import type { UpstreamCluster } from '../forward/cluster.ts';
 import { RequestRecord } from '../forward/record.ts';
@@ -8,7 +9,6 @@ import type { ForwardPlan } from '../forward/request.ts';
 import { Forwarding } from '../forward/request.ts';
 import { introduce } from '../forward/vouch.ts';
 import type { RequestHead, ServerExchange } from '../http/message.ts';
-import { normalizePath } from '../http/path.ts';
 import { accessDenied, deniedNow } from '../policy/admission.ts';
 import { destinationOf, serviceBeyond } from '../policy/destination.ts';
 import { randomUuid } from '../observe/random.ts';

@@ -1,14 +1,13 @@
 import type { Hostname, IpAddress, Port, Service, SpiffeIdentity } from '@ambit/api';
 import { parsePort } from '@ambit/api';
 import type { MeshState } from '@ambit/core';
-import { MeshError, authorize } from '@ambit/core';
+import { MeshError, authorize, normalizePath } from '@ambit/core';
 import type { Reach } from '../client/reach.ts';
 import type { WaypointContext } from '../context.ts';
 import type { EndpointHost } from '../forward/endpoint.ts';
 import { inMesh } from '../forward/open.ts';
 import { HeaderList } from '../http/headers.ts';
 import type { RequestHead } from '../http/message.ts';
-import { normalizePath } from '../http/path.ts';
 import { keyOf } from '../inbound/plan.ts';
 import type { GuardOptions } from './guarded-fetch.ts';
 import { checkEndpoint, refused } from './guarded-fetch.ts';

@@ -17,21 +17,42 @@ export function normalizePath(target: string): Result<string, string> {
   if (!path.startsWith('/')) return err('the target is no path');
   if (!unusual.test(target)) return ok(target);
   if (target.includes('#')) return err('the target holds a fragment');
-  const decoded = decode(path);
+  const normal = normalForm(path, 'whole');
+  return normal.ok && queryAt >= 0 ? ok(normal.value + target.slice(queryAt)) : normal;
+}
+
+/** `prefix` for one by characters: what it ends with may be the beginning of anything. */
+export type PathExtent = 'whole' | 'prefix';
+
+/**
+ * Brings what a route compares paths with to the form that requests have. What no path may hold unescaped is escaped.
+ * The error says why no request ever has such a path.
+ */
+export function normalizeMatchedPath(written: string, extent: PathExtent): Result<string, string> {
+  if (written === '*') return ok(written);
+  if (!written.startsWith('/')) return err('it does not start with /');
+  if (!written.isWellFormed()) return err('it is no Unicode');
+  const escaped = written.replace(/[^\x21-\x7e]+/g, encodeURIComponent);
+  if (escaped.includes('?')) return err('paths are compared without their query');
+  if (escaped.includes('#')) return err('it holds a fragment');
+  return normalForm(escaped, extent);
+}
+
+function normalForm(path: string, extent: PathExtent): Result<string, string> {
+  const decoded = decode(path, extent);
   if (!decoded.ok) return decoded;
-  const resolved = removeDots(decoded.value.replaceAll('\\', '/'));
+  const resolved = removeDots(decoded.value.replaceAll('\\', '/'), extent);
   // Some servers cut `;x` off a segment before they resolve dots and merge slashes.
   if (dotsWithParameter.test(resolved)) return err('the path hides a dot segment');
   if (nothingButParameter.test(resolved)) return err('the path hides an empty segment');
-  const normal = resolved.replace(/\/{2,}/g, '/');
-  return ok(queryAt < 0 ? normal : normal + target.slice(queryAt));
+  return ok(resolved.replace(/\/{2,}/g, '/'));
 }
 
 const encodedTwice = /%25[0-9A-Fa-f]{2}/;
 const dotsWithParameter = /\/\.{1,2}(?:;|%3B)/;
 const nothingButParameter = /\/(?:;|%3B)/;
 
-function decode(path: string): Result<string, string> {
+function decode(path: string, extent: PathExtent): Result<string, string> {
   let out = '';
   let open = whole;
   for (let at = 0; at < path.length; at += 1) {
@@ -42,18 +63,21 @@ function decode(path: string): Result<string, string> {
       continue;
     }
     const digits = path.slice(at + 1, at + 3);
-    if (!/^[0-9A-Fa-f]{2}$/.test(digits)) return err('the path holds a broken escape');
+    if (!/^[0-9A-Fa-f]{2}$/.test(digits)) {
+      // Fewer digits than two are the end of the path.
+      const isBegun = extent === 'prefix' && /^[0-9A-Fa-f]?$/.test(digits);
+      return isBegun ? ok(`${out}%${digits.toUpperCase()}`) : err('the path holds a broken escape');
+    }
     const byte = Number.parseInt(digits, 16);
-    if (byte < 0x20 || byte === 0x7f) return err('the path holds an escaped control character');
+    if (isControl(byte)) return err('the path holds an escaped control character');
     const next = following(open, byte);
     if (next === undefined) return err(noUtf8);
     open = next;
     // A percent sign stays as it is: decoded it could make a new escape for the next reader.
-    if (isUnreserved(byte) || byte === 0x2f || byte === 0x5c) out += String.fromCharCode(byte);
-    else out += `%${digits.toUpperCase()}`;
+    out += isDecoded(byte) ? String.fromCharCode(byte) : `%${digits.toUpperCase()}`;
     at += 2;
   }
-  if (open.length > 0) return err(noUtf8);
+  if (open.length > 0 && extent === 'whole') return err(noUtf8);
   return encodedTwice.test(out) ? err('the path is encoded twice') : ok(out);
 }
 
@@ -108,15 +132,24 @@ function following([expected, ...rest]: Open, byte: number): Open | undefined {
   return firstBytes.find(([range]) => isIn(range))?.[1];
 }
 
-function isUnreserved(byte: number): boolean {
-  return /[A-Za-z0-9._~-]/.test(String.fromCharCode(byte));
+function isControl(byte: number): boolean {
+  return byte < 0x20 || byte === 0x7f;
 }
 
-function removeDots(path: string): string {
+/** What needs no escape, and slashes of both kinds. */
+function isDecoded(byte: number): boolean {
+  return /[A-Za-z0-9._~/\\-]/.test(String.fromCharCode(byte));
+}
+
+function removeDots(path: string, extent: PathExtent): string {
   const kept: string[] = [];
   const segments = path.split('/').slice(1);
   for (const [index, segment] of segments.entries()) {
     const last = index === segments.length - 1;
+    if (last && extent === 'prefix') {
+      kept.push(segment);
+      continue;
+    }
     if (segment === '..') kept.pop();
     if (segment === '.' || segment === '..') {
       if (last) kept.push('');

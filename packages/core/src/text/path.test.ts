@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
-import { normalizePath } from './path.ts';
+import { normalizeMatchedPath, normalizePath } from './path.ts';
 
 const of = (target: string): string => {
   const normal = normalizePath(target);
@@ -174,4 +174,47 @@ test('UTF-8 stays as it is, with capitals, and nothing else passes', () => {
       }
     }
   }
+});
+
+describe('what a route compares paths with', () => {
+  test.each([
+    ['/caf%c3%a9', '/caf%C3%A9'],
+    ['/café a', '/caf%C3%A9%20a'],
+    ['/%7Euser', '/~user'],
+    ['/a//b', '/a/b'],
+    ['/a%2Fb', '/a/b'],
+    ['/a/./b/../c', '/a/c'],
+    ['*', '*'],
+  ])('%s has the form of a request for it', (written, normal) => {
+    expect(normalizeMatchedPath(written, 'whole')).toEqual({ ok: true, value: normal });
+    const asked = written.replaceAll('é', '%c3%a9').replaceAll(' ', '%20');
+    expect(of(asked)).toBe(normal);
+  });
+
+  test.each([
+    ['//x', '/x'],
+    ['/a//', '/a/'],
+    ['/a/..', '/a/..'],
+    ['/a/../.b', '/.b'],
+    ['/caf%c3', '/caf%C3'],
+    ['/a%c', '/a%C'],
+    ['/a%', '/a%'],
+  ])('a prefix by characters, %s, may end anywhere', (written, normal) => {
+    expect(normalizeMatchedPath(written, 'prefix')).toEqual({ ok: true, value: normal });
+  });
+
+  test.each([
+    ['x', 'start with /'],
+    ['/a?b', 'query'],
+    ['/a#b', 'fragment'],
+    ['/a%00', 'control'],
+    ['/a%zz', 'broken escape'],
+    ['/caf%c3/x', 'UTF-8'],
+    ['/%2541', 'twice'],
+  ])('%s is never one', (written, why) => {
+    for (const extent of ['whole', 'prefix'] as const) {
+      const normal = normalizeMatchedPath(written, extent);
+      expect(normal.ok ? normal.value : normal.error).toContain(why);
+    }
+  });
 });
