@@ -4,22 +4,78 @@ import { serverNameOf } from './sni.ts';
 export type Protocol = 'http1' | 'http2' | 'tls' | 'tcp';
 
 const preface = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n');
-/** A token of RFC 9110 and a space, after empty lines that servers overlook (RFC 9112 §2.2). */
-const methodStart = /^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}(?: |$)/;
-const emptyLines = /^[\r\n]{0,8}/;
+/** So much tells how a request begins: a token of RFC 9110 and a space, after empty lines (RFC 9112 §2.2). */
+const beginningBytes = 48;
+const methodStart = /^[\r\n]{0,8}[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}(?: |$)/;
+const emptyLines = /^[\r\n]{1,8}$/;
+const versionEnd = /.{2} HTTP\/1\.[01]\r?$/;
+/** A first line without an end beyond this is no line. */
+export const maxFirstLineBytes = 16 * 1024;
 
-/** What bytes look like; undefined while they could still be several things. */
+/**
+ * What bytes look like of which nobody has said what they are; undefined while they could still be several things. They
+ * are HTTP/1 where the first line ends in its version: many protocols begin with a word and a space.
+ */
 export function protocolOf(bytes: Buffer): Protocol | undefined {
   if (bytes.length === 0) return undefined;
+  const known = http2OrTls(bytes);
+  if (known !== 'other') return known;
+  const beginning = bytes.toString('latin1', 0, beginningBytes);
+  if (emptyLines.test(beginning)) return undefined;
+  if (!methodStart.test(beginning)) return 'tcp';
+  let from = 0;
+  while (bytes[from] === 0x0d || bytes[from] === 0x0a) from += 1;
+  const end = bytes.indexOf(0x0a, from);
+  if (end < 0) return bytes.length > maxFirstLineBytes ? 'tcp' : undefined;
+  const tail = bytes.toString('latin1', Math.max(from, end - 16), end);
+  return versionEnd.test(tail) ? 'http1' : 'tcp';
+}
+
+/** Lenient servers skip these before a method, and take these behind it. */
+const blank = /^[\r\n\t\v\f ]+/;
+const methodLike = /^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}(?:[ \t\v\f]|$)/;
+
+/**
+ * The same where something holds for requests: whatever a lenient server might take for one is left to the strict
+ * codec, which refuses what it is not sure of.
+ */
+export function guardedProtocolOf(bytes: Buffer): Protocol | undefined {
+  if (bytes.length === 0) return undefined;
+  const known = http2OrTls(bytes);
+  if (known !== 'other') return known;
+  const text = bytes.toString('latin1', 0, beginningBytes).replace(blank, '');
+  if (text === '') return bytes.length < beginningBytes ? undefined : 'http1';
+  if (!methodLike.test(text)) return 'tcp';
+  return /[ \t\v\f]/.test(text) ? 'http1' : undefined;
+}
+
+/** Of bytes that are HTTP by what the port says. */
+export function httpVersionOf(bytes: Buffer): Protocol | undefined {
+  if (bytes.length === 0) return undefined;
+  const known = http2OrTls(bytes);
+  return known === 'http2' || known === undefined ? known : 'http1';
+}
+
+function http2OrTls(bytes: Buffer): Protocol | 'other' | undefined {
   const head = bytes.subarray(0, preface.length);
   if (head.equals(preface.subarray(0, head.length))) {
     return head.length === preface.length ? 'http2' : undefined;
   }
-  if (bytes[0] === 0x16) return bytes.length < 3 ? undefined : bytes[1] === 0x03 ? 'tls' : 'tcp';
-  const text = bytes.toString('latin1', 0, 48).replace(emptyLines, '');
-  if (text === '') return undefined;
-  if (!methodStart.test(text)) return 'tcp';
-  return text.includes(' ') ? 'http1' : undefined;
+  if (bytes[0] !== 0x16) return 'other';
+  return bytes.length < 3 ? undefined : bytes[1] === 0x03 ? 'tls' : 'tcp';
+}
+
+/** How the first bytes are looked at. */
+export interface Look {
+  readonly decide: (bytes: Buffer) => Protocol | undefined;
+  /** What they are that could still be several things when the time is over. */
+  readonly undecided: Protocol;
+  /** What it is where nothing comes. */
+  readonly silent: Protocol;
+  /** For the first of them. */
+  readonly silentMs: number;
+  /** For the rest of them. */
+  readonly begunMs: number;
 }
 
 export interface Sniffed {
@@ -30,10 +86,16 @@ export interface Sniffed {
   readonly bytes: Buffer;
 }
 
-/** Looks at the first bytes of a stream; one that says nothing in time is of a protocol whose server speaks first. */
-export function sniff(stream: ByteStream, timeoutMs: number): Promise<Sniffed> {
-  const peeked = new Peeked(stream);
-  return peeked.look(timeoutMs);
+export interface Sniffing {
+  readonly done: Promise<Sniffed>;
+  /** Waits no longer. */
+  giveUp(): void;
+}
+
+/** Looks at the first bytes of a stream. */
+export function sniff(stream: ByteStream, look: Look): Sniffing {
+  const peeked = new Peeked(stream, look);
+  return { done: peeked.look(), giveUp: () => peeked.giveUp() };
 }
 
 const helloMs = 5_000;
@@ -48,24 +110,37 @@ class Peeked implements ByteStream {
   #paused = false;
   #settle: ((protocol: Protocol) => void) | undefined;
 
-  constructor(stream: ByteStream) {
+  readonly #look: Look;
+  #timer: NodeJS.Timeout | undefined;
+  #isHelloAwaited = false;
+
+  constructor(stream: ByteStream, look: Look) {
     this.#stream = stream;
+    this.#look = look;
   }
 
-  look(timeoutMs: number): Promise<Sniffed> {
+  giveUp(): void {
+    const { decide, undecided, silent } = this.#look;
+    this.#settle?.(this.#bytes.length === 0 ? silent : (decide(this.#bytes) ?? undecided));
+  }
+
+  #wait(ms: number): void {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => {
+      // A hello that has begun gets the time of a handshake.
+      if (!this.#isHelloAwaited && this.#look.decide(this.#bytes) === 'tls') {
+        this.#isHelloAwaited = true;
+        this.#wait(helloMs);
+      } else this.giveUp();
+    }, ms);
+  }
+
+  look(): Promise<Sniffed> {
     return new Promise((resolve) => {
-      const late = (): void => {
-        const protocol = protocolOf(this.#bytes) ?? 'tcp';
-        // A hello that has begun gets the time of a handshake.
-        if (protocol === 'tls' && timer !== handshake)
-          timer = handshake = setTimeout(late, helloMs);
-        else this.#settle?.(protocol);
-      };
-      let handshake: NodeJS.Timeout | undefined;
-      let timer = setTimeout(late, timeoutMs);
+      this.#wait(this.#look.silentMs);
       this.#settle = (protocol) => {
         this.#settle = undefined;
-        clearTimeout(timer);
+        clearTimeout(this.#timer);
         this.#stream.pause();
         resolve({ protocol, stream: this, bytes: this.#bytes });
       };
@@ -73,13 +148,13 @@ class Peeked implements ByteStream {
         data: (chunk) => this.#data(chunk),
         end: () => {
           this.#ended = true;
-          this.#settle?.('tcp');
+          this.giveUp();
           this.#sink?.end();
         },
         drain: () => this.#sink?.drain(),
         close: (error) => {
           this.#closed = { error };
-          this.#settle?.('tcp');
+          this.giveUp();
           this.#sink?.close(error);
         },
       });
@@ -91,8 +166,10 @@ class Peeked implements ByteStream {
       this.#sink.data(chunk);
       return;
     }
-    this.#bytes = this.#bytes.length === 0 ? chunk : Buffer.concat([this.#bytes, chunk]);
-    const protocol = protocolOf(this.#bytes);
+    const isFirst = this.#bytes.length === 0;
+    this.#bytes = isFirst ? chunk : Buffer.concat([this.#bytes, chunk]);
+    if (isFirst && this.#settle !== undefined) this.#wait(this.#look.begunMs);
+    const protocol = this.#look.decide(this.#bytes);
     // Routes and policies of TLS are by name, so all of the hello is waited for.
     if (protocol === 'tls' && serverNameOf(this.#bytes) === 'more') return;
     if (protocol !== undefined) this.#settle?.(protocol);

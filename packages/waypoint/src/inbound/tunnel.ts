@@ -1,18 +1,18 @@
-import type { TunnelRequest } from '@ambit/core';
+import type { ByteStream, TunnelRequest } from '@ambit/core';
 import type { Service, SocketAddress } from '@ambit/api';
-import { declaredProtocol, parseIp, parsePort } from '@ambit/api';
+import { parseIp, parsePort } from '@ambit/api';
 import type { Downstream, WaypointContext } from '../context.ts';
 import { serveTcp } from '../forward/tcp.ts';
 import type { Http1Limits } from '../http1/limits.ts';
 import { Http1ServerConnection } from '../http1/server.ts';
 import { targetsOf } from '../policy/judge.ts';
 import { serveHttp2 } from '../http2/server.ts';
-import { sniff } from './protocol.ts';
-import type { Protocol, Sniffed } from './protocol.ts';
+import type { Sniffed } from './protocol.ts';
 import type { InboundPlan } from './plan.ts';
 import { keyOf, planInbound } from './plan.ts';
 import { serveRequest } from './serve.ts';
 import { serverNameOf } from './sni.ts';
+import { requestRule, understand } from './understand.ts';
 
 export interface Drainable {
   /** Asks the client to go elsewhere; what is under way goes on. */
@@ -27,9 +27,6 @@ export interface OpenConnections {
   remove(connection: Drainable): void;
 }
 
-const sniffTimeoutMs = 500;
-/** Where somebody has spoken of requests, a client may take its time with the first one. */
-const patientSniffMs = 5_000;
 const waitMs = 1_000;
 /** Bytes of which only the two ends know where one thing is over and the next begins. */
 const opaque: Drainable = { drain: () => undefined, closeIdle: () => undefined };
@@ -100,7 +97,22 @@ export async function serveTunnel(
   };
   const stream = request.accept([]);
   if (stream === undefined) return;
-  void protocolFor(context, downstream, stream).then((sniffed) => {
+  begin(context, downstream, stream, limits, open);
+}
+
+function begin(
+  context: WaypointContext,
+  downstream: Downstream,
+  stream: ByteStream,
+  limits: Http1Limits,
+  open: OpenConnections,
+): void {
+  const { done, giveUp } = understand(context, downstream, stream, limits);
+  // Idle, as a connection between two requests.
+  const waiting = giveUp && { drain: () => undefined, closeIdle: giveUp };
+  if (waiting !== undefined) open.add(waiting);
+  void done.then((sniffed) => {
+    if (waiting !== undefined) open.remove(waiting);
     const why = sniffed.undeclared && requestRule(context, downstream);
     if (typeof why === 'string' && (sniffed.protocol === 'tcp' || sniffed.protocol === 'tls')) {
       refuseBytes(context, downstream, sniffed.stream, why);
@@ -108,27 +120,10 @@ export async function serveTunnel(
   });
 }
 
-function expectsRequests(context: WaypointContext, downstream: Downstream): boolean {
-  const { service } = downstream;
-  const table = service && context.state.routes(keyOf(service));
-  return (table?.http.length ?? 0) > 0 || requestRule(context, downstream) !== undefined;
-}
-
-/** What would be passed over in silence, if a connection on which no request can be seen were carried on. */
-function requestRule({ policies }: WaypointContext, downstream: Downstream): string | undefined {
-  const { asksForTokens, rateLimits } = policies.of(
-    downstream.targets,
-    downstream.gateway.namespace,
-  );
-  if (asksForTokens) return 'a RequestAuthentication';
-  const [limit] = rateLimits;
-  return limit && `RateLimitPolicy ${limit.namespace}/${limit.name}`;
-}
-
 function refuseBytes(
   { metrics, logger }: WaypointContext,
   { peer, authority, port }: Downstream,
-  stream: Sniffed['stream'],
+  stream: ByteStream,
   rule: string,
 ): void {
   metrics.rejected('no-request');
@@ -157,32 +152,6 @@ async function namesOf(
   return !request.isClosed();
 }
 
-interface Understood extends Sniffed {
-  /** Nobody said what the port speaks. */
-  readonly undeclared?: true;
-}
-
-async function protocolFor(
-  context: WaypointContext,
-  downstream: Downstream,
-  stream: Sniffed['stream'],
-): Promise<Understood> {
-  const { service, port } = downstream;
-  const declared = service?.ports.find((one) => one.port === port);
-  const protocol = declared && declaredProtocol(declared);
-  if (protocol === 'tcp') return { protocol, stream, bytes: Buffer.alloc(0) };
-  // HTTP too comes in two forms, and TLS is looked into for its server name.
-  const patient = protocol === undefined && expectsRequests(context, downstream);
-  const sniffed = await sniff(stream, patient ? patientSniffMs : sniffTimeoutMs);
-  if (protocol === undefined) return { ...sniffed, undeclared: true };
-  if (protocol === 'tls') return sniffed;
-  const isHttp: readonly Protocol[] = ['http1', 'http2'];
-  if (isHttp.includes(sniffed.protocol)) return sniffed;
-  // Whoever says nothing yet will speak what the port says.
-  const quiet = protocol === 'http2' && sniffed.bytes.length === 0;
-  return { ...sniffed, protocol: quiet ? 'http2' : 'http1' };
-}
-
 function serve(
   context: WaypointContext,
   downstream: Downstream,
@@ -199,6 +168,8 @@ function serve(
         onClosed: (closed) => open.remove(closed),
       });
       if (!connection.closed) open.add(connection);
+      // Nothing came for as long as a connection may be idle.
+      if (bytes.length === 0) connection.closeIdle();
       return;
     }
     case 'http2': {

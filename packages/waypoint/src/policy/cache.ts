@@ -1,4 +1,4 @@
-import type { AuthorizationPolicy, PolicyTarget, RateLimitPolicy } from '@ambit/api';
+import type { AuthorizationPolicy, Match, PolicyTarget, RateLimitPolicy, Rule } from '@ambit/api';
 import type { ApplicablePolicies, MeshState } from '@ambit/core';
 import { customPolicies } from '@ambit/core';
 import type { Spoken } from './spoken.ts';
@@ -15,6 +15,8 @@ interface Known {
   readonly spoken: Spoken | undefined;
   /** Whether something holds that is attached to the very service, not to the waypoint. */
   readonly hasOwn: boolean;
+  /** Of the policies that are enforced: rules that ask for something of a request. */
+  readonly requestRules: readonly Rule[];
   /** Policies of action CUSTOM; mostly none. */
   readonly custom: readonly AuthorizationPolicy[];
   /** Mostly none. */
@@ -46,6 +48,7 @@ export class PolicyCache {
     const made: Known = {
       generation: this.#generation,
       policies,
+      requestRules: requestRulesOf(policies.policies),
       custom,
       rateLimits: rateLimitsFor(this.#state, targets),
       asksForTokens: authentications.length > 0,
@@ -68,6 +71,19 @@ export class PolicyCache {
       rateLimitsFor(this.#state, targets).length > 0
     );
   }
+}
+
+function requestRulesOf(policies: readonly AuthorizationPolicy[]): readonly Rule[] {
+  const asks = ({ kind }: Match): boolean => kind === 'request';
+  return policies
+    .filter(({ action, dryRun }) => action !== 'AUDIT' && !dryRun)
+    .flatMap(({ action, rules }) =>
+      // An authorizer is asked about requests, whatever it is that asks for it.
+      rules.filter(
+        ({ from, to, when }) =>
+          action === 'CUSTOM' || [...from, ...to, when].some((clause) => clause.some(asks)),
+      ),
+    );
 }
 
 const ofServices: ReadonlySet<PolicyTarget['kind']> = new Set(['service', 'service-entry']);
