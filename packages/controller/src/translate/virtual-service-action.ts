@@ -1,9 +1,19 @@
-import type { HttpAction, Port, Redirect, Rewrite, Target, WeightedTarget } from '@ambit/api';
+import type {
+  HttpAction,
+  Port,
+  Redirect,
+  Rewrite,
+  ServiceKey,
+  Target,
+  WeightedTarget,
+} from '@ambit/api';
 import { noChanges, parsePort, serviceKey } from '@ambit/api';
 
 import type { Report } from '../kube/decode/fields.ts';
 import type { DestinationSpec, HttpRouteSpec } from '../resources/virtual-service.ts';
 import { hostnameOf, meant } from './istio-host.ts';
+import type { ServiceTarget } from './open-port.ts';
+import { neverFits, openTarget } from './open-port.ts';
 import { authorityProblem, uriProblem } from './target-text.ts';
 import { compileHeaders } from './virtual-service-parts.ts';
 import type { VirtualServiceWorld } from './virtual-service-world.ts';
@@ -11,6 +21,8 @@ import type { VirtualServiceWorld } from './virtual-service-world.ts';
 export interface ActionWorld {
   readonly namespace: string;
   readonly world: VirtualServiceWorld;
+  /** The ports on which what is routed can come; any where absent. */
+  readonly arrivals?: readonly Port[] | undefined;
   /** What is wrong, where the traffic that it concerns is answered by an error of its own, or not at all. */
   readonly report: Report;
   /** What is wrong with a part without which the route would do something else than was meant: it is closed. */
@@ -190,7 +202,7 @@ export function compileRewrite(spec: HttpRouteSpec, path: string, parts: ActionW
 export function compileTarget(
   destination: DestinationSpec | undefined,
   path: string,
-  { namespace, world, report }: Omit<ActionWorld, 'close'>,
+  { namespace, world, arrivals, report }: Omit<ActionWorld, 'close'>,
   consequence: string,
 ): Target {
   const host = destination?.host ?? '';
@@ -201,10 +213,15 @@ export function compileTarget(
     report(`${path}.host`, `${why}; ${consequence}`, true);
     return { kind: 'missing', why };
   }
-  const port = portOf(destination, ports);
-  if (typeof port === 'string') {
-    report(`${path}.port.number`, `${port}; ${consequence}`, true);
-    return { kind: 'missing', why: port };
+  const key = serviceKey(service.namespace, hostnameOf(service, world.clusterDomain));
+  const target = targetAt(destination, key, ports);
+  if (typeof target === 'string') {
+    report(`${path}.port.number`, `${target}; ${consequence}`, true);
+    return { kind: 'missing', why: target };
+  }
+  if (neverFits(target, arrivals)) {
+    const why = `the Service has several ports (${ports.join(', ')}), and none is one that is routed (${arrivals?.join(', ') ?? ''})`;
+    report(`${path}.port.number`, `${why}; name one; ${consequence}`, true);
   }
   const subset = destination?.subset;
   if (subset !== undefined && !world.subsets(service).has(subset)) {
@@ -214,20 +231,18 @@ export function compileTarget(
       true,
     );
   }
-  return {
-    kind: 'service',
-    service: serviceKey(service.namespace, hostnameOf(service, world.clusterDomain)),
-    port,
-    ...(subset === undefined ? {} : { subset }),
-  };
+  return subset === undefined ? target : { ...target, subset };
 }
 
-/** The port that is meant, or why none is. */
-function portOf(destination: DestinationSpec | undefined, ports: readonly Port[]): Port | string {
+/** What is meant, or why nothing is. Without a port, of several, it is the one on which the request comes. */
+function targetAt(
+  destination: DestinationSpec | undefined,
+  service: ServiceKey,
+  ports: readonly Port[],
+): ServiceTarget | string {
   const number = destination?.port?.number ?? (ports.length === 1 ? ports[0] : undefined);
   const port = ports.find((one) => one === number);
-  if (port !== undefined) return port;
-  return number === undefined
-    ? 'the Service has several ports, name one'
-    : `the Service has no port ${number}`;
+  if (port !== undefined) return { kind: 'service', service, port };
+  if (number === undefined && ports.length > 1) return openTarget(service, ports);
+  return number === undefined ? 'the Service has no ports' : `the Service has no port ${number}`;
 }

@@ -1,10 +1,11 @@
-import type { HttpMatch, HttpRoute, Mirror } from '@ambit/api';
+import type { HttpMatch, HttpRoute, Mirror, Port } from '@ambit/api';
 import { noChanges } from '@ambit/api';
 
 import type { Report } from '../kube/decode/fields.ts';
 import type { DestinationSpec, HttpRouteSpec } from '../resources/virtual-service.ts';
 import { combined } from './delegate.ts';
 import { exportedToOf, isExportedTo } from './export-to.ts';
+import { arrivalsOf } from './open-port.ts';
 import type { ActionWorld, MatchedPath } from './virtual-service-action.ts';
 import {
   closedAction,
@@ -30,6 +31,8 @@ export interface HttpCompilation {
   readonly name: string;
   readonly world: VirtualServiceWorld;
   readonly report: Report;
+  /** The ports on which requests to the hosts can come; any where undefined. */
+  readonly arrivals: readonly Port[] | undefined;
   /** Of the route that delegates, when these are a delegate's. */
   readonly root?: {
     readonly spec: HttpRouteSpec;
@@ -158,6 +161,7 @@ function delegated(
     name: `VirtualService/${namespace}/${name}`,
     world,
     report: (field, message) => report(at, `${namespace}/${name}: ${field}: ${message}`, true),
+    arrivals: compilation.arrivals,
     root: { spec, matches, namespace: own },
   });
   return routes.map((route) => ({ ...route, object: compilation.name }));
@@ -180,7 +184,11 @@ function routesOf(
     broken.push(field);
     report(field, `${message}; requests are answered 500`);
   };
-  const parts: ActionWorld = { namespace, world, report, close };
+  const arrivals = arrivalsOf(
+    matches.map(({ match }) => match),
+    compilation.arrivals,
+  );
+  const parts: ActionWorld = { namespace, world, arrivals, report, close };
   const name = nameOf(spec, compilation);
   if (contradicts) close(`${path}.mirrors`, 'cannot be combined with mirror; remove one');
   const action = compileAction(spec, path, parts);

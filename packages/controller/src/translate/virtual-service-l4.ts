@@ -2,6 +2,7 @@ import type { TcpMatch, TcpRoute, TlsRoute, WeightedTarget } from '@ambit/api';
 import { noChanges, parseCidr } from '@ambit/api';
 
 import type { DestinationSpec, VirtualServiceSpec } from '../resources/virtual-service.ts';
+import { arrivalsOf } from './open-port.ts';
 import type { ActionWorld } from './virtual-service-action.ts';
 import { compileTarget, weightOf } from './virtual-service-action.ts';
 import type { SourceSpec } from './virtual-service-match.ts';
@@ -18,7 +19,9 @@ export function compileTcp(specs: TcpSpecs, name: string, parts: Parts): TcpRout
     const written = spec.match ?? [];
     const matches = written.flatMap((one, at) => l4Match(one, `${path}.match[${at}]`, parts) ?? []);
     if (written.length > 0 && matches.length === 0) return [];
-    return [{ name, matches, targets: l4Targets(spec.route, `${path}.route`, parts) }];
+    return [
+      { name, matches, targets: l4Targets(spec.route, `${path}.route`, asked(parts, matches)) },
+    ];
   });
 }
 
@@ -37,8 +40,14 @@ export function compileTls(specs: TlsSpecs, name: string, parts: Parts): TlsRout
       return l4 === undefined || sniHosts.length === 0 ? [] : [{ ...l4, sniHosts }];
     });
     if (matches.length === 0) return [];
-    return [{ name, matches, targets: l4Targets(spec.route, `${path}.route`, parts) }];
+    return [
+      { name, matches, targets: l4Targets(spec.route, `${path}.route`, asked(parts, matches)) },
+    ];
   });
+}
+
+function asked(parts: Parts, matches: readonly TcpMatch[]): Parts {
+  return { ...parts, arrivals: arrivalsOf(matches, parts.arrivals) };
 }
 
 interface L4MatchSpec extends SourceSpec {

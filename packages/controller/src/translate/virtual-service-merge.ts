@@ -6,12 +6,14 @@ import type {
   ServiceKey,
   SourceMatch,
   TcpMatch,
+  TcpRoute,
   TlsMatch,
   TlsRoute,
 } from '@ambit/api';
 import { noChanges } from '@ambit/api';
 
 import { isExportedTo } from './export-to.ts';
+import { settledHttp, settledL4 } from './open-port.ts';
 import type { CompiledVirtualService } from './virtual-service.ts';
 import { mostSpecific } from './wildcard-host.ts';
 
@@ -55,11 +57,16 @@ export function mergeVirtualServices(
     http.length === 0 ? [] : ports.filter((port) => !own.some((route) => speaksOf(route, port)));
   return {
     service,
-    http: [...http, ...rest.map((port) => itself(service, port))],
-    tls: ordered.flatMap(({ routes, clients }) =>
-      scoped<TlsMatch, TlsRoute>(routes.tls, clients, anyName),
-    ),
-    tcp: ordered.flatMap(({ routes, clients }) => scoped(routes.tcp, clients, anyConnection)),
+    http: [
+      ...http.flatMap((route) => settledHttp(route, ports, anyRequest)),
+      ...rest.map((port) => itself(service, port)),
+    ],
+    tls: ordered
+      .flatMap(({ routes, clients }) => scoped<TlsMatch, TlsRoute>(routes.tls, clients, anyName))
+      .flatMap((route) => settledL4<TlsMatch, TlsRoute>(route, ports, anyName)),
+    tcp: ordered
+      .flatMap(({ routes, clients }) => scoped(routes.tcp, clients, anyConnection))
+      .flatMap((route) => settledL4<TcpMatch, TcpRoute>(route, ports, anyConnection)),
   };
 }
 

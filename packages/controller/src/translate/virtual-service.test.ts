@@ -555,7 +555,7 @@ describe('what is wrong is told by its field, and answers an error where it is a
     ],
     [
       'no port of several',
-      { http: [{ route: [to('cart')] }] },
+      { hosts: ['far.other'], http: [{ route: [to('cart')] }] },
       'spec.http[0].route[0].destination.port.number',
     ],
     [

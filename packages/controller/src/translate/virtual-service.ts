@@ -1,4 +1,4 @@
-import type { HttpRoute, ServiceKey, TcpRoute, TlsRoute } from '@ambit/api';
+import type { HttpRoute, Port, ServiceKey, TcpRoute, TlsRoute } from '@ambit/api';
 import { noChanges, serviceKey } from '@ambit/api';
 
 import type { VirtualServiceRecord } from '../kube/decode/configuration.ts';
@@ -59,17 +59,19 @@ export function compileVirtualService(
     if (!forMesh(wholeList(field(raw, 'gateways')))) return nothing;
     report('spec', 'cannot be read: what goes to its hosts is refused until it can');
     const hosts = [...texts(field(raw, 'hosts'))];
+    const { services, endings } = hostsOf({ hosts }, meta.namespace, world, report);
     return {
       ...common,
       exportedTo: exportedToOf(wholeList(field(raw, 'exportTo')), meta.namespace, () => undefined),
-      ...hostsOf({ hosts }, meta.namespace, world, report),
+      services,
+      endings,
       ...closedRoutes(object.replace(' ', '/'), raw),
       problems,
     };
   }
   const spec = record.spec.value;
   const exportedTo = exportedToOf(spec.exportTo, meta.namespace, report);
-  const hosts = hostsOf(spec, meta.namespace, world, report);
+  const { ports, ...hosts } = hostsOf(spec, meta.namespace, world, report);
   if (!forMesh(spec.gateways)) {
     const why = 'names no mesh, and Gateways of Istio are not there yet; add mesh';
     report('spec.gateways', why, true);
@@ -77,12 +79,13 @@ export function compileVirtualService(
   }
   const name = object.replace(' ', '/');
   const { namespace } = meta;
-  const parts = { namespace, world, report };
+  const arrivals = hosts.endings.length > 0 || ports.size === 0 ? undefined : [...ports];
+  const parts = { namespace, world, arrivals, report };
   return {
     ...common,
     exportedTo,
     ...hosts,
-    http: compileHttp(spec.http ?? [], { namespace, name, world, report }),
+    http: compileHttp(spec.http ?? [], { ...parts, name }),
     tls: compileTls(spec.tls ?? [], name, parts),
     tcp: compileTcp(spec.tcp ?? [], name, parts),
     problems,
@@ -147,15 +150,17 @@ function hostsOf(
   namespace: string,
   world: VirtualServiceWorld,
   report: Report,
-): Hosts {
+): Hosts & { readonly ports: ReadonlySet<Port> } {
   const services: ServiceKey[] = [];
+  const ports = new Set<Port>();
   const endings = new Set<string>();
   for (const [index, host] of (spec.hosts ?? []).entries()) {
     const ending = wildcardEnding(host);
     if (ending !== undefined) endings.add(ending);
     const service = meant(host, namespace, world);
     if (service === undefined && ending !== undefined) continue;
-    if (service === undefined || world.ports(service) === undefined) {
+    const own = service && world.ports(service);
+    if (service === undefined || own === undefined) {
       report(
         `spec.hosts[${index}]`,
         `${JSON.stringify(host)} is no Service of this cluster and no host of a ServiceEntry`,
@@ -163,6 +168,7 @@ function hostsOf(
       );
       continue;
     }
+    own.forEach((port) => ports.add(port));
     const key = serviceKey(service.namespace, hostnameOf(service, world.clusterDomain));
     const instead = world.insteadOf(key);
     if (instead !== undefined) {
@@ -175,5 +181,5 @@ function hostsOf(
     if (services.includes(key)) report(`spec.hosts[${index}]`, 'is named twice; remove one');
     else services.push(key);
   }
-  return { services, endings: [...endings] };
+  return { services, endings: [...endings], ports };
 }
