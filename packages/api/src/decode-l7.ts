@@ -142,6 +142,7 @@ const action: Decoder<HttpAction> = union<HttpAction>('kind', {
     kind: 'respond',
     status: f.get('status', integer),
     body: f.get('body', text),
+    ...f.optional('encoding', oneOf('base64')),
     contentType: f.get('contentType', text),
   })),
 });

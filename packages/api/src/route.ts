@@ -100,6 +100,8 @@ export type HttpAction =
       readonly kind: 'respond';
       readonly status: number;
       readonly body: string;
+      /** Of a body that is no text; as it stands when absent. */
+      readonly encoding?: 'base64';
       readonly contentType: string;
     };
 

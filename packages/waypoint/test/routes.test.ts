@@ -326,6 +326,14 @@ describe('headers', () => {
   });
 });
 
+test('the body of a direct response arrives byte by byte', async () => {
+  const body = Buffer.from('fffe0080', 'hex');
+  const action = { kind: 'respond', status: 200, contentType: 'text/plain' };
+  await routes(route({ action: { ...action, body: body.toString('base64'), encoding: 'base64' } }));
+  const { headers, bytes } = await world.ask();
+  expect([bytes.toString('hex'), headers['content-length']]).toEqual(['fffe0080', '4']);
+});
+
 describe('a redirect leads to', () => {
   test.each<readonly [string, object, string]>([
     ['another scheme', { scheme: 'https' }, 'https://shop.test/a/b?q=1'],

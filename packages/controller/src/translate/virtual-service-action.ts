@@ -1,3 +1,5 @@
+import { isUtf8 } from 'node:buffer';
+
 import type {
   HttpAction,
   Port,
@@ -102,12 +104,22 @@ function compileResponse(
   if (body?.string !== undefined && body.bytes !== undefined) {
     close(`${at}.body.bytes`, 'cannot be combined with string; remove one');
   }
+  const bytes = body?.bytes ?? '';
+  if (!base64Form.test(bytes)) close(`${at}.body.bytes`, 'is no base64');
   return {
     kind: 'respond',
     status: known ? status : 500,
-    body: body?.string ?? Buffer.from(body?.bytes ?? '', 'base64').toString(),
+    ...(body?.string === undefined ? bodyOf(Buffer.from(bytes, 'base64')) : { body: body.string }),
     contentType: 'text/plain',
   };
+}
+
+/** Of both alphabets, as JSON of protobuf has it. */
+const base64Form = /^(?:[A-Za-z0-9+/]*|[A-Za-z0-9_-]*)={0,2}$/;
+
+function bodyOf(bytes: Buffer): { readonly body: string; readonly encoding?: 'base64' } {
+  if (isUtf8(bytes)) return { body: bytes.toString() };
+  return { body: bytes.toString('base64'), encoding: 'base64' };
 }
 
 const redirectCodes: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);

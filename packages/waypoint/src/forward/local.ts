@@ -28,7 +28,7 @@ export interface LocalAnswer {
 export function answerLocally(
   exchange: ServerExchange,
   status: number,
-  body: string,
+  body: string | Buffer,
   { fields = [], changes = [], entry, grpcStatus }: LocalAnswer = {},
 ): void {
   const headers = HeaderList.of(fields);
@@ -37,12 +37,12 @@ export function answerLocally(
     // A gRPC client reads its status from the trailers, here sent with the head.
     headers.set('content-type', 'application/grpc');
     headers.set('grpc-status', String(grpcStatus ?? grpcOfHttp(status)));
-    if (body !== '') headers.set('grpc-message', grpcMessage(body));
+    if (body.length > 0) headers.set('grpc-message', grpcMessage(body.toString()));
     change();
     exchange.respond({ status: 200, headers }, false);
     return;
   }
-  const bytes = Buffer.from(body);
+  const bytes = typeof body === 'string' ? Buffer.from(body) : body;
   if (bytes.length > 0 && !headers.has('content-type')) headers.set('content-type', 'text/plain');
   change();
   send(exchange, status, headers, bytes);

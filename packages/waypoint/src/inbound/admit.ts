@@ -32,7 +32,7 @@ export type Refuse = (
   status: number,
   flags: string,
   details: string,
-  body: string,
+  body: string | Buffer,
   more?: More,
 ) => void;
 

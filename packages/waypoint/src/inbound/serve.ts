@@ -144,12 +144,15 @@ function act(serving: Serving, found: HttpRoute): void {
       });
       return;
     }
-    case 'respond':
-      refuse(action.status, '-', 'direct_response', action.body, {
+    case 'respond': {
+      const { body, encoding } = action;
+      const bytes = encoding === undefined ? body : Buffer.from(body, encoding);
+      refuse(action.status, '-', 'direct_response', bytes, {
         fields: action.body === '' ? [] : [['content-type', action.contentType]],
         changes: found.response,
       });
       return;
+    }
     case 'forward': {
       const target = chooseTarget(action.targets, context.random);
       if (target === undefined || target.target.kind === 'missing') {
