@@ -1,8 +1,9 @@
 import { createServer } from 'node:net';
 import type { AddressInfo, Server } from 'node:net';
 import type { Duplex } from 'node:stream';
+import { defaultTraffic, noChanges } from '@ambit/api';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
-import { match, prefix, route } from './nouns.ts';
+import { forward, match, prefix, route } from './nouns.ts';
 import type { Backend, WaypointWorld } from './world.ts';
 import { endpointOf, shopKey, shopService, startBackend, startWorld } from './world.ts';
 
@@ -63,7 +64,7 @@ beforeAll(async () => {
       return;
     }
     socket.write(
-      'HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\nhello',
+      'HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\nx-endpoint: 1\r\n\r\nhello',
     );
     socket.on('data', (chunk: Buffer) => socket.write(chunk));
     socket.on('end', () => socket.end('bye'));
@@ -281,6 +282,58 @@ describe('changes of protocol', () => {
     await one.sees('ping');
     one.stream.end();
     await one.sees('bye');
+  });
+
+  test('WebSocket: its answer is changed as any other, but for what makes it one', async () => {
+    const add = (name: string) => ({ ...noChanges, add: [[name, '1']] });
+    const changes = {
+      remove: ['x-endpoint', 'upgrade', 'connection'],
+      set: [
+        ['x-set', '1'],
+        ['upgrade', 'other'],
+      ],
+      add: [['x-add', '1']],
+    };
+    const cors = {
+      allowOrigins: [{ kind: 'exact', value: 'https://a.example' }],
+      allowMethods: [],
+      allowHeaders: [],
+      exposeHeaders: [],
+      allowCredentials: false,
+      forwardUnmatchedPreflights: true,
+    };
+    const target = { kind: 'service', service: shopKey, port: 80 };
+    const action = forward({ weight: 1, target, request: noChanges, response: add('x-of-target') });
+    const key = { kind: 'cookie', name: 'who', path: '/', ttlSeconds: 60, attributes: [] };
+    const balancing = { kind: 'ring-hash', key, minimumSize: 100 };
+    await world.tell({
+      routes: [{ service: shopKey, http: [route({ action, cors, response: changes })] }],
+      clusters: [
+        {
+          service: shopKey,
+          policy: { ...defaultTraffic, balancing },
+          subsets: [],
+        },
+      ],
+    });
+    const one = (await client()).send(wish('/ws', 'websocket', 'origin: https://a.example\n'));
+    const head = (await one.sees('hello')).toLowerCase();
+    expect(head).toMatch(/^http\/1\.1 101 /);
+    for (const line of [
+      'x-set: 1',
+      'x-add: 1',
+      'x-of-target: 1',
+      'access-control-allow-origin: https://a.example',
+      'upgrade: websocket',
+      'connection: upgrade',
+    ]) {
+      expect(head).toContain(`\r\n${line}\r\n`);
+    }
+    expect(head).toContain('set-cookie: who=');
+    expect(head).not.toContain('x-endpoint');
+    one.send('ping');
+    await one.sees('ping');
+    await world.tell({ clusters: [{ service: shopKey, policy: defaultTraffic, subsets: [] }] });
   });
 
   test('WebSocket that the endpoint refuses is an answer as any other', async () => {

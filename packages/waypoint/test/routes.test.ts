@@ -543,3 +543,32 @@ describe('CORS', () => {
     expect((await world.ask({})).headers['access-control-allow-origin']).toBeUndefined();
   });
 });
+
+test('answers of the proxy itself are changed by the destination that was chosen, too', async () => {
+  const changes = (name: string) => ({ ...noChanges, set: [[name, '1']] });
+  const response = changes('x-of-route');
+  const target = { kind: 'service', service: shopKey, port: 80, subset: 'nobody' };
+  const missing = forward({ ...nowhere, response: changes('x-of-target') });
+  const empty = forward({ ...nowhere, target, response: changes('x-of-target') });
+  const fault = { abort: { percentage: 100, status: 418 } };
+  const statuses: number[] = [];
+  for (const one of [{ action: missing }, { action: empty }, { action: empty, fault }]) {
+    await routes(route({ response, ...one }));
+    const answer = await world.ask();
+    statuses.push(answer.status);
+    expect(answer.headers).toMatchObject({ 'x-of-route': '1', 'x-of-target': '1' });
+  }
+  expect(statuses).toEqual([500, 503, 418]);
+  const cluster = {
+    ...subsets,
+    subsets: [{ ...subsets.subsets[0], labels: [['version', 'none']] }],
+  };
+  await routes(
+    route({ response, action: forward(to('v1', { response: changes('x-of-target') })) }),
+  );
+  await world.tell({ clusters: [cluster] });
+  const unhealthy = await world.ask();
+  await world.tell({ clusters: [subsets] });
+  expect(unhealthy.status).toBe(503);
+  expect(unhealthy.headers).toMatchObject({ 'x-of-route': '1', 'x-of-target': '1' });
+});

@@ -302,16 +302,20 @@ export class Forwarding implements ExchangeEvents, BodySink, UnderWay {
 
   /** For the try: an answer that is to be passed on. */
   respond({ status, headers }: ResponseHead, hasBody: boolean): void {
-    const { route, target } = this.#plan;
     this.#responded = true;
     this.#retry.release();
     this.#record.answered(status, headers);
+    this.#changeAnswer(headers);
+    this.#exchange.respond({ status, headers }, hasBody);
+    if (!hasBody) this.#finish();
+  }
+
+  #changeAnswer(headers: HeaderList): void {
+    const { route, target } = this.#plan;
     changeHeaders(headers, target.response, this.#record);
     changeHeaders(headers, route?.response ?? noChanges, this.#record);
     if (this.#record.cors !== undefined) changeHeaders(headers, this.#record.cors);
     if (this.#cookie !== undefined) headers.append('set-cookie', this.#cookie);
-    this.#exchange.respond({ status, headers }, hasBody);
-    if (!hasBody) this.#finish();
   }
 
   inform(head: ResponseHead): void {
@@ -335,6 +339,7 @@ export class Forwarding implements ExchangeEvents, BodySink, UnderWay {
 
   upgraded(head: ResponseHead, upstream: Parameters<ResponseEvents['upgraded']>[1]): void {
     this.#record.answered(101, head.headers);
+    this.#changeAnswer(head.headers);
     const stream = this.#exchange.upgrade(head);
     if (stream === undefined) {
       upstream.abort(new Error('the client is gone'));
@@ -456,9 +461,10 @@ export class Forwarding implements ExchangeEvents, BodySink, UnderWay {
   #fail(status: number, flags: string, details: string): void {
     if (this.#done) return;
     this.#record.fail(status, this.#record.exhausted ? `${flags},URX` : flags, details);
+    const { route, target } = this.#plan;
     const cors = this.#record.cors ?? noChanges;
     answerLocally(this.#exchange, status, localReason(status, flags), {
-      changes: [this.#plan.route?.response ?? noChanges, cors],
+      changes: [target.response, route?.response ?? noChanges, cors],
       entry: this.#record,
     });
     this.#finish();

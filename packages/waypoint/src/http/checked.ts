@@ -156,6 +156,7 @@ export class CheckedExchange implements ServerExchange {
   }
 
   upgrade(head: ResponseHead): ByteStream | undefined {
+    if (this.#answer !== undefined) changeHeaders(head.headers, this.#answer);
     return this.#inner.upgrade(head);
   }
 

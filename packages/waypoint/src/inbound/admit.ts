@@ -23,8 +23,8 @@ export interface Serving {
 
 export interface More {
   readonly fields?: readonly (readonly [string, string])[];
-  /** Of the route. */
-  readonly changes?: HeaderChanges;
+  /** Of the destination and the route, made one after the other. */
+  readonly changes?: readonly HeaderChanges[];
   /** For who speaks gRPC, where it is not what the status maps to. */
   readonly grpcStatus?: number;
 }

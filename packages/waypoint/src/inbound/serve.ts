@@ -33,10 +33,11 @@ export function serveRequest(
   introduce(context, downstream, request);
   if (!request.headers.has('x-request-id')) request.headers.append('x-request-id', randomUuid());
   const record = new RequestRecord(context, downstream, request);
-  const refuse: Refuse = (status, flags, details, body, { fields, changes, grpcStatus } = {}) => {
+  const refuse: Refuse = (status, flags, details, body, more = {}) => {
+    const { fields, changes = [], grpcStatus } = more;
     record.fail(status, flags, details);
     answerLocally(exchange, status, body, {
-      changes: [changes ?? noChanges, record.cors ?? noChanges],
+      changes: [...changes, record.cors ?? noChanges],
       entry: record,
       ...(fields === undefined ? {} : { fields }),
       ...(grpcStatus === undefined ? {} : { grpcStatus }),
@@ -140,7 +141,7 @@ function act(serving: Serving, found: HttpRoute): void {
       record.details = 'direct_response';
       refuse(action.redirect.status, '-', 'direct_response', '', {
         fields: [['location', location]],
-        changes: found.response,
+        changes: [found.response],
       });
       return;
     }
@@ -149,23 +150,24 @@ function act(serving: Serving, found: HttpRoute): void {
       const bytes = encoding === undefined ? body : Buffer.from(body, encoding);
       refuse(action.status, '-', 'direct_response', bytes, {
         fields: action.body === '' ? [] : [['content-type', action.contentType]],
-        changes: found.response,
+        changes: [found.response],
       });
       return;
     }
     case 'forward': {
       const target = chooseTarget(action.targets, context.random);
+      const changes = [target?.response ?? noChanges, found.response];
       if (target === undefined || target.target.kind === 'missing') {
         const why =
           target?.target.kind === 'missing' ? target.target.why : 'no target has a weight';
         context.logger.debug({ route: found.name, why }, 'request to a missing backend');
         // To gRPC a backend that is not there is one that is not available (GRPCRoute).
-        refuse(500, 'NC', 'cluster_not_found', '', { changes: found.response, grpcStatus: 14 });
+        refuse(500, 'NC', 'cluster_not_found', '', { changes, grpcStatus: 14 });
         return;
       }
       const cluster = context.clusters.find(target.target);
       if (cluster === undefined) {
-        refuse(503, 'NC', 'cluster_not_found', '');
+        refuse(503, 'NC', 'cluster_not_found', '', { changes });
         return;
       }
       record.clusterName = cluster.name;
@@ -224,7 +226,7 @@ function goBeyond(
 /** Delays and refuses on purpose, where the route asks for it. */
 function withFault(
   { context, downstream, exchange, record, refuse }: Serving,
-  { fault, response }: HttpRoute,
+  { action, fault, response }: HttpRoute,
   go: () => void,
 ): void {
   const { delay, abort } = fault;
@@ -235,8 +237,10 @@ function withFault(
       record.finish();
     } else if (abort !== undefined && random() * 100 < abort.percentage) {
       const flags = record.flags === 'DI' ? 'DI,FI' : 'FI';
+      // As in Envoy, where a destination has been chosen before.
+      const target = action.kind === 'forward' ? chooseTarget(action.targets, random) : undefined;
       refuse(abort.status, flags, 'fault_filter_abort', 'fault filter abort', {
-        changes: response,
+        changes: [target?.response ?? noChanges, response],
         ...(abort.grpcStatus === undefined ? {} : { grpcStatus: abort.grpcStatus }),
       });
     } else go();
