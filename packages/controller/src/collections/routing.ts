@@ -1,15 +1,15 @@
 import { isDeepStrictEqual } from 'node:util';
 
-import type { ServiceKey, Upsert } from '@ambit/api';
-import { serviceKey } from '@ambit/api';
+import type { ServiceKey, ServicePort, Upsert } from '@ambit/api';
+import { declaredProtocol, serviceKey } from '@ambit/api';
 
 import type { DestinationRuleRecord, VirtualServiceRecord } from '../kube/decode/configuration.ts';
 import type { Metadata } from '../kube/decode/fields.ts';
 import { credentialUses } from '../translate/credential.ts';
-import type { CompiledDestinationRule } from '../translate/destination-rule.ts';
+import type { CompiledDestinationRule, PortsOf } from '../translate/destination-rule.ts';
 import { compileDestinationRule } from '../translate/destination-rule.ts';
 import type { RouteWaypoint, RouteWorld } from '../translate/gateway-compilation.ts';
-import type { HostResolver } from '../translate/istio-host.ts';
+import type { HostResolver, ServiceName } from '../translate/istio-host.ts';
 import { hostnameOf, serviceOfHost } from '../translate/istio-host.ts';
 import { regexProblem } from '../translate/regex.ts';
 import { isOwn } from '../translate/route-table.ts';
@@ -51,6 +51,8 @@ export interface RoutingCollections {
   /** What VirtualServices and DestinationRules are compiled with. */
   readonly virtualServiceWorld: (read: Reader) => VirtualServiceWorld;
   readonly hostResolver: (read: Reader) => HostResolver;
+  /** The ports of a service; undefined when there is none. */
+  readonly portsOf: (read: Reader) => PortsOf;
   /** What routes of the Gateway API are compiled with. */
   readonly routeWorld: (read: Reader) => RouteWorld;
 }
@@ -67,6 +69,7 @@ export function routingStages(parts: Parts): RoutingCollections {
   });
   const gatewayRoutes = gatewayRouteStages({ graph, sources, noted, worldOf: routeWorld });
   const hostResolver = resolverOf(parts);
+  const portsOf = (read: Reader) => portsFrom(read, parts);
   const destinationRules = noted(
     'destination-rules',
     graph.derive<DestinationRuleRecord, CompiledDestinationRule>({
@@ -78,7 +81,10 @@ export function routingStages(parts: Parts): RoutingCollections {
         credential: (rule) => credentialUses(rule).map(({ name }) => name),
       },
       derive: (record, key, read) =>
-        only(key, compileDestinationRule(record, cluster.clusterDomain, hostResolver(read))),
+        only(
+          key,
+          compileDestinationRule(record, cluster.clusterDomain, hostResolver(read), portsOf(read)),
+        ),
       equal: isDeepStrictEqual,
     }),
   );
@@ -111,6 +117,7 @@ export function routingStages(parts: Parts): RoutingCollections {
     virtualServices,
     virtualServiceWorld,
     hostResolver,
+    portsOf,
     routeWorld,
     gatewayRoutes,
     outputs,
@@ -150,22 +157,36 @@ function resolverOf({ sources, cluster, entries }: Parts): (read: Reader) => Hos
   };
 }
 
+function portsFrom(read: Reader, parts: Parts): PortsOf {
+  return (service) => declaredPorts(read, parts, service)?.map(({ port }) => port);
+}
+
+function declaredPorts(
+  read: Reader,
+  { sources, entries }: Parts,
+  { namespace, name, hostname }: ServiceName,
+): readonly ServicePort[] | undefined {
+  return hostname === undefined
+    ? read.get(sources.services, `${namespace}/${name}`)?.ports
+    : entries.serviceByKey(read, serviceKey(namespace, hostname))?.service.ports;
+}
+
 function virtualServiceWorlds(
   parts: Parts,
   { rulesOf, gatewayRoutes }: VirtualServiceParts,
 ): (read: Reader) => VirtualServiceWorld {
-  const { sources, cluster, entries } = parts;
+  const { sources, cluster } = parts;
   const { clusterDomain } = cluster;
   const hostResolver = resolverOf(parts);
   return (read) => ({
     clusterDomain,
     rootNamespace: cluster.rootNamespace,
     host: hostResolver(read),
-    ports: ({ namespace, name, hostname }) =>
-      (hostname === undefined
-        ? read.get(sources.services, `${namespace}/${name}`)
-        : entries.serviceByKey(read, serviceKey(namespace, hostname))?.service
-      )?.ports.map(({ port }) => port),
+    ports: portsFrom(read, parts),
+    unseen: (service) =>
+      declaredPorts(read, parts, service)
+        ?.filter((one) => ['tcp', 'tls'].includes(declaredProtocol(one) ?? ''))
+        .map(({ port }) => port) ?? [],
     subsets: (service) => {
       const of = serviceKey(service.namespace, hostnameOf(service, clusterDomain));
       const rules = rulesOf(read, of, service.namespace);

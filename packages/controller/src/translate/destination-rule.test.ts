@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
-import type { TrafficPolicy, TrafficSettings } from '@ambit/api';
+import type { Port, TrafficPolicy, TrafficSettings } from '@ambit/api';
 
 import { decoded } from '../../test/records.ts';
 import { decodeDestinationRule } from '../kube/decode/configuration.ts';
@@ -126,4 +126,63 @@ test('a port that is named twice is told, and the first one is used', () => {
       message: 'is the port of spec.trafficPolicy.portLevelSettings[0], which is used; merge them',
     },
   ]);
+});
+
+describe('what a DestinationRule says to no effect', () => {
+  const told = (spec: object, resolves = true) => {
+    const object = { metadata: { name: 'd', namespace: 'shop' }, spec };
+    const { problems, policy } = compileDestinationRule(
+      decoded(decodeDestinationRule, object),
+      'cluster.local',
+      undefined,
+      () => (resolves ? ([80, 443] as Port[]) : undefined),
+    );
+    return { policy, told: problems.map((one) => [one.field, one.message, one.admissible]) };
+  };
+
+  test('settings of a port that the host does not have', () => {
+    const trafficPolicy = {
+      portLevelSettings: [{ port: { number: 80 } }, { port: { number: 81 } }],
+    };
+    const spec = { host: 'reviews', trafficPolicy, subsets: [{ name: 'v1', trafficPolicy }] };
+    const why = 'the host has no port 81 (80, 443); these settings have no effect';
+    expect(told(spec).told).toEqual([
+      ['spec.trafficPolicy.portLevelSettings[1].port.number', why, true],
+      ['spec.subsets[0].trafficPolicy.portLevelSettings[1].port.number', why, true],
+    ]);
+    expect(told(spec, false).told).toEqual([]);
+  });
+
+  test('tls that says what to trust, and no mode', () => {
+    const of = (tls: object) => told({ host: 'reviews', trafficPolicy: { tls } }).told;
+    expect(of({ caCertificates: '/ca.pem', sni: 'a' })).toEqual([
+      [
+        'spec.trafficPolicy.tls.mode',
+        expect.stringContaining(
+          'means DISABLE: requests go out in plain text, and caCertificates, sni',
+        ),
+        true,
+      ],
+    ]);
+    expect(of({ mode: 'DISABLE', sni: 'a' })).toMatchObject([
+      [expect.anything(), expect.stringContaining('is DISABLE'), true],
+    ]);
+    expect(of({ mode: 'DISABLE' })).toEqual([]);
+  });
+
+  test('a connectTimeout that nobody could keep', () => {
+    const spec = {
+      host: 'reviews',
+      trafficPolicy: { connectionPool: { tcp: { connectTimeout: '0s' } } },
+    };
+    const { policy, told: fields } = told(spec);
+    expect(policy.pool.connectTimeoutMs).toBe(10_000);
+    expect(fields).toMatchObject([
+      [
+        'spec.trafficPolicy.connectionPool.tcp.connectTimeout',
+        expect.stringContaining('1ms'),
+        undefined,
+      ],
+    ]);
+  });
 });

@@ -1,4 +1,4 @@
-import type { Cluster, ServiceKey, Subset, TrafficPolicy } from '@ambit/api';
+import type { Cluster, Port, ServiceKey, Subset, TrafficPolicy } from '@ambit/api';
 import { defaultTraffic, serviceKey } from '@ambit/api';
 
 import type { DestinationRuleRecord } from '../kube/decode/configuration.ts';
@@ -6,7 +6,7 @@ import type { Problem } from '../kube/decode/fields.ts';
 import { field, objectKey, text } from '../kube/decode/fields.ts';
 import type { DestinationRuleSpec } from '../resources/destination-rule.ts';
 import { exportedToOf } from './export-to.ts';
-import type { HostResolver } from './istio-host.ts';
+import type { HostResolver, ServiceName } from './istio-host.ts';
 import { hostnameOf, serviceOfHost } from './istio-host.ts';
 import type { PolicyLayer, Report } from './traffic-policy.ts';
 import { compilePolicy, mergePolicies } from './traffic-policy.ts';
@@ -36,11 +36,15 @@ export interface CompiledDestinationRule {
   readonly problems: readonly Problem[];
 }
 
+/** The ports of a service; undefined where they are not known. */
+export type PortsOf = (service: ServiceName) => readonly Port[] | undefined;
+
 /** DestinationRule as Istio defines it. */
 export function compileDestinationRule(
   record: DestinationRuleRecord,
   clusterDomain: string,
   resolve: HostResolver = (host, namespace) => serviceOfHost(host, namespace, clusterDomain),
+  portsOf: PortsOf = () => undefined,
 ): CompiledDestinationRule {
   const { meta } = record;
   const problems: Problem[] = [...record.problems];
@@ -85,6 +89,7 @@ export function compileDestinationRule(
       `${JSON.stringify(host)} is no Service of this cluster and no host of a ServiceEntry`,
       true,
     );
+  tellStrangePorts(record.spec.value, service, portsOf, report);
   const own = trafficPolicy && compilePolicy(trafficPolicy, 'spec.trafficPolicy', report);
   return {
     ...common,
@@ -96,6 +101,31 @@ export function compileDestinationRule(
     subsets: compileSubsets(subsets, own, report),
     problems,
   };
+}
+
+/** Settings of ports that the service does not have are nobody's; a port may come, too. */
+function tellStrangePorts(
+  { trafficPolicy, subsets = [] }: DestinationRuleSpec,
+  service: ServiceName | undefined,
+  portsOf: PortsOf,
+  report: Report,
+): void {
+  const ports = service && portsOf(service);
+  if (ports === undefined) return;
+  const policies = [
+    ['spec.trafficPolicy', trafficPolicy] as const,
+    ...subsets.map(
+      (one, index) => [`spec.subsets[${index}].trafficPolicy`, one.trafficPolicy] as const,
+    ),
+  ];
+  for (const [path, policy] of policies) {
+    for (const [index, { port }] of (policy?.portLevelSettings ?? []).entries()) {
+      const number = port?.number;
+      if (number === undefined || ports.some((one) => one === number)) continue;
+      const why = `the host has no port ${number} (${ports.join(', ')}); these settings have no effect`;
+      report(`${path}.portLevelSettings[${index}].port.number`, why, true);
+    }
+  }
 }
 
 function endingOf(host: string): { readonly ending?: string } {

@@ -19,7 +19,10 @@ export function compilePool(
     `${path}.tcp.maxConnectionDuration`,
     report,
   );
-  const connectMs = lengthOf(tcp.connectTimeout, `${path}.tcp.connectTimeout`, report);
+  const connectAt = `${path}.tcp.connectTimeout`;
+  const connectMs = lengthOf(tcp.connectTimeout, connectAt, report);
+  const isShort = connectMs !== undefined && connectMs < 1;
+  if (isShort) report(connectAt, 'must be at least 1ms; the 10s of the default are used');
   const idleMs = lengthOf(http.idleTimeout, `${path}.http.idleTimeout`, report);
   const count = (value: number | undefined, field: string): number | undefined =>
     bounded(value, `${path}.${field}`, report);
@@ -37,7 +40,7 @@ export function compilePool(
   return {
     ...defaultPool,
     ...limits,
-    connectTimeoutMs: connectMs ?? defaultPool.connectTimeoutMs,
+    connectTimeoutMs: connectMs === undefined || isShort ? defaultPool.connectTimeoutMs : connectMs,
     idleTimeoutMs: idleMs ?? tcpIdleTimeoutMs ?? defaultPool.idleTimeoutMs,
     h2Upgrade: h2Upgrades[http.h2UpgradePolicy ?? 'DEFAULT'],
     useClientProtocol: http.useClientProtocol ?? false,

@@ -6,7 +6,7 @@ type TlsSpec = NonNullable<SettingsSpec['tls']>;
 
 /** Where problems go, and whose rule it is. */
 interface Report {
-  (field: string, message: string): void;
+  (field: string, message: string, admissible?: true): void;
   readonly namespace: string;
 }
 
@@ -40,8 +40,18 @@ export function compileUpstreamTls(spec: TlsSpec, path: string, report: Report):
       };
     }
     default:
+      tellUnused(spec, path, report);
       return { mode: 'disable' };
   }
+}
+
+/** Without a mode, as in Istio, nothing is encrypted whatever else is said. */
+function tellUnused({ mode, ...rest }: TlsSpec, path: string, report: Report): void {
+  const unused = Object.keys(rest);
+  if (unused.length === 0) return;
+  const isSaid = mode === undefined ? 'is not set, which means DISABLE' : 'is DISABLE';
+  const why = `requests go out in plain text, and ${unused.join(', ')} has no effect`;
+  report(`${path}.mode`, `${isSaid}: ${why}; set SIMPLE, MUTUAL or ISTIO_MUTUAL`, true);
 }
 
 /** The source, or why there is none. */

@@ -13,6 +13,7 @@ import {
   compileRewrite,
   compileTarget,
 } from './virtual-service-action.ts';
+import { tellIdle } from './virtual-service-idle.ts';
 import type { ReadMatch } from './virtual-service-match.ts';
 import { forMesh, readHttpMatch, readStringMatch } from './virtual-service-match.ts';
 import {
@@ -54,6 +55,7 @@ function compileRoute(
   compilation: HttpCompilation,
 ): readonly HttpRoute[] {
   const { root } = compilation;
+  tellIdle(own, path, compilation.report);
   const spec = root === undefined ? own : inherited(root, own);
   const matches = matchesOf(spec, path, compilation);
   // Every match is for gateways other than the mesh, or clashes with those of the root: the route is none of ours.

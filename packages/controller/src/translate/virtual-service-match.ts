@@ -31,7 +31,7 @@ export function forMesh(gateways: readonly string[] | undefined): boolean {
 export function readHttpMatch(spec: HttpMatchSpec, path: string, reader: MatchReader): ReadMatch {
   const source = readSource(spec, path, reader);
   const asked = new Asked(path, reader);
-  const uri = asPath(asked.one(spec.uri, 'uri'), `${path}.uri`, reader);
+  const uri = asPath(asked.one(spec.uri, 'uri', 'may-be-empty'), `${path}.uri`, reader);
   const scheme = asked.one(spec.scheme, 'scheme');
   const method = asked.one(spec.method, 'method');
   const authority = lowerCase(asked.one(spec.authority, 'authority'));
@@ -56,6 +56,8 @@ function asPath(
   { report }: MatchReader,
 ): StringMatch | undefined {
   if (match?.kind !== 'exact' && match?.kind !== 'prefix') return match;
+  // As in Envoy, every path begins with nothing.
+  if (match.kind === 'prefix' && match.value === '') return match;
   const normal = normalizeMatchedPath(match.value, match.kind === 'exact' ? 'whole' : 'prefix');
   if (normal.ok) return { kind: match.kind, value: normal.value };
   const why = `no request has such a path (${normal.error}); the match never holds, mend or remove it`;
@@ -80,8 +82,18 @@ class Asked {
     this.#reader = reader;
   }
 
-  one(spec: StringMatchSpec | undefined, field: string): StringMatch | undefined {
+  one(
+    spec: StringMatchSpec | undefined,
+    field: string,
+    prefix?: 'may-be-empty',
+  ): StringMatch | undefined {
     if (spec === undefined) return undefined;
+    if (spec.prefix === '' && prefix === undefined) {
+      this.#reader.report(
+        `${this.#path}.${field}.prefix`,
+        'must not be empty; it matches anything',
+      );
+    }
     const match = readStringMatch(spec, `${this.#path}.${field}`, this.#reader);
     if (match === undefined) this.unsure = true;
     return match;
@@ -158,6 +170,7 @@ export function readStringMatch(
   }
   const [kind, value] = only as ['exact' | 'prefix' | 'regex', string];
   if (kind !== 'regex') return { kind, value };
+  if (value === '') report(`${path}.regex`, 'must not be empty; it matches what is empty alone');
   const problem = world.regexProblem(value);
   if (problem === undefined) return { kind, value };
   report(`${path}.regex`, `is no regular expression of RE2: ${problem}`);

@@ -11,6 +11,8 @@ export interface VirtualServiceWorld {
   readonly host?: HostResolver;
   /** The ports of a Service; undefined when there is none. */
   ports(service: ServiceName): readonly Port[] | undefined;
+  /** Those of them that say that they carry no HTTP. */
+  unseen?(service: ServiceName): readonly Port[];
   /** The names of the subsets that DestinationRules define for it. */
   subsets(service: ServiceName): ReadonlySet<string>;
   delegate(namespace: string, name: string): VirtualServiceRecord | undefined;

@@ -53,7 +53,7 @@ describe('hosts', () => {
 
   test('wildcards are kept by what they end with', () => {
     const hosts = ['*', '*.Shop.svc.cluster.local', 'reviews'];
-    expect(compile({ hosts })).toMatchObject({
+    expect(compile({ hosts, http: [{ route: [to('reviews')] }] })).toMatchObject({
       services: ['shop/reviews.shop.svc.cluster.local'],
       endings: ['', '.shop.svc.cluster.local'],
       problems: [],
@@ -63,7 +63,7 @@ describe('hosts', () => {
   test.each(['nobody', 'a.*', 'example.com', 'reviews.shop.svc.elsewhere'])(
     '%s is told',
     (host) => {
-      const { services, problems } = compile({ hosts: [host] });
+      const { services, problems } = compile({ hosts: [host], http: [{ route: [to('reviews')] }] });
       expect(services).toEqual([]);
       expect(problems).toMatchObject([{ field: 'spec.hosts[0]' }]);
     },

@@ -71,7 +71,7 @@ export function compileVirtualService(
   }
   const spec = record.spec.value;
   const exportedTo = exportedToOf(spec.exportTo, meta.namespace, report);
-  const { ports, ...hosts } = hostsOf(spec, meta.namespace, world, report);
+  const { ports, isSeen, ...hosts } = hostsOf(spec, meta.namespace, world, report);
   if (!forMesh(spec.gateways)) {
     const why = 'names no mesh, and Gateways of Istio are not there yet; add mesh';
     report('spec.gateways', why, true);
@@ -79,6 +79,15 @@ export function compileVirtualService(
   }
   const name = object.replace(' ', '/');
   const { namespace } = meta;
+  if (!hasRoutes(spec)) report('spec', 'must have routes: add http, tls or tcp; nothing is routed');
+  if ((spec.http ?? []).length > 0 && hosts.endings.length === 0 && ports.size > 0 && !isSeen) {
+    const why = 'no port of the hosts carries HTTP, as their names and appProtocol say';
+    report(
+      'spec.http',
+      `${why}: no request is routed; use tcp or tls, or name the port http`,
+      true,
+    );
+  }
   const arrivals = hosts.endings.length > 0 || ports.size === 0 ? undefined : [...ports];
   const parts = { namespace, world, arrivals, report };
   return {
@@ -90,6 +99,10 @@ export function compileVirtualService(
     tcp: compileTcp(spec.tcp ?? [], name, parts),
     problems,
   };
+}
+
+function hasRoutes({ http = [], tls = [], tcp = [] }: VirtualServiceSpec): boolean {
+  return http.length + tls.length + tcp.length > 0;
 }
 
 /** One without hosts holds for nobody by itself: it is compiled into the one that names it. */
@@ -145,14 +158,22 @@ function closedRoutes(
   };
 }
 
+interface KnownHosts extends Hosts {
+  /** Of the services that are known. */
+  readonly ports: ReadonlySet<Port>;
+  /** Whether one of them may carry HTTP. */
+  readonly isSeen: boolean;
+}
+
 function hostsOf(
   spec: Pick<VirtualServiceSpec, 'hosts'>,
   namespace: string,
   world: VirtualServiceWorld,
   report: Report,
-): Hosts & { readonly ports: ReadonlySet<Port> } {
+): KnownHosts {
   const services: ServiceKey[] = [];
   const ports = new Set<Port>();
+  let isSeen = false;
   const endings = new Set<string>();
   for (const [index, host] of (spec.hosts ?? []).entries()) {
     const ending = wildcardEnding(host);
@@ -168,7 +189,11 @@ function hostsOf(
       );
       continue;
     }
-    own.forEach((port) => ports.add(port));
+    const unseen = world.unseen?.(service) ?? [];
+    for (const port of own) {
+      ports.add(port);
+      if (!unseen.includes(port)) isSeen = true;
+    }
     const key = serviceKey(service.namespace, hostnameOf(service, world.clusterDomain));
     const instead = world.insteadOf(key);
     if (instead !== undefined) {
@@ -181,5 +206,5 @@ function hostsOf(
     if (services.includes(key)) report(`spec.hosts[${index}]`, 'is named twice; remove one');
     else services.push(key);
   }
-  return { services, endings: [...endings], ports };
+  return { services, endings: [...endings], ports, isSeen };
 }

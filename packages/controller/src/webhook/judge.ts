@@ -127,8 +127,9 @@ const virtualService = judgeBy(
 
 const destinationRule = judgeBy(
   decodeDestinationRule,
-  (rule, { collections, cluster }) =>
-    compileDestinationRule(rule, cluster.clusterDomain, collections.l7.hostResolver(once)).problems,
+  (rule, { collections: { l7 }, cluster }) =>
+    compileDestinationRule(rule, cluster.clusterDomain, l7.hostResolver(once), l7.portsOf(once))
+      .problems,
 );
 
 function gatewayRoute<S>(kind: GatewayRouteKind, decode: Decode<ConfigurationRecord<S>>): Judge {
