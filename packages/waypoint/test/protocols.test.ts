@@ -305,7 +305,7 @@ describe('changes of protocol', () => {
     const target = { kind: 'service', service: shopKey, port: 80 };
     const action = forward({ weight: 1, target, request: noChanges, response: add('x-of-target') });
     const key = { kind: 'cookie', name: 'who', path: '/', ttlSeconds: 60, attributes: [] };
-    const balancing = { kind: 'ring-hash', key, minimumSize: 100 };
+    const balancing = { kind: 'ring-hash', key, minimumRingSize: 100 };
     await world.tell({
       routes: [{ service: shopKey, http: [route({ action, cors, response: changes })] }],
       clusters: [

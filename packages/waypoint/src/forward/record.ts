@@ -2,7 +2,7 @@ import type { HeaderChanges, Service, SocketAddress, Workload } from '@ambit/api
 import { formatSocketAddress } from '@ambit/api';
 import type { Downstream, WaypointContext } from '../context.ts';
 import type { HeaderList } from '../http/headers.ts';
-import type { RequestHead } from '../http/message.ts';
+import type { HttpError, RequestHead } from '../http/message.ts';
 import { GrpcMessages } from '../observe/grpc-messages.ts';
 import type { RequestFigures } from '../observe/metrics.ts';
 import type { Observer } from '../observe/observer.ts';
@@ -97,6 +97,14 @@ export class RequestRecord implements RequestFigures, TracedRequest {
     this.details = details;
   }
 
+  /** The client left, or what it sent behind the head was no body; that is answered where no answer had begun. */
+  clientFailed({ code, status }: HttpError, responded: boolean): void {
+    const isMalformed = code === 'http1/malformed';
+    this.flags = isMalformed ? 'DPE' : 'DC';
+    this.details = isMalformed ? 'http1.codec_error' : 'downstream_remote_disconnect';
+    if (isMalformed && !responded) this.responseCode = status;
+  }
+
   /** Of a stream that lasts: the messages that have passed since the last time. */
   tellMessages(): void {
     if (this.#messages === undefined || this.#finished) return;
@@ -111,6 +119,12 @@ export class RequestRecord implements RequestFigures, TracedRequest {
     this.durationMs = performance.now() - this.#started;
     if (this.#trace === undefined && this.#observer.traces) this.#trace = this.trace;
     this.#observer.request(this, this.#trace);
+  }
+
+  /** Where there was no request that a span could be of. */
+  finishUntraced(): void {
+    this.#finished = true;
+    this.#observer.request(this, undefined);
   }
 
   // What metrics, formats and expressions read.

@@ -214,8 +214,7 @@ export class Forwarding implements ExchangeEvents, BodySink, UnderWay {
   gone(error: HttpError): void {
     if (this.#done) return;
     this.#try?.abandon(error);
-    this.#record.flags = 'DC';
-    this.#record.details = 'downstream_remote_disconnect';
+    this.#record.clientFailed(error, this.#responded);
     this.#finish();
   }
 

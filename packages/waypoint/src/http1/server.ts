@@ -20,8 +20,8 @@ import { TakenOver } from './taken-over.ts';
 export interface Http1ServerOptions {
   readonly limits: Http1Limits;
   readonly onRequest: (exchange: ServerExchange) => void;
-  /** A message that was no good request; it has been answered. */
-  readonly onMalformed: (error: HttpError) => void;
+  /** A message that was no good request; it is answered. `begun` where its head was one, and the exchange is told. */
+  readonly onMalformed: (error: HttpError, begun: boolean) => void;
   readonly onClosed: (connection: Http1ServerConnection) => void;
 }
 
@@ -202,8 +202,8 @@ export class Http1ServerConnection {
   }
 
   #malformed(error: HttpError): void {
-    this.#options.onMalformed(error);
     const exchange = this.#exchange;
+    this.#options.onMalformed(error, exchange !== undefined);
     if (exchange !== undefined) {
       exchange.broken(error);
       if (exchange.begun) {
@@ -239,6 +239,7 @@ export class Http1ServerConnection {
     } else if (this.#parser.inHead) {
       this.#options.onMalformed(
         new HttpError('http1/slow-head', 408, 'the head did not come in time'),
+        false,
       );
       this.#answerBad(408);
     } else this.#finish();

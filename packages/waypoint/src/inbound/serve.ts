@@ -132,7 +132,7 @@ function ownCluster(context: WaypointContext, downstream: Downstream): UpstreamC
 }
 
 function act(serving: Serving, found: HttpRoute): void {
-  const { context, downstream, exchange, record, refuse } = serving;
+  const { downstream, exchange, record, refuse } = serving;
   const { action } = found;
   const { request } = exchange;
   switch (action.kind) {
@@ -154,39 +154,47 @@ function act(serving: Serving, found: HttpRoute): void {
       });
       return;
     }
-    case 'forward': {
-      const target = chooseTarget(action.targets, context.random);
-      const changes = [target?.response ?? noChanges, found.response];
-      if (target === undefined || target.target.kind === 'missing') {
-        const why =
-          target?.target.kind === 'missing' ? target.target.why : 'no target has a weight';
-        context.logger.debug({ route: found.name, why }, 'request to a missing backend');
-        // To gRPC a backend that is not there is one that is not available (GRPCRoute).
-        refuse(500, 'NC', 'cluster_not_found', '', { changes, grpcStatus: 14 });
-        return;
-      }
-      const cluster = context.clusters.find(target.target);
-      if (cluster === undefined) {
-        refuse(503, 'NC', 'cluster_not_found', '', { changes });
-        return;
-      }
-      record.clusterName = cluster.name;
-      record.leadsTo = serviceBeyond(context, downstream, target.target);
-      const path = rewritePath(request.path, action.rewrite.path);
-      if (action.rewrite.path !== undefined && climbs(path)) {
-        context.metrics.rejected('bad-path');
-        refuse(400, 'DPE', 'path_normalization_failed', 'the rewritten path has dot segments');
-        return;
-      }
-      const plan = { route: found, target, cluster, path, leadsTo: target.target };
-      const beyond = destinationOf(context, downstream, target.target);
-      if (beyond === undefined) {
-        new Forwarding(context, downstream, exchange, plan, record).start();
-        return;
-      }
-      goBeyond({ ...serving, downstream: beyond }, downstream, plan);
-    }
+    case 'forward':
+      forward(serving, found, action);
   }
+}
+
+function forward(
+  serving: Serving,
+  found: HttpRoute,
+  action: Extract<HttpRoute['action'], { readonly kind: 'forward' }>,
+): void {
+  const { context, downstream, exchange, record, refuse } = serving;
+  const { request } = exchange;
+  const target = chooseTarget(action.targets, context.random);
+  const changes = [target?.response ?? noChanges, found.response];
+  if (target === undefined || target.target.kind === 'missing') {
+    const why = target?.target.kind === 'missing' ? target.target.why : 'no target has a weight';
+    context.logger.debug({ route: found.name, why }, 'request to a missing backend');
+    // To gRPC a backend that is not there is one that is not available (GRPCRoute).
+    refuse(500, 'NC', 'cluster_not_found', '', { changes, grpcStatus: 14 });
+    return;
+  }
+  const cluster = context.clusters.find(target.target);
+  if (cluster === undefined) {
+    refuse(503, 'NC', 'cluster_not_found', '', { changes });
+    return;
+  }
+  record.clusterName = cluster.name;
+  record.leadsTo = serviceBeyond(context, downstream, target.target);
+  const path = rewritePath(request.path, action.rewrite.path);
+  if (action.rewrite.path !== undefined && climbs(path)) {
+    context.metrics.rejected('bad-path');
+    refuse(400, 'DPE', 'path_normalization_failed', 'the rewritten path has dot segments');
+    return;
+  }
+  const plan = { route: found, target, cluster, path, leadsTo: target.target };
+  const beyond = destinationOf(context, downstream, target.target);
+  if (beyond === undefined) {
+    new Forwarding(context, downstream, exchange, plan, record).start();
+    return;
+  }
+  goBeyond({ ...serving, downstream: beyond }, downstream, plan);
 }
 
 /**

@@ -2,6 +2,7 @@ import type { ByteStream, TunnelRequest } from '@ambit/core';
 import type { Service, SocketAddress } from '@ambit/api';
 import { parseIp, parsePort } from '@ambit/api';
 import type { Downstream, WaypointContext } from '../context.ts';
+import { tellMalformed } from '../forward/malformed.ts';
 import { serveTcp } from '../forward/tcp.ts';
 import type { Http1Limits } from '../http1/limits.ts';
 import { Http1ServerConnection } from '../http1/server.ts';
@@ -164,7 +165,10 @@ function serve(
       const connection = new Http1ServerConnection(stream, {
         limits,
         onRequest: (exchange) => serveRequest(context, downstream, exchange),
-        onMalformed: (error) => context.metrics.rejected(error.code),
+        onMalformed: (error, begun) => {
+          if (begun) context.metrics.rejected(error.code);
+          else tellMalformed(context, downstream, 'HTTP/1.1', error);
+        },
         onClosed: (closed) => open.remove(closed),
       });
       if (!connection.closed) open.add(connection);
@@ -178,7 +182,7 @@ function serve(
         limits,
         {
           onRequest: (exchange) => serveRequest(context, downstream, exchange),
-          onMalformed: (error) => context.metrics.rejected(error.code),
+          onMalformed: (error) => tellMalformed(context, downstream, 'HTTP/2', error),
         },
         (closed) => open.remove(closed),
       );
