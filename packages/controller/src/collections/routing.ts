@@ -215,11 +215,11 @@ function virtualServiceStage(
         wildcard: ({ endings }) => (endings.length === 0 ? [] : ['any']),
       },
       derive: (record, key, read) => {
-        const delegate = record.spec.ok && (record.spec.value.hosts ?? []).length === 0;
-        return only(
-          key,
-          delegate ? compileDelegate(record) : compileVirtualService(record, worldOf(read)),
-        );
+        const world = worldOf(read);
+        const isDelegate = record.spec.ok && (record.spec.value.hosts ?? []).length === 0;
+        if (!isDelegate) return only(key, compileVirtualService(record, world));
+        const roots = read.find(sources.virtualServices, 'delegate', key);
+        return only(key, compileDelegate(record, world, roots.length > 0));
       },
       equal: isDeepStrictEqual,
     }),

@@ -28,6 +28,7 @@ import type { SecretRecord } from '../kube/decode/secret.ts';
 import type { ServiceRecord } from '../kube/decode/service.ts';
 import type { MeshConfig } from '../translate/mesh-config.ts';
 import { isForNamespace } from '../translate/telemetry.ts';
+import { delegatesOf } from '../translate/virtual-service.ts';
 import { hasEnded } from '../translate/workload.ts';
 import { Collection } from './collection.ts';
 
@@ -103,7 +104,9 @@ export function createSources(): Sources {
     gateways: new Collection('gateways'),
     gatewayAccounts: new Collection('gateway-accounts'),
     gatewayClasses: new Collection('gateway-classes'),
-    virtualServices: new Collection('virtual-services'),
+    virtualServices: new Collection<VirtualServiceRecord>('virtual-services', {
+      delegate: delegatesOf,
+    }),
     destinationRules: new Collection('destination-rules'),
     serviceEntries: new Collection('service-entries'),
     workloadEntries: new Collection<WorkloadEntryRecord>('workload-entries'),

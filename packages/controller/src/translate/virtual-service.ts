@@ -105,25 +105,52 @@ function hasRoutes({ http = [], tls = [], tcp = [] }: VirtualServiceSpec): boole
   return http.length + tls.length + tcp.length > 0;
 }
 
-/** One without hosts holds for nobody by itself: it is compiled into the one that names it. */
-export function compileDelegate({
-  meta,
-  spec,
-  problems,
-}: VirtualServiceRecord): CompiledVirtualService {
+/**
+ * One without hosts holds for nobody by itself: it is compiled into the ones that name it. What is wrong with it is told
+ * on its own status as well, and that nobody names it.
+ */
+export function compileDelegate(
+  { meta, spec, problems }: VirtualServiceRecord,
+  world: VirtualServiceWorld,
+  isNamed: boolean,
+): CompiledVirtualService {
   const told = [...problems];
   const object = `VirtualService ${objectKey(meta)}`;
-  const exportTo = spec.ok ? spec.value.exportTo : undefined;
-  const exportedTo = exportedToOf(
-    exportTo,
-    meta.namespace,
-    (field, message) => void told.push({ object, field, message }),
-  );
+  const report: Report = (at, message, admissible) => {
+    told.push({ object, field: at, message, ...(admissible && { admissible }) });
+  };
+  const { namespace } = meta;
+  const { exportTo, http = [], tls, tcp } = spec.ok ? spec.value : {};
+  if (!isNamed) {
+    report(
+      'spec.hosts',
+      'is empty, and no VirtualService delegates to this one: it routes nothing',
+      true,
+    );
+  }
+  if (spec.ok && http.length === 0) report('spec.http', 'is empty: a delegate has http routes');
+  for (const [name, routes] of [
+    ['tls', tls],
+    ['tcp', tcp],
+  ] as const) {
+    if (routes === undefined) continue;
+    report(`spec.${name}`, 'is not used, because this is a delegate: it has no hosts', true);
+  }
+  const name = object.replace(' ', '/');
+  // Only for what it tells: on which ports requests come, and what else they match, its roots know.
+  compileHttp(http, {
+    namespace,
+    name,
+    world,
+    report,
+    arrivals: undefined,
+    root: { spec: {}, matches: [], namespace },
+  });
   return {
     key: objectKey(meta),
-    namespace: meta.namespace,
+    namespace,
     createdAtMs: meta.createdAtMs,
-    exportedTo,
+    exportedTo: exportedToOf(exportTo, namespace, report),
     services: [],
     endings: [],
     http: [],
@@ -131,6 +158,17 @@ export function compileDelegate({
     tcp: [],
     problems: told,
   };
+}
+
+/** `<namespace>/<name>` of the VirtualServices to which the routes of one with hosts delegate. */
+export function delegatesOf({ meta, spec }: VirtualServiceRecord): readonly string[] {
+  if (!spec.ok || (spec.value.hosts ?? []).length === 0) return [];
+  const named = (spec.value.http ?? []).flatMap(({ delegate }) =>
+    delegate === undefined
+      ? []
+      : [`${delegate.namespace ?? meta.namespace}/${delegate.name ?? ''}`],
+  );
+  return [...new Set(named)];
 }
 
 /** A list of texts; undefined, which leaves nobody out, where a part of it cannot be read. */
