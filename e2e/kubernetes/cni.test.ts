@@ -176,6 +176,27 @@ test('TestCNIRestartsWithMissingKubeConfig: what an agent wrote on its node and 
   await nowAnswers(mesh, await mesh.pod('clients', { app: 'client' }), 'after.shop');
 }, 200_000);
 
+test('rules that somebody flushes in a captured pod are put back, and told', async () => {
+  const { name, node } = await mesh.pod('shop', { app: 'server' });
+  const agent = (await agents.pods()).find((one) => one.node === node && one.ready);
+  if (agent === undefined) throw new Error(`no agent on ${node}`);
+  const flush = `
+    const pods = JSON.parse(require('fs').readFileSync('/var/run/istio-cni/pods.json', 'utf8'));
+    const { netns } = pods.find(({ enrolled }) => enrolled?.name === '${name}');
+    const words = ['netns', 'exec', netns, 'nft', 'flush', 'table', 'inet', 'ambit'];
+    require('child_process').execFileSync('ip', words);
+    console.log('flushed');`;
+  const { output } = await mesh.cluster.exec('istio-system', agent.name, ['node', '-e', flush]);
+  expect(output).toContain('flushed');
+  const told = await until(async () => {
+    const text = await mesh.cluster.logs('istio-system', agent.name);
+    return /capture of a pod was lost.*changed/.test(text) ? text : undefined;
+  }, 90_000);
+  expect(told).not.toContain('changed rules of pods go unnoticed');
+  await until(async () => ((await outsider('server')) === undefined ? true : undefined), 30_000);
+  expect(await insider('server')).toBeDefined();
+}, 200_000);
+
 /** As the chart gives it with `taint.enabled`. */
 const mayTaint = [
   {
