@@ -62,7 +62,7 @@ const deployment = {
       expect(kubectl(['create', 'namespace', space])).toMatchObject({ code: 0 });
     // Of nobody else's writes the policies speak.
     expect(kubectl(['apply', '-f', '-'], JSON.stringify(deployment))).toMatchObject({ code: 0 });
-    const service = ['create', 'service', 'clusterip', 'foreign', '--tcp=80', ...inRights];
+    const service = ['create', 'service', 'loadbalancer', 'foreign', '--tcp=80', ...inRights];
     expect(kubectl(service)).toMatchObject({ code: 0 });
   }, 60_000);
 
