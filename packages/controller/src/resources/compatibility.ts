@@ -37,10 +37,15 @@ function row(
   refused: ReadonlyMap<string, string>,
   notes: ReadonlyMap<string, string>,
 ): string {
-  const why = [...refused].find(([one]) => path === one || path.startsWith(`${one}.`))?.[1];
+  const why = [...refused].find(([one]) => isWithin(path, one))?.[1];
   const note = notes.get(path);
   const done = note === undefined ? 'yes' : `yes: ${note}`;
   return `| \`${path}\` | ${(why === undefined ? done : `no: ${why}`).replaceAll('|', '\\|')} |`;
+}
+
+/** Whether a path is one that is refused, an item of it, or lies below. */
+function isWithin(path: string, refused: string): boolean {
+  return path.startsWith(refused) && /^(?:\[\])?(?:\.|$)/.test(path.slice(refused.length));
 }
 
 function fields({ properties = {} }: JsonSchema, prefix: string): string[] {

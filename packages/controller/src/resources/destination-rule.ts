@@ -160,7 +160,7 @@ export const destinationRuleResource: ResourceDefinition = {
   notes: new Map([
     [
       'host',
-      'one Service, or one host of a ServiceEntry as that writes it; `*.shop.svc.cluster.local` and `*` cover no Services and are told',
+      'a Service, a host of a ServiceEntry, or a wildcard such as `*.shop.svc.cluster.local` for those that nothing else names',
     ],
     [
       'exportTo[]',

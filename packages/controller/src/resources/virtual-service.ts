@@ -167,7 +167,11 @@ export const virtualServiceResource: ResourceDefinition = {
   notes: new Map([
     [
       'hosts[]',
-      'Services, or hosts of a ServiceEntry as that writes it; `*.shop.svc.cluster.local` and `*` cover no Services and are told',
+      'Services, hosts of a ServiceEntry, or a wildcard such as `*.shop.svc.cluster.local` for those that nothing else names',
+    ],
+    [
+      'http[].match[].authority.regex',
+      'authorities are in lower case when they are compared, so that capitals never match',
     ],
   ]),
   columns: [
