@@ -16,6 +16,7 @@ import type { DestinationSpec, HttpRouteSpec } from '../resources/virtual-servic
 import { hostnameOf, meant } from './istio-host.ts';
 import type { ServiceTarget } from './open-port.ts';
 import { neverFits, openTarget } from './open-port.ts';
+import { replacementProblem } from './regex.ts';
 import { authorityProblem, uriProblem } from './target-text.ts';
 import { compileHeaders } from './virtual-service-parts.ts';
 import type { VirtualServiceWorld } from './virtual-service-world.ts';
@@ -195,7 +196,7 @@ export function compileRewrite(spec: HttpRouteSpec, path: string, parts: ActionW
     const { match = '', rewrite: replacement = '' } = uriRegexRewrite;
     const wrong = match === '' ? 'must not be empty' : parts.world.regexProblem(match);
     if (wrong !== undefined) parts.close(`${at}.uriRegexRewrite.match`, wrong);
-    const bad = uriProblem(replacement);
+    const bad = replacementProblem(match, replacement);
     if (bad !== undefined) parts.close(`${at}.uriRegexRewrite.rewrite`, bad);
     return () => ({ ...always, path: { kind: 'regex', match, rewrite: replacement } });
   }

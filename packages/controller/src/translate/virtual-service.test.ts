@@ -447,6 +447,14 @@ describe('what cannot be understood never holds for less than was meant, and is 
       { rewrite: { uriRegexRewrite: { match: '(' } } },
       'rewrite.uriRegexRewrite.match',
     ],
+    ...['/\\2', '/\\n', '/\\'].map(
+      (rewrite) =>
+        [
+          `a bad replacement ${rewrite}`,
+          { rewrite: { uriRegexRewrite: { match: '^/(a)', rewrite } } },
+          'rewrite.uriRegexRewrite.rewrite',
+        ] as const,
+    ),
     [
       'two rewrites',
       { rewrite: { uri: '/', uriRegexRewrite: { match: 'a' } } },
@@ -497,6 +505,20 @@ describe('what cannot be understood never holds for less than was meant, and is 
     const { http, problems } = compile({ hosts: ['reviews'], http: [spec] });
     expect(problems.map((one) => one.field)).toContain(`spec.http[0].${field}`);
     expect(http.map((_one, index) => closed(http, index))).toEqual(['missing']);
+  });
+
+  test('a replacement that names a group which is not there says which there are', () => {
+    const uriRegexRewrite = { match: '^/(a)', rewrite: '/\\2' };
+    const spec = { route: [to('reviews')], rewrite: { uriRegexRewrite } };
+    const { problems } = compile({ hosts: ['reviews'], http: [spec] });
+    expect(problems.map(({ message }) => message)).toEqual([
+      expect.stringContaining('names \\2, and the expression of match has one group'),
+    ]);
+    const fine = {
+      ...spec,
+      rewrite: { uriRegexRewrite: { match: '^/(a)', rewrite: '/\\1\\\\\\0' } },
+    };
+    expect(compile({ hosts: ['reviews'], http: [fine] }).problems).toEqual([]);
   });
 
   test.each<readonly [string, object]>([
