@@ -65,6 +65,7 @@ function stage<S>(
       name: kind,
       primary,
       indexes: {
+        gateway: (route) => [...new Set(gatewaysNamedBy(route).map(({ key }) => key))],
         service: ({ compiled }) => [...new Set(compiled.parents.flatMap(servicesOfParent))],
       },
       derive: (record, key, read) => {
@@ -81,6 +82,22 @@ function stage<S>(
       equal: isDeepStrictEqual,
     }),
   );
+}
+
+/**
+ * The waypoints to whose Gateways a route is attached, `<namespace>/<name>`, and the listener that it names. Whether it is
+ * accepted is another question, as the Gateway API has it.
+ */
+export function gatewaysNamedBy({
+  compiled,
+  meta,
+}: GatewayRoute): readonly { readonly key: string; readonly listener: string | undefined }[] {
+  return compiled.parents
+    .filter(({ byWaypoint }) => byWaypoint === true)
+    .map(({ parent: { namespace = meta.namespace, name, sectionName } }) => ({
+      key: `${namespace}/${name}`,
+      listener: sectionName,
+    }));
 }
 
 interface WorldParts {

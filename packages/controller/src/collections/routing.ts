@@ -17,6 +17,8 @@ import type { CompiledVirtualService, VirtualServiceWorld } from '../translate/v
 import { compileDelegate, compileVirtualService } from '../translate/virtual-service.ts';
 import type { Binding, CompiledWaypoint } from '../translate/waypoint.ts';
 import type { ClusterFacts } from '../translate/workload.ts';
+import type { AttachedRoutes } from './attached-routes.ts';
+import { attachedRouteStage } from './attached-routes.ts';
 import type { Collection } from './collection.ts';
 import { credentialStages } from './credentials.ts';
 import type { Graph, Noted, Reader } from './derived.ts';
@@ -47,6 +49,8 @@ export interface RoutingCollections {
   readonly virtualServices: Collection<CompiledVirtualService>;
   readonly destinationRules: Collection<CompiledDestinationRule>;
   readonly gatewayRoutes: GatewayRoutes;
+  /** By `namespace/name` of a waypoint's Gateway. */
+  readonly attachedRoutes: Collection<AttachedRoutes>;
   readonly outputs: readonly Collection<Upsert>[];
   /** What VirtualServices and DestinationRules are compiled with. */
   readonly virtualServiceWorld: (read: Reader) => VirtualServiceWorld;
@@ -120,6 +124,7 @@ export function routingStages(parts: Parts): RoutingCollections {
     portsOf,
     routeWorld,
     gatewayRoutes,
+    attachedRoutes: attachedRouteStage(parts, gatewayRoutes),
     outputs,
   };
 }

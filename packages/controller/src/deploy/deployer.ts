@@ -99,6 +99,7 @@ export function startDeployer(options: DeployerOptions): Deployer {
   const tell = async (key: string, waypoint: CompiledWaypoint): Promise<void> => {
     const ready = collections.programmed.get(key) === true;
     const status = gatewayStatus(waypoint, ready, options.nowMs(), {
+      attachedRoutes: collections.l7.attachedRoutes.get(key),
       refusal: refused.get(key),
       obstacle: collections.l7.obstacles.get(key),
     });
@@ -172,6 +173,7 @@ function follow(
   waypoints.onChange((key) => enqueue(key));
   ownership.follow(waypoints, enqueue);
   collections.l7.obstacles.onChange((key) => enqueue(key));
+  collections.l7.attachedRoutes.onChange((key) => enqueue(key));
   collections.programmed.onChange((key) => enqueue(key));
   collections.sources.parameters.onChange((name) => {
     for (const [key, { parameters }] of waypoints.entries()) if (parameters === name) enqueue(key);

@@ -8,12 +8,16 @@ import type { CompiledWaypoint } from '../translate/waypoint.ts';
 import { parametersField } from '../translate/waypoint.ts';
 
 const group = 'gateway.networking.k8s.io';
-const supportedKinds = ['HTTPRoute', 'GRPCRoute', 'TCPRoute', 'TLSRoute'].map((kind) => ({
+/** Of routes that may name the Gateway; those of connections name Services. */
+const supportedKinds = ['HTTPRoute', 'GRPCRoute'].map((kind) => ({
   group,
   kind,
 }));
 
-export interface Hindrances {
+/** What else there is to be said. */
+export interface Circumstances {
+  /** How many routes name the Gateway, by the name of the listener. */
+  readonly attachedRoutes?: ReadonlyMap<string, number> | undefined;
   /** Why what is to be deployed is refused again and again. */
   readonly refusal?: string | undefined;
   /** Why what bears the waypoint's name is not believed to be it. */
@@ -25,7 +29,7 @@ export function gatewayStatus(
   waypoint: CompiledWaypoint,
   ready: boolean,
   nowMs: number,
-  { refusal, obstacle }: Hindrances = {},
+  { attachedRoutes, refusal, obstacle }: Circumstances = {},
 ): Readonly<Record<string, unknown>> | undefined {
   const { status, meta } = waypoint;
   const accepted = waypoint.problems.length === 0;
@@ -45,8 +49,8 @@ export function gatewayStatus(
       );
       return {
         name,
-        // Routes are attached to the services that a waypoint serves, not to the waypoint.
-        attachedRoutes: 0,
+        // Those that name the services that a waypoint serves are not attached to the waypoint.
+        attachedRoutes: attachedRoutes?.get(name) ?? 0,
         supportedKinds,
         conditions: kept(before, listenerConditions(wanted), meta.generation, nowMs),
       };

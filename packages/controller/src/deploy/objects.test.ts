@@ -99,6 +99,22 @@ describe('what is deployed for a waypoint', () => {
     expect(silent['containers']).not.toHaveProperty('[0].imagePullPolicy');
   });
 
+  test('is told with what is attached to its listener, and what may be', () => {
+    const attachedRoutes = new Map([['mesh', 2]]);
+    const status = gatewayStatus(waypoint(), true, 0, { attachedRoutes });
+    const group = 'gateway.networking.k8s.io';
+    expect(status?.['listeners']).toMatchObject([
+      {
+        name: 'mesh',
+        attachedRoutes: 2,
+        supportedKinds: [
+          { group, kind: 'HTTPRoute' },
+          { group, kind: 'GRPCRoute' },
+        ],
+      },
+    ]);
+  });
+
   test('is told on the Gateway where a part of it is refused', () => {
     const parametersRef = { group: '', kind: 'Secret', name: 'overlay' };
     const status = gatewayStatus(waypoint({ parametersRef }), true, 0);
