@@ -61,8 +61,10 @@ export function connect(kubeconfig: string | undefined, context: string | undefi
     );
   }
   const cluster = config.getCurrentCluster();
-  if (cluster === null) {
-    throw new CliError('there is no cluster: set KUBECONFIG or give --kubeconfig and --context');
+  if (cluster === null || (kubeconfig === undefined && isMadeUp(cluster))) {
+    throw new CliError(
+      'no cluster is configured: give --kubeconfig (and --context), or set KUBECONFIG',
+    );
   }
   const call = caller(config, cluster.server);
   const checked = ({ status, body }: Answer): unknown => {
@@ -109,6 +111,11 @@ export function connect(kubeconfig: string | undefined, context: string | undefi
       return true;
     },
   };
+}
+
+/** What the client library answers where nothing is configured, which then fails for a reason of its own. */
+function isMadeUp({ name, server }: { readonly name: string; readonly server: string }): boolean {
+  return name === 'cluster' && server === 'http://localhost:8080';
 }
 
 type Call = (method: string, path: string, body?: object, type?: string) => Promise<Answer>;
