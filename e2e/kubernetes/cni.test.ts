@@ -1,3 +1,5 @@
+import { execFileSync } from 'node:child_process';
+import { readFileSync, readdirSync } from 'node:fs';
 import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
 import type { TourPod } from '@ambit/sandbox';
 import { Agents } from '../support/agents.ts';
@@ -5,7 +7,7 @@ import type { MeshCluster } from '../support/cluster.ts';
 import { startMesh, until } from '../support/cluster.ts';
 import { askEcho, echo, nowAnswers } from '../support/echo.ts';
 import { NodeTaints } from '../support/node-taints.ts';
-import { clusterScript, ownClusterTest } from '../support/wire.ts';
+import { clusterScript, ownClusterTest, ownMachineTest } from '../support/wire.ts';
 
 /** The node agent and its plugin on real nodes; the rows of acceptance.md by their names. */
 let mesh: MeshCluster;
@@ -176,26 +178,38 @@ test('TestCNIRestartsWithMissingKubeConfig: what an agent wrote on its node and 
   await nowAnswers(mesh, await mesh.pod('clients', { app: 'client' }), 'after.shop');
 }, 200_000);
 
-test('rules that somebody flushes in a captured pod are put back, and told', async () => {
-  const { name, node } = await mesh.pod('shop', { app: 'server' });
-  const agent = (await agents.pods()).find((one) => one.node === node && one.ready);
-  if (agent === undefined) throw new Error(`no agent on ${node}`);
-  const flush = `
-    const pods = JSON.parse(require('fs').readFileSync('/var/run/istio-cni/pods.json', 'utf8'));
-    const { netns } = pods.find(({ enrolled }) => enrolled?.name === '${name}');
-    const words = ['netns', 'exec', netns, 'nft', 'flush', 'table', 'inet', 'ambit'];
-    require('child_process').execFileSync('ip', words);
-    console.log('flushed');`;
-  const { output } = await mesh.cluster.exec('istio-system', agent.name, ['node', '-e', flush]);
-  expect(output).toContain('flushed');
-  const told = await until(async () => {
-    const text = await mesh.cluster.logs('istio-system', agent.name);
-    return /capture of a pod was lost.*changed/.test(text) ? text : undefined;
-  }, 90_000);
-  expect(told).not.toContain('changed rules of pods go unnoticed');
-  await until(async () => ((await outsider('server')) === undefined ? true : undefined), 30_000);
-  expect(await insider('server')).toBeDefined();
-}, 200_000);
+/** A process of a pod, as the machine sees it. */
+function processOf(pod: string): number {
+  const found = readdirSync('/proc').filter((name) => {
+    try {
+      const environ = readFileSync(`/proc/${name}/environ`, 'latin1').split('\0');
+      return /^\d+$/.test(name) && environ.includes(`HOSTNAME=${pod}`);
+    } catch {
+      return false;
+    }
+  });
+  if (found[0] === undefined) throw new Error(`no process of ${pod}`);
+  return Number(found[0]);
+}
+
+ownMachineTest(
+  'rules that somebody flushes in a captured pod are put back, and told',
+  async () => {
+    const { name, node } = await mesh.pod('shop', { app: 'server' });
+    const agent = (await agents.pods()).find((one) => one.node === node && one.ready);
+    if (agent === undefined) throw new Error(`no agent on ${node}`);
+    const flush = ['nft', 'flush', 'table', 'inet', 'ambit'];
+    execFileSync('nsenter', ['-t', String(processOf(name)), '-n', '--', ...flush]);
+    const told = await until(async () => {
+      const text = await mesh.cluster.logs('istio-system', agent.name);
+      return /capture of a pod was lost.*changed/.test(text) ? text : undefined;
+    }, 90_000);
+    expect(told).not.toContain('changed rules of pods go unnoticed');
+    await until(async () => ((await outsider('server')) === undefined ? true : undefined), 30_000);
+    expect(await insider('server')).toBeDefined();
+  },
+  200_000,
+);
 
 /** As the chart gives it with `taint.enabled`. */
 const mayTaint = [
