@@ -9,6 +9,7 @@ import type {
   StringPattern,
 } from '@ambit/api';
 import { err, ok, parseCidr, parsePort } from '@ambit/api';
+import { normalizeMatchedPath } from '@ambit/core';
 
 import type { OperationSpec, SourceSpec } from '../resources/authorization-policy.ts';
 
@@ -156,8 +157,19 @@ function parsePath(written: string): Result<StringPattern, string> {
   return ok({ kind: 'template', value: text });
 }
 
-/** Paths are judged as they are forwarded: what needs no escape has none, the others are written in capitals. */
+/** Paths are judged as they are forwarded: `/a//b`, `/a%2Fb` and `/a/./b` are `/a/b` there. */
 function asForwarded(path: string): string {
+  const isPrefix = path.endsWith('*');
+  const text = isPrefix ? path.slice(0, -1) : path;
+  if (text.startsWith('/') && !text.includes('{')) {
+    const normal = normalizeMatchedPath(text, isPrefix ? 'prefix' : 'whole');
+    if (normal.ok) return isPrefix ? `${normal.value}*` : normal.value;
+  }
+  return withEscapes(path);
+}
+
+/** What needs no escape has none, the others are written in capitals. */
+function withEscapes(path: string): string {
   return path
     .replace(/%[0-9A-Fa-f]{2}/g, (escape) => {
       const char = String.fromCharCode(Number.parseInt(escape.slice(1), 16));

@@ -408,6 +408,24 @@ describe('what is malformed never widens access', () => {
     },
   );
 
+  test.each([
+    ['/a//b', { kind: 'exact', value: '/a/b' }],
+    ['/a%2Fb', { kind: 'exact', value: '/a/b' }],
+    ['/a/./b', { kind: 'exact', value: '/a/b' }],
+    ['/a/../b', { kind: 'exact', value: '/b' }],
+    ['/a\\\\b', { kind: 'exact', value: '/a/b' }],
+    ['//admin%2F*', { kind: 'prefix', value: '/admin/' }],
+    ['/*', { kind: 'prefix', value: '/' }],
+    ['*/admin', { kind: 'suffix', value: '/admin' }],
+    ['/a%2', { kind: 'exact', value: '/a%2' }],
+  ])('a path %s is refused where requests for it arrive', (path, expected) => {
+    const { policy } = compile({
+      action: 'DENY',
+      rules: [{ to: [{ operation: { paths: [path] } }] }],
+    });
+    expect(policy?.rules[0]?.to[0]).toMatchObject([{ values: [expected] }]);
+  });
+
   test('paths are compared as they are forwarded: escapes in capitals, and none where none is needed', () => {
     const { policy } = compile({
       rules: [{ to: [{ operation: { paths: ['/caf%c3%a9', '/café*', '/%7euser'] } }] }],
