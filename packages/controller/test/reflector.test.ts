@@ -115,6 +115,21 @@ describe('a reflector', () => {
     expect(fake.requests.filter(({ path }) => path === unknown)).toHaveLength(1);
   });
 
+  test('a version that is served no more is left for the one that is', async () => {
+    // Any other collection stands for the former version.
+    const former = '/api/v1/services';
+    for (const { metadata } of fake.list(pods)) fake.put(former, { metadata: { ...metadata } });
+    start(3, [former, pods]);
+    await settled('the list of the first version');
+    await until(() => fake.openWatches === 1, 'the watch');
+    fake.intercept = ({ url }) =>
+      url.pathname === former ? { status: 404, body: { kind: 'Status', code: 404 } } : undefined;
+    fake.endWatches();
+    put('p-0', 'second');
+    fake.delete(pods, 'shop/p-1');
+    await settled('the list of the second version');
+  });
+
   test('an expired continue token: the list is taken whole', async () => {
     let pages = 0;
     fake.intercept = ({ url }) => {

@@ -149,7 +149,9 @@ class RunningReflector implements Reflector {
         if (!this.#again.signal.aborted) await this.#watch(this.#again.signal);
       } catch (error) {
         if (this.#isClosed()) return;
-        mustList ||= needsRelist(error);
+        // What is served under another version now is watched there, after a list.
+        const isElsewhere = kubeStatus(error) === 404 && this.#paths.length > 1;
+        mustList ||= needsRelist(error) || isElsewhere;
         this.#failures += 1;
         if (mustList && kubeStatus(error) === 404) {
           this.#pathAt = (this.#pathAt + 1) % this.#paths.length;

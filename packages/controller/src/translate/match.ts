@@ -11,6 +11,7 @@ import type {
 import { err, ok, parseCidr, parsePort } from '@ambit/api';
 import { normalizeMatchedPath } from '@ambit/core';
 
+import type { Report } from '../kube/decode/fields.ts';
 import type { OperationSpec, SourceSpec } from '../resources/authorization-policy.ts';
 
 /** What compiling a part of a policy needs to know about the whole. */
@@ -19,7 +20,7 @@ export interface Compilation {
   readonly namespace: string;
   /** What a part that cannot be understood must become, so that access is never wider than was meant. */
   readonly whenUnsure: 'match' | 'no-match';
-  readonly report: (path: string, message: string) => void;
+  readonly report: Report;
   readonly usesRequest: (path: string) => void;
 }
 
@@ -88,8 +89,25 @@ export function connectionMatch(
         return parsePattern(text);
     }
   };
+  if (attribute === 'source.principal') {
+    tellSchemes(written.values, written.valuesPath, compilation);
+    tellSchemes(written.notValues, written.notValuesPath, compilation);
+  }
   const pruned = prune(written, parse, compilation);
   return typeof pruned === 'string' ? pruned : { kind: 'connection', attribute, ...pruned };
+}
+
+/** As with Istio nobody is called so. */
+function tellSchemes(
+  principals: readonly string[] = [],
+  path: string,
+  { report }: Compilation,
+): void {
+  for (const [index, principal] of principals.entries()) {
+    if (!principal.startsWith('spiffe://')) continue;
+    const why = `${quoted(principal)} is nobody's principal: leave out spiffe://`;
+    report(`${path}[${index}]`, why, true);
+  }
 }
 
 export function addressMatch(

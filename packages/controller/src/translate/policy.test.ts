@@ -426,6 +426,35 @@ describe('what is malformed never widens access', () => {
     expect(policy?.rules[0]?.to[0]).toMatchObject([{ values: [expected] }]);
   });
 
+  test.each(['DENY', 'AUDIT', 'CUSTOM'])(
+    '%s without rules holds for nothing, and is told',
+    (action) => {
+      for (const spec of [{ action }, { action, rules: [] }])
+        expect(compile(spec).problems).toContainEqual({
+          object: 'AuthorizationPolicy shop/p',
+          field: 'spec.rules',
+          message: `is empty, and ${action} without rules holds for nothing; write rules, {} for everything`,
+        });
+      expect(compile({}).problems).toEqual([]);
+    },
+  );
+
+  test('a principal with its scheme is nobody, and is told', () => {
+    const principals = ['cluster.local/ns/a/sa/b', 'spiffe://cluster.local/ns/a/sa/b'];
+    const { problems } = compile({
+      action: 'DENY',
+      rules: [{ from: [{ source: { principals } }] }],
+    });
+    expect(problems).toEqual([
+      {
+        object: 'AuthorizationPolicy shop/p',
+        field: 'spec.rules[0].from[0].source.principals[1]',
+        message: '"spiffe://cluster.local/ns/a/sa/b" is nobody\'s principal: leave out spiffe://',
+        admissible: true,
+      },
+    ]);
+  });
+
   test('paths are compared as they are forwarded: escapes in capitals, and none where none is needed', () => {
     const { policy } = compile({
       rules: [{ to: [{ operation: { paths: ['/caf%c3%a9', '/café*', '/%7euser'] } }] }],

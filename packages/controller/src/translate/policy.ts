@@ -173,8 +173,13 @@ function closedPolicy(
 }
 
 function compileRules(spec: AuthorizationPolicySpec, compilation: Compilation): Rule[] {
+  const { action = 'ALLOW', rules: written = [] } = spec;
+  if (action !== 'ALLOW' && written.length === 0) {
+    const why = `is empty, and ${action} without rules holds for nothing; write rules, {} for everything`;
+    compilation.report('spec.rules', why);
+  }
   const rules: Rule[] = [];
-  for (const [index, rule] of (spec.rules ?? []).entries()) {
+  for (const [index, rule] of written.entries()) {
     const compiled = compileRule(rule, `spec.rules[${index}]`, compilation);
     if (compiled !== undefined) rules.push(compiled);
   }
