@@ -99,8 +99,41 @@ describe('the controller', () => {
       });
     expect(of({})).toBeUndefined();
     expect(of({ volumes: [{ name: 'a', configMap: { name: 'b' } }] })).toBeUndefined();
+    const token = { serviceAccountToken: { path: 'token', audience: 'a' } };
+    const capabilities = { drop: ['ALL'], add: ['NET_BIND_SERVICE'] };
+    const full = {
+      ...container,
+      securityContext: { ...container.securityContext, capabilities },
+      ports: [{ name: 'mesh', containerPort: 15008 }],
+      env: [
+        { name: 'A', value: 'a' },
+        { name: 'B', valueFrom: { fieldRef: { fieldPath: 'metadata.name' } } },
+      ],
+      envFrom: [{ configMapRef: { name: 'b' } }],
+    };
+    const volumes = [{ name: 'a', projected: { sources: [token] } }];
+    expect(of({ containers: [full], volumes })).toBeUndefined();
     expect(of({ serviceAccountName: 'admin' })).toMatch(/run as the ServiceAccount of their own/);
     const { securityContext } = container;
+    const secret = { name: 'b' };
+    const secrets = [
+      { volumes: [{ name: 'a', projected: { sources: [{ secret }] } }] },
+      { containers: [{ ...container, envFrom: [{ secretRef: secret }] }] },
+      {
+        containers: [{ ...container, env: [{ name: 'A', valueFrom: { secretKeyRef: secret } }] }],
+      },
+    ];
+    const rights = [
+      { containers: [{ ...container, ports: [{ containerPort: 80, hostPort: 80 }] }] },
+      {
+        containers: [
+          {
+            ...container,
+            securityContext: { ...securityContext, capabilities: { add: ['NET_ADMIN'] } },
+          },
+        ],
+      },
+    ];
     for (const pod of [
       { hostNetwork: true },
       { hostPID: true },
@@ -110,6 +143,8 @@ describe('the controller', () => {
       { containers: [{ name: 'a' }] },
       { containers: [{ ...container, securityContext: { ...securityContext, privileged: true } }] },
       { initContainers: [{ name: 'a', securityContext: { allowPrivilegeEscalation: true } }] },
+      ...secrets,
+      ...rights,
     ])
       expect([pod, of(pod)]).toEqual([pod, expect.stringMatching(/without privileges/)]);
   });
