@@ -292,7 +292,9 @@ install and upgrade; `helm template` has no cluster to ask.
 */}}
 {{- define "ambit.refuseOtherMesh" -}}
 {{- range (lookup "apps/v1" "DaemonSet" "" "").items -}}
-{{- if has .metadata.name (list "ztunnel" "cni-redirect" "istio-cni-node") -}}
+{{- /* Istio's charts give them any name, and these labels. */}}
+{{- $called := list .metadata.name (dig "labels" "app" "" .metadata) (dig "labels" "k8s-app" "" .metadata) -}}
+{{- if or (has "ztunnel" $called) (has "cni-redirect" $called) (has "istio-cni-node" $called) -}}
 {{- if ne (include "ambit.isOurs" (list $ .)) "true" -}}
 {{- fail (printf "another mesh is here: DaemonSet %s/%s redirects the pods of this cluster. Two meshes undo each other's rules: uninstall that one first." .metadata.namespace .metadata.name) -}}
 {{- end -}}

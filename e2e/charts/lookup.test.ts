@@ -73,3 +73,25 @@ test('definitions of Istio that are left out have to be in the cluster', async (
   for (const values of [{ excludedCRDs: [left] }, { enableCRDTemplates: false }])
     expect(await install(values)).toContain('STATUS: pending-install');
 }, 60_000);
+
+test.each([
+  [{ app: 'ztunnel' }, 'ztunnel-canary'],
+  [{ 'k8s-app': 'istio-cni-node' }, 'istio-cni-canary'],
+])('a node proxy or agent of another mesh is known by its labels %j, too', async (labels, name) => {
+  const template = {
+    metadata: { labels: { app: name } },
+    spec: { containers: [{ name: 'a', image: 'none.example/none' }] },
+  };
+  const set = {
+    apiVersion: 'apps/v1',
+    kind: 'DaemonSet',
+    metadata: { name, namespace: 'kube-system', labels },
+    spec: { selector: { matchLabels: { app: name } }, template },
+  };
+  await kubectl.out(['apply', '-f', '-'], stringify(set));
+  expect(await install({})).toMatch(
+    `another mesh is here: DaemonSet kube-system/${name} redirects the pods of this cluster`,
+  );
+  await kubectl.out(['delete', 'daemonset', name, '-n', 'kube-system']);
+  expect(await install({})).toContain('STATUS: pending-install');
+}, 60_000);

@@ -179,18 +179,21 @@ function readGatewayClass(found: unknown): GatewayClassFacts {
   };
 }
 
+const ownSets: readonly string[] = ['ztunnel', 'cni-redirect'];
+
 /** Who redirects pods, and who writes the status of the same resources. */
 async function otherMeshes(kube: Kube, namespace: string): Promise<string[]> {
   const istiods = await kube.list('/apis/apps/v1/deployments?labelSelector=app%3Distiod');
   const sets = await kube.list('/apis/apps/v1/daemonsets');
   const redirecting = sets
-    .map(({ metadata }) => ({ name: metadata.name, namespace: metadata.namespace ?? '' }))
-    .filter(
-      (set) =>
-        set.name === 'istio-cni-node' ||
-        (set.namespace !== namespace && ['ztunnel', 'cni-redirect'].includes(set.name)),
-    )
-    .map((set) => `DaemonSet ${set.namespace}/${set.name}`);
+    .filter(({ metadata }) => {
+      const { name, labels = {} } = metadata;
+      const isOwn = metadata.namespace === namespace && ownSets.includes(name);
+      // Istio's charts give them any name, and these labels.
+      const called = [name, labels['app'] ?? '', labels['k8s-app'] ?? ''];
+      return !isOwn && called.some((one) => [...ownSets, 'istio-cni-node'].includes(one));
+    })
+    .map(({ metadata }) => `DaemonSet ${metadata.namespace ?? ''}/${metadata.name}`);
   const ruling = istiods.map(
     ({ metadata }) => `Deployment ${metadata.namespace ?? ''}/${metadata.name}`,
   );
