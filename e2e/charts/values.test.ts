@@ -166,8 +166,8 @@ const rows: readonly Row[] = [
     'servingNames',
     'SERVING_NAMES',
     inList({
-      good: ['mesh.example', '*.mesh.example', '10.0.0.1', 'fd00::1'],
-      bad: ['a b', 'a..b', '-a', 'https://a'],
+      good: ['mesh.example', '*.mesh.example', '10.0.0.1', 'fd00::1', '2001:db8:0:0:0:0:0:1'],
+      bad: ['a b', 'a..b', '-a', 'https://a', '::::', '1:2:3'],
     }),
   ],
   [
@@ -443,6 +443,16 @@ describe('a value that no cluster takes is refused before anything is changed', 
       /releaseGrace: within uninstall\.timeout 120s no node .* takes releaseGrace 111s and up to 10s more/,
     ],
     ['ambit', { 'global.tag': 1.1 }, /put it in quotes/],
+    [
+      'ambit',
+      { 'ztunnel.cniNetnsDir': '/other' },
+      /ztunnel\.cniNetnsDir \("\/other"\) and cni-redirect\.cniNetnsDir \(""\) .* set both/,
+    ],
+    [
+      'ambit',
+      { 'ztunnel.nodeSelector': { role: 'a' } },
+      /ztunnel\.nodeSelector asks for role=a and cni-redirect\.nodeSelector does not: .* Set both/,
+    ],
     ['ambit', { 'global.imagePullSecrets': ['a,b'] }, /imagePullSecrets.*pattern/],
     ['base', { excludedCRDs: ['virtualservice'] }, /virtualservice is no definition of this chart/],
     ['ztunnel', { stateDir: '/var/lib/../x' }, /stateDir.*pattern/],
