@@ -112,7 +112,11 @@ export function meshOn(ground: Ground): MeshCluster {
     },
     async clean() {
       for (const object of applied.splice(0).reverse()) {
-        if (await hands.exists(object)) await hands.remove(object);
+        if (!(await hands.exists(object))) continue;
+        await hands.remove(object).catch(async (error: unknown) => {
+          // Its owner, removed before it, may have taken it along meanwhile.
+          if (await hands.exists(object)) throw error;
+        });
       }
     },
     close: () => ground.close(),
