@@ -214,10 +214,11 @@ async function retry(tour: WaypointTour, apply: Apply): Promise<void> {
   await settled(tour.cluster, [], (answers) => answers.some(({ status }) => status === 503));
   const bare = (await ask(tour.cluster, 100, [])).filter(({ status }) => status !== 200).length;
   tour.prove(bare > 20, `without retries ${bare} of 100 requests fail`);
+  // With a dozen, one tour in eighty would show an error by chance alone.
   await apply(
     routes({
       route: [to('v3')],
-      retries: { attempts: 12, retryOn: '5xx', backoff: '1ms' },
+      retries: { attempts: 30, retryOn: '5xx', backoff: '1ms' },
     }),
   );
   await settled(tour.cluster, [], (answers) => answers.every(({ status }) => status === 200));
