@@ -86,7 +86,7 @@ function follow(
       for (const one of wanted)
         if (one.status === 'False') log.warn({ object: `${kind} ${key}` }, one.message);
     },
-    onError: (key, error, failures) => statusRefused(log, `${kind} ${key}`)(error, failures),
+    onError: statusRefused(log, (key) => `${kind} ${key}`),
   });
   for (const one of compiled) {
     one.onChange((key) => reconciler.enqueue(key));

@@ -51,7 +51,7 @@ export function startGatewayClassStatus(options: GatewayClassStatusOptions): {
       const path = `/apis/gateway.networking.k8s.io/v1/gatewayclasses/${meta.name}`;
       await patchStatus(client, { path, meta, status });
     },
-    onError: (key, error, failures) => statusRefused(log, `GatewayClass ${key}`)(error, failures),
+    onError: statusRefused(log, (key) => `GatewayClass ${key}`),
   });
   sources.gatewayClasses.onChange((key) => reconciler.enqueue(key));
   rivals.onChange(() => reconciler.enqueue(waypointClass));

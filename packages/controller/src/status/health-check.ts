@@ -67,7 +67,7 @@ export function startHealthCheckStatus({
       await patchStatus(client, { path, meta, status: { conditions } });
       if (wanted.reason === 'Invalid') log.warn({ object: `Service ${key}` }, wanted.message);
     },
-    onError: (key, error, failures) => statusRefused(log, `Service ${key}`)(error, failures),
+    onError: statusRefused(log, (key) => `Service ${key}`),
   });
   services.onChange((key) => reconciler.enqueue(key));
   ownership.follow(services, (key) => reconciler.enqueue(key));

@@ -58,7 +58,7 @@ function follow(
         if (kubeStatus(error) !== 404) throw error;
       }
     },
-    onError: (key, error, failures) => statusRefused(log, `${kind} ${key}`)(error, failures),
+    onError: statusRefused(log, (key) => `${kind} ${key}`),
   });
 
   /** The object is read first: of pods and namespaces conditions are not kept, there are too many. */

@@ -78,7 +78,7 @@ function follow(
       const [problem] = route.problems;
       if (problem !== undefined) log.warn({ ...problem }, 'route not applied as written');
     },
-    onError: (key, error, failures) => statusRefused(log, key)(error, failures),
+    onError: statusRefused(log, (key) => key),
   });
   routes.onChange((key) => reconciler.enqueue(key));
   records.onChange((key) => reconciler.enqueue(key));

@@ -81,8 +81,7 @@ function follow<S>(
       if (wanted.status === 'False')
         log.warn({ object: `${resource.kind} ${key}` }, wanted.message);
     },
-    onError: (key, error, failures) =>
-      statusRefused(log, `${resource.kind} ${key}`)(error, failures),
+    onError: statusRefused(log, (key) => `${resource.kind} ${key}`),
   });
   records.onChange((key) => reconciler.enqueue(key));
   compiled.onChange((key) => reconciler.enqueue(key));
@@ -135,7 +134,7 @@ function followServices({
       await patchStatus(client, { path, meta: meta, status: { conditions } });
       if (binding.kind === 'broken') log.warn({ object: `Service ${key}` }, binding.message);
     },
-    onError: (key, error, failures) => statusRefused(log, `Service ${key}`)(error, failures),
+    onError: statusRefused(log, (key) => `Service ${key}`),
   });
   services.onChange((key) => reconciler.enqueue(key));
   ownership.follow(services, (key) => reconciler.enqueue(key));

@@ -67,8 +67,7 @@ export function startStatusWriter(options: StatusWriterOptions): StatusWriter {
           );
         }
       },
-      onError: (key, error, failures) =>
-        statusRefused(log, `${resource.kind} ${key}`)(error, failures),
+      onError: statusRefused(log, (key) => `${resource.kind} ${key}`),
     });
   };
   const policyWriter = write(authorizationPolicyResource, (key) => {

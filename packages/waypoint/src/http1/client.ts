@@ -181,7 +181,7 @@ export class Http1ClientConnection implements ClientConnection {
       return framing;
     }
     exchange.answered = true;
-    this.#keepAlive = keepAlive && this.#served < this.#options.maxRequests;
+    this.#keepAlive = keepAlive && keptMs !== 0 && this.#served < this.#options.maxRequests;
     this.#keptMs = keptMs;
     exchange.response(head, framing.kind !== 'none');
     return framing;
@@ -195,7 +195,7 @@ export class Http1ClientConnection implements ClientConnection {
       return;
     }
     this.#exchange = undefined;
-    const reusable = this.#keepAlive && exchange.sent && this.#keptMs !== 0;
+    const reusable = this.#keepAlive && exchange.sent;
     if (exchange.hadBody) exchange.ended(trailers);
     if (this.#parser.restBytes > 0) {
       // Nobody has asked for what came behind the answer.
