@@ -89,6 +89,22 @@ const configMap = (name: string, mesh: string): string =>
 
 const apply = (manifest: string) => kubectl.run(['apply', '-f', '-'], manifest);
 
+const gatewayApi = 'gateway.networking.k8s.io/v1';
+const theirs = {
+  gatewayClassName: 'theirs',
+  listeners: [{ name: 'http', port: 80, protocol: 'HTTP' }],
+};
+
+/** Asks until the controller knows all that the object names: it hears of an object a moment after it is stored. */
+async function withoutWarning(manifest: string): Promise<void> {
+  const end = Date.now() + 10_000;
+  for (;;) {
+    const asked = await kubectl.run(['create', '--dry-run=server', '-f', '-'], manifest);
+    if (asked.code === 0 && asked.stderr === '') return;
+    if (Date.now() > end) throw new Error(`still warned: ${asked.stderr}`);
+  }
+}
+
 describe('before a controller is there', () => {
   test('nothing is held up', async () => {
     expect(new Set(registered().map(({ failurePolicy }) => failurePolicy))).toEqual(
@@ -163,7 +179,7 @@ describe('once a controller serves it', () => {
     ],
     [
       'a Gateway of a waypoint on another port',
-      object('Gateway', 'gateway.networking.k8s.io/v1', {
+      object('Gateway', gatewayApi, {
         gatewayClassName: 'istio-waypoint',
         listeners: [{ name: 'mesh', port: 15009, protocol: 'HBONE' }],
       }),
@@ -171,7 +187,7 @@ describe('once a controller serves it', () => {
     ],
     [
       'an HTTPRoute with a filter that is not there',
-      object('HTTPRoute', 'gateway.networking.k8s.io/v1', {
+      object('HTTPRoute', gatewayApi, {
         parentRefs: [{ group: '', kind: 'Service', name: 'reviews' }],
         rules: [
           {
@@ -216,9 +232,37 @@ describe('once a controller serves it', () => {
     await kubectl.out(['delete', 'virtualservice/one', 'requestauthentication/one', '-n', 'shop']);
   });
 
+  test('what nobody serves is a warning', async () => {
+    const gateway = await apply(
+      object('Gateway', gatewayApi, { ...theirs, gatewayClassName: 'x' }),
+    );
+    expect(gateway).toMatchObject({ code: 0 });
+    expect(gateway.stderr).toMatch(
+      /Warning: Gateway shop\/one: spec\.gatewayClassName: there is no GatewayClass x, /,
+    );
+    const parentRefs = [{ group: '', kind: 'Service', name: 'wreviews' }, { name: 'gone' }];
+    const route = await apply(object('HTTPRoute', gatewayApi, { parentRefs }));
+    expect(route).toMatchObject({ code: 0 });
+    expect(route.stderr).toMatch(
+      /Warning: HTTPRoute shop\/one: spec\.parentRefs\[0\]: there is no Service shop\/wreviews/,
+    );
+    expect(route.stderr).toMatch(/spec\.parentRefs\[1\]\.name: there is no Gateway shop\/gone/);
+    await kubectl.out(['delete', 'gateway/one', 'httproute/one', '-n', 'shop']);
+  });
+
   test('routes and Gateways of others are not judged', async () => {
+    const spec = { controllerName: 'example.com/ingress' };
+    const metadata = { name: 'theirs' };
+    const apiVersion = gatewayApi;
+    await apply(JSON.stringify({ apiVersion, kind: 'GatewayClass', metadata, spec }));
+    const manifest = object('Gateway', gatewayApi, theirs, { name: 'their-gateway' });
+    await withoutWarning(manifest);
+    await apply(manifest);
+    await withoutWarning(
+      object('HTTPRoute', gatewayApi, { parentRefs: [{ name: 'their-gateway' }] }),
+    );
     const route = await apply(
-      object('HTTPRoute', 'gateway.networking.k8s.io/v1', {
+      object('HTTPRoute', gatewayApi, {
         parentRefs: [{ name: 'their-gateway' }],
         rules: [
           {
@@ -230,7 +274,7 @@ describe('once a controller serves it', () => {
       }),
     );
     expect(route).toMatchObject({ code: 0, stderr: '' });
-    await kubectl.out(['delete', 'httproute/one', '-n', 'shop']);
+    await kubectl.out(['delete', 'httproute/one', 'gateway/their-gateway', '-n', 'shop']);
   });
 
   test('a namespace that is exempt gets its status only, and may mend it later', async () => {

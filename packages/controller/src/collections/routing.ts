@@ -39,6 +39,7 @@ interface Parts {
   readonly cluster: ClusterFacts;
   readonly noted: Noted;
   readonly waypoints: Collection<CompiledWaypoint>;
+  readonly obstacles: Collection<string>;
   readonly namespaceMetas: Collection<Pick<Metadata, 'labels' | 'annotations'>>;
   readonly entries: EntryCollections;
   /** By `namespace/name` of a Service. */
@@ -132,7 +133,7 @@ export function routingStages(parts: Parts): RoutingCollections {
 /** A waypoint as the routes see it that name its Gateway. */
 function routeWaypoint(
   read: Reader,
-  { waypoints, namespaceMetas }: Parts,
+  { waypoints, obstacles, namespaceMetas }: Parts,
   servicesOf: ServicesOfWaypoint,
   key: string,
 ): RouteWaypoint | undefined {
@@ -143,6 +144,7 @@ function routeWaypoint(
     allows: (namespace) =>
       waypoint.allows(namespace, read.get(namespaceMetas, namespace)?.labels ?? new Map()),
     services: () => servicesOf(read, key),
+    isDeployed: () => read.get(obstacles, key) === undefined,
   };
 }
 

@@ -93,6 +93,9 @@ function otherMesh(name: string, status: unknown, later: string | undefined): re
   return [{ type: otherMeshType, status: 'False', reason: 'None', message }];
 }
 
+/** What a controller says of a class that names it and that it does not serve. */
+export const classUnsupported = `this controller serves the class ${waypointClass} only`;
+
 function classCondition(name: string): Wanted {
   return name === waypointClass
     ? {
@@ -105,6 +108,6 @@ function classCondition(name: string): Wanted {
         type: 'Accepted',
         status: 'False',
         reason: 'Unsupported',
-        message: `this controller serves the class ${waypointClass} only`,
+        message: classUnsupported,
       };
 }

@@ -20,6 +20,8 @@ export interface RouteWaypoint {
   readonly allows: (namespace: string) => boolean;
   /** The services that are bound to it. */
   readonly services: () => readonly Service[];
+  /** False while nothing can be bound to it yet. */
+  readonly isDeployed: () => boolean;
 }
 
 /** What a route is compiled against. */
@@ -61,11 +63,12 @@ const maxMessageChars = 2048;
 export class Compilation {
   readonly name: string;
   readonly kind: GatewayRouteKind;
+  /** As problems name it. */
+  readonly object: string;
   readonly namespace: string;
   readonly world: RouteWorld;
   /** `<namespace>/<name>` of the Service that all of the route's parents are; undefined where there are others. */
   onlyParent: string | undefined;
-  readonly #object: string;
   readonly #notes: Problem[] = [];
   readonly #refusals: Fault[] = [];
   readonly #unresolved: Fault[] = [];
@@ -75,21 +78,21 @@ export class Compilation {
     this.namespace = meta.namespace;
     this.world = world;
     this.name = `${kind}/${objectKey(meta)}`;
-    this.#object = `${kind} ${objectKey(meta)}`;
+    this.object = `${kind} ${objectKey(meta)}`;
   }
 
   /** What the owner should know: it is told with the condition, and does not make it false. */
   note(field: string, message: string): void {
-    this.#notes.push({ object: this.#object, field, message });
+    this.#notes.push({ object: this.object, field, message });
   }
 
   /** The route is not accepted as it is written: what depends on the field answers errors. */
   refuse(field: string, message: string, reason: RefusalReason = 'UnsupportedValue'): void {
-    this.#refusals.push({ object: this.#object, field, message, reason });
+    this.#refusals.push({ object: this.object, field, message, reason });
   }
 
   unresolved(reason: UnresolvedReason, field: string, message: string): void {
-    this.#unresolved.push({ object: this.#object, field, message, reason });
+    this.#unresolved.push({ object: this.object, field, message, reason });
   }
 
   /** Grows with every refusal, so that a rule can tell whether one of them is its own. */

@@ -26,6 +26,8 @@ export interface ParentOutcome {
   readonly consumerNamespace?: string;
   /** By the Gateway of the waypoint: it holds for those of its services of which nothing else speaks. */
   readonly byWaypoint?: true;
+  /** Why the route does nothing for this parent, however it is written; absent where it is attached to something. */
+  readonly idle?: string;
 }
 
 /** `<namespace>/<name>` of the Service that all of them are; undefined where there are others. */
@@ -38,19 +40,30 @@ export function onlyService(refs: readonly ParentRefSpec[], namespace: string): 
 
 /** Whether a parent is this mesh's to judge. */
 export function isMeshParent(ref: ParentRefSpec, path: string, compilation: Compilation): boolean {
-  const { group, kind } = ref;
   if (isGateway(ref)) {
     const { world, namespace } = compilation;
     return world.waypoint(ref.namespace ?? namespace, ref.name) !== undefined;
   }
-  if (kind === 'Service' && group === undefined) {
-    compilation.note(`${path}.group`, 'must be "" for a Service; the reference is not followed');
+  const { group = gatewayApiGroup, kind = 'Gateway' } = ref;
+  const wanted = groupOf.get(kind);
+  if (wanted === group) return true;
+  if (wanted !== undefined && group === gatewayApiGroup) {
+    const why = `must be ${JSON.stringify(wanted)} for a ${kind}; the reference is not followed`;
+    compilation.note(`${path}.group`, why);
+  } else if (servedGroups.has(group)) {
+    const why = `${kind} of group ${JSON.stringify(group)} takes no routes; name a Service, a ServiceEntry or the Gateway of a waypoint`;
+    compilation.note(`${path}.kind`, why);
   }
-  return (
-    (kind === 'Service' && group === '') ||
-    (kind === 'ServiceEntry' && group === 'networking.istio.io')
-  );
+  return false;
 }
+
+/** The kinds that routes of a mesh are for, by name: what the Gateway API takes for granted is its own group. */
+const groupOf: ReadonlyMap<string, string> = new Map([
+  ['Service', ''],
+  ['ServiceEntry', 'networking.istio.io'],
+]);
+/** Of other groups nobody knows who serves them. */
+const servedGroups: ReadonlySet<string> = new Set(groupOf.values());
 
 export function isGateway({ group, kind }: ParentRefSpec): boolean {
   return (
@@ -70,6 +83,7 @@ export function parentOutcome(
     parent,
     accepted: { status: false, reason, message },
     resolvedRefs,
+    idle: message,
   });
   if (isGateway(parent)) {
     const waypoint = world.waypoint(namespace, parent.name);
@@ -77,11 +91,7 @@ export function parentOutcome(
     if (waypoint === undefined || refusal !== undefined) {
       return refused(...(refusal ?? (['NoMatchingParent', 'there is no such waypoint'] as const)));
     }
-    return ofWaypoint(
-      parent,
-      compilation,
-      waypoint.services().filter((one) => isMeant(one, hostnames)),
-    );
+    return ofWaypoint(parent, compilation, waypoint, hostnames);
   }
   const { key, services } = named(parent, namespace, world);
   const [service, ...others] = services;
@@ -146,19 +156,25 @@ function isMeant({ hostname }: Service, hostnames: readonly string[]): boolean {
 function ofWaypoint(
   parent: ParentRefSpec,
   compilation: Compilation,
-  services: readonly Service[],
+  waypoint: RouteWaypoint,
+  hostnames: readonly string[],
 ): ParentOutcome {
-  const [first, ...others] = services.map(keyOf);
+  const meant = waypoint.services().filter((one) => isMeant(one, hostnames));
+  const [first, ...others] = meant.map(keyOf);
+  const idle =
+    hostnames.length === 0
+      ? 'no service is bound to this waypoint'
+      : 'no service that is bound to this waypoint has one of the hostnames';
   return {
     parent,
     accepted: compilation.acceptedFor(
       first === undefined
-        ? 'no service that is bound to this waypoint has one of the hostnames'
+        ? idle
         : 'the route holds for the services of this waypoint that no other route and no VirtualService speaks of',
     ),
     resolvedRefs: compilation.resolvedRefs,
     byWaypoint: true,
-    ...(first === undefined ? {} : { service: first }),
+    ...(first !== undefined ? { service: first } : waypoint.isDeployed() ? { idle } : {}),
     ...(others.length === 0 ? {} : { otherServices: others }),
   };
 }

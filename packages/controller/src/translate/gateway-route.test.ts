@@ -50,7 +50,12 @@ const world: RouteWorld = {
   clusterDomain,
   waypoint: (_namespace, name) =>
     name === 'waypoint'
-      ? { listeners: ['mesh'], allows: (from) => from === 'shop', services: () => services }
+      ? {
+          listeners: ['mesh'],
+          allows: (from) => from === 'shop',
+          services: () => services,
+          isDeployed: () => true,
+        }
       : undefined,
   service: (namespace, name) =>
     services.find((one) => one.namespace === namespace && one.name === name),
@@ -801,7 +806,8 @@ describe('parents', () => {
         [first, ...more].flatMap((one) => one?.split(/[/.]/)[1] ?? []),
       ]);
       expect(told).toEqual([[true, true, names]]);
-      expect(problems).toEqual([]);
+      const idle = 'no service that is bound to this waypoint has one of the hostnames';
+      expect(problems.map(({ message }) => message)).toEqual(names.length === 0 ? [idle] : []);
     });
 
     test.each<[string, object, Options, string]>([

@@ -7,6 +7,7 @@ import type {
   GrpcRouteSpec,
   HttpFilterSpec,
   HttpRouteSpec,
+  ParentRefSpec,
   TcpRouteSpec,
   TlsRouteSpec,
 } from '../resources/gateway-api.ts';
@@ -87,7 +88,8 @@ export function compileGatewayRoute(
   const compilation = new Compilation(kind, meta, world);
   for (const { field, message } of broken?.problems ?? []) compilation.refuse(field, message);
   const { name } = compilation;
-  const refs = (spec.parentRefs ?? []).filter((ref, index) =>
+  const written = spec.parentRefs ?? [];
+  const refs = written.filter((ref, index) =>
     isMeshParent(ref, `spec.parentRefs[${index}]`, compilation),
   );
   if (refs.length === 0) {
@@ -104,7 +106,21 @@ export function compileGatewayRoute(
   compilation.onlyParent = onlyService(refs, meta.namespace);
   const routes = compileRules(record, compilation, broken);
   const parents = refs.map((ref) => parentOutcome(ref, compilation, hostnames));
-  return { name, parents, ...routes, problems: compilation.problems };
+  // Where references cannot be read nobody knows their places.
+  const idle = broken === undefined ? idleParents(parents, written, compilation.object) : [];
+  return { name, parents, ...routes, problems: [...compilation.problems, ...idle] };
+}
+
+/** The parents for which the route does nothing; each of them has it in its own condition. */
+function idleParents(
+  parents: readonly ParentOutcome[],
+  written: readonly ParentRefSpec[],
+  object: string,
+): readonly Problem[] {
+  return parents.flatMap(({ parent, idle }): Problem[] => {
+    const field = `spec.parentRefs[${written.indexOf(parent)}]`;
+    return idle === undefined ? [] : [{ object, field, message: idle, admissible: true }];
+  });
 }
 
 /** Names of rules are for those who refer to them; two of one name cannot be told apart. */

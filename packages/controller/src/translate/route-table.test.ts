@@ -141,7 +141,12 @@ describe('both APIs', () => {
       { kind: 'HTTPRoute', meta, spec } as unknown as AnyGatewayRoute,
       {
         clusterDomain: 'cluster.local',
-        waypoint: () => ({ listeners: ['mesh'], allows: () => true, services: () => [service] }),
+        waypoint: () => ({
+          listeners: ['mesh'],
+          allows: () => true,
+          services: () => [service],
+          isDeployed: () => true,
+        }),
         service: () => service,
         granted: () => true,
         regexProblem,

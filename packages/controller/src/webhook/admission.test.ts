@@ -1,11 +1,13 @@
 import { parseTrustDomain } from '@ambit/api';
 import { beforeEach, describe, expect, test } from '@jest/globals';
 
+import { webhookWorld } from '../../test/webhook-world.ts';
 import type { MeshCollections } from '../collections/mesh.ts';
 import { createMeshCollections } from '../collections/mesh.ts';
 import { decodeMetadata } from '../kube/decode/fields.ts';
 import type { Scope } from '../kube/scope.ts';
 import { followScope } from '../kube/scope.ts';
+import { followOwnership } from '../ownership.ts';
 import { compileMeshConfig } from '../translate/mesh-config.ts';
 import type { ClusterFacts } from '../translate/workload.ts';
 import type { Verdict } from './admission.ts';
@@ -53,7 +55,12 @@ describe('an object in a namespace that discovery selectors do not select', () =
         },
         before: undefined,
       },
-      { collections, cluster, scope },
+      {
+        collections,
+        cluster,
+        scope,
+        ownership: followOwnership(collections.sources.namespaces, cluster),
+      },
     );
 
   test('is let in with a warning that it has no effect, whatever it says', () => {
@@ -79,5 +86,33 @@ describe('an object in a namespace that discovery selectors do not select', () =
   test('without selectors it is judged', () => {
     collections.sources.meshConfig.delete(`${root}/istio`);
     expect(judged('out').errors).toHaveLength(1);
+  });
+});
+
+describe('an object of another revision', () => {
+  const policy = (labels: object, spec: object): object => ({
+    kind: 'AuthorizationPolicy',
+    metadata: { namespace: 'shop', name: 'one', labels },
+    spec,
+  });
+  const targetRefs = [{ kind: 'Service', name: 'gone' }];
+  const missing = ['spec.targetRefs[0].name: there is no Service shop/gone'];
+
+  test('is warned of by its own control plane', () => {
+    const world = webhookWorld();
+    expect(world.warnings(policy({}, { targetRefs }))).toEqual(missing);
+    expect(world.warnings(policy({ 'istio.io/rev': 'canary' }, { targetRefs }))).toEqual([]);
+    world.put({ kind: 'Namespace', metadata: { name: 'shop', labels: { 'istio.io/rev': 'x' } } });
+    expect(world.warnings(policy({}, { targetRefs }))).toEqual([]);
+    const canary = webhookWorld({ revision: 'canary' });
+    expect(canary.warnings(policy({ 'istio.io/rev': 'canary' }, { targetRefs }))).toEqual(missing);
+    expect(canary.warnings(policy({}, { targetRefs }))).toEqual([]);
+  });
+
+  test('is refused all the same where it cannot be compiled: every control plane reads it', () => {
+    const { errors } = webhookWorld().judge(
+      policy({ 'istio.io/rev': 'canary' }, { action: 'MAYBE' }),
+    );
+    expect(errors.map(({ field }) => field)).toEqual(['spec.action']);
   });
 });

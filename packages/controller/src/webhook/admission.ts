@@ -4,7 +4,7 @@ import { err, ok } from '@ambit/api';
 import type { Metadata, Problem } from '../kube/decode/fields.ts';
 import { decodeMetadata, describeProblem, field, text } from '../kube/decode/fields.ts';
 import { meshConfigMap } from '../kube/decode/mesh-config.ts';
-import type { Scope } from '../kube/scope.ts';
+import type { Ownership } from '../ownership.ts';
 import type { JudgeWorld } from './judge.ts';
 import { judgeOf } from './judge.ts';
 
@@ -27,9 +27,9 @@ export interface Verdict {
   readonly warnings: readonly Problem[];
 }
 
-/** What is known, and of which namespaces it is. */
+/** What is known, and whose objects this control plane speaks of. */
 export interface AdmissionWorld extends JudgeWorld {
-  readonly scope: Pick<Scope, 'includes'>;
+  readonly ownership: Pick<Ownership, 'owns'>;
 }
 
 const version = 'admission.k8s.io/v1';
@@ -64,10 +64,17 @@ const admitted: Verdict = { errors: [], warnings: [] };
  * object, a finalizer for example, must not be held up by it.
  */
 export function judgeRequest(request: AdmissionRequest, world: AdmissionWorld): Verdict {
+  const meta = metadataOf(request, request.object);
+  if (meta === undefined) return admitted;
+  const verdict = judgeObject(request, meta, world);
+  // What another control plane does with its objects it says itself.
+  return world.ownership.owns(meta) ? verdict : { ...verdict, warnings: [] };
+}
+
+function judgeObject(request: AdmissionRequest, meta: Metadata, world: AdmissionWorld): Verdict {
   const { operation, group, resource, object } = request;
   const judge = judgeOf(group, resource);
-  const meta = metadataOf(request, object);
-  if (judge === undefined || meta === undefined) return admitted;
+  if (judge === undefined) return admitted;
   if (operation !== 'CREATE' && operation !== 'UPDATE') return admitted;
   if (meta.deleting) return admitted;
   const outside = outOfScope(object, meta, world);

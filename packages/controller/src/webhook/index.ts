@@ -6,6 +6,7 @@ import type { Gate } from '../kube/reconciler.ts';
 import type { ReflectorTimings } from '../kube/reflector.ts';
 import type { Scope } from '../kube/scope.ts';
 import type { Log } from '../log.ts';
+import { followOwnership } from '../ownership.ts';
 import { judgeRequest } from './admission.ts';
 import type { Registration } from './registration.ts';
 import { startRegistration } from './registration.ts';
@@ -34,13 +35,14 @@ export interface Validation extends Pick<Registration, 'changed'> {
 /** Serves the validating webhook and, once it is served, registers it with the API server. */
 export async function startValidation(options: ValidationOptions): Promise<Validation> {
   const { config, client, gate, collections, scope, serving, roots, log } = options;
+  const ownership = followOwnership(collections.sources.namespaces, config);
   const webhook = await startWebhook({
     host: config.host,
     port: config.webhookPort,
     certificate: serving.current(),
     judge: (request) => {
       collections.flush();
-      return judgeRequest(request, { collections, cluster: config, scope });
+      return judgeRequest(request, { collections, cluster: config, scope, ownership });
     },
     onAnswer: options.onAnswer,
     log,

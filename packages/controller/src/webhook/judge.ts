@@ -1,3 +1,5 @@
+import { waypointClass } from '@ambit/api';
+
 import type { MeshCollections } from '../collections/mesh.ts';
 import type { Targeted } from '../collections/judged.ts';
 import { missingTargets } from '../collections/judged.ts';
@@ -22,12 +24,15 @@ import {
   decodeWorkloadEntry,
 } from '../kube/decode/configuration.ts';
 import type { Metadata, Problem } from '../kube/decode/fields.ts';
-import { field, list, objectKey } from '../kube/decode/fields.ts';
+import { objectKey } from '../kube/decode/fields.ts';
 import { createMeshConfigDecoder, meshConfigMap } from '../kube/decode/mesh-config.ts';
 import { decodeAuthorizationPolicy, decodePeerAuthentication } from '../kube/decode/policy.ts';
+import type { Scope } from '../kube/scope.ts';
 import type { ResourceDefinition } from '../resources/crd.ts';
 import { resources } from '../resources/index.ts';
 import { acceptance } from '../status/conditions.ts';
+import { controllerName } from '../status/controller-name.ts';
+import { classUnsupported } from '../status/gateway-class.ts';
 import { compileDestinationRule } from '../translate/destination-rule.ts';
 import { compileWorkloadEntry } from '../translate/entry-endpoint.ts';
 import { readBrokenRoute } from '../translate/gateway-broken.ts';
@@ -43,11 +48,14 @@ import { compileTelemetry } from '../translate/telemetry.ts';
 import { compileVirtualService } from '../translate/virtual-service.ts';
 import { compileWaypoint } from '../translate/waypoint.ts';
 import type { ClusterFacts } from '../translate/workload.ts';
+import { unservedClass, unservedParents } from './strangers.ts';
 
 /** What an object is judged by: everything that is known now. */
 export interface JudgeWorld {
   readonly collections: MeshCollections;
   readonly cluster: ClusterFacts;
+  /** Of which namespaces objects are known. */
+  readonly scope: Pick<Scope, 'includes'>;
 }
 
 /** Everything that compiling an object tells of it, with what depends on others marked as admissible. */
@@ -133,18 +141,44 @@ const destinationRule = judgeBy(
 );
 
 function gatewayRoute<S>(kind: GatewayRouteKind, decode: Decode<ConfigurationRecord<S>>): Judge {
-  return judgeBy(decode, ({ meta, spec, problems }, { collections }) => {
+  return judgeBy(decode, ({ meta, spec, problems }, { collections, scope }) => {
+    const { l7, sources } = collections;
     const broken = spec.ok ? undefined : readBrokenRoute(kind, spec.error, problems);
     const route = { kind, meta, spec: spec.ok ? spec.value : broken?.spec };
-    const world = collections.l7.routeWorld(once);
-    const compiled = compileGatewayRoute(route as unknown as AnyGatewayRoute, world, broken);
+    const known = route as unknown as AnyGatewayRoute;
+    const compiled = compileGatewayRoute(known, l7.routeWorld(once), broken);
+    const object = `${kind} ${objectKey(meta)}`;
+    const refs = known.spec.parentRefs ?? [];
+    const strange = (spec.ok ? unservedParents(refs, meta, { sources, scope }) : []).map(
+      (one): Problem => ({ object, ...one, admissible: true }),
+    );
+    if (spec.ok && refs.length === 0 && known.spec.useDefaultGateways === undefined)
+      return [{ object, ...noParents, admissible: true }];
     // A route of other controllers is theirs to judge, and of one that is partly theirs they may do more than we.
-    const written = list(field(route.spec, 'parentRefs')).length;
-    if (compiled.parents.length === 0) return [];
-    if (compiled.parents.length === written) return compiled.problems;
-    return compiled.problems.map((one): Problem => ({ ...one, admissible: true }));
+    if (compiled.parents.length === 0)
+      return [...compiled.problems.filter((one) => one.admissible), ...strange];
+    if (compiled.parents.length === refs.length) return compiled.problems;
+    const all = compiled.problems.map((one): Problem => ({ ...one, admissible: true }));
+    return [...all, ...strange];
   });
 }
+
+const noParents = {
+  field: 'spec.parentRefs',
+  message: 'is empty, so the route is for nothing; name a Service, a ServiceEntry or a Gateway',
+};
+
+/** Of another class it is none of ours, and is told where it is nobody's. */
+const gateway = judgeBy(decodeGateway, (record, { collections, cluster }) => {
+  const waypoint = compileWaypoint(record, cluster);
+  if (waypoint !== undefined) return waypoint.problems;
+  const { meta, spec } = record;
+  const name = spec.ok ? (spec.value.gatewayClassName ?? '') : '';
+  const message = unservedClass(name, collections.sources);
+  if (message === undefined) return [];
+  const object = `Gateway ${objectKey(meta)}`;
+  return [{ object, field: 'spec.gatewayClassName', message, admissible: true }];
+});
 
 function bySchema<S>(decode: Decode<ConfigurationRecord<S>>): Judge {
   return judgeBy(decode, ({ problems }) => problems);
@@ -163,12 +197,16 @@ const judgesByKind: Readonly<Record<string, Judge>> = {
   WorkloadEntry: judgeBy(decodeWorkloadEntry, (entry) => compileWorkloadEntry(entry).problems),
   Telemetry: telemetry,
   RateLimitPolicy: rateLimitPolicy,
-  // Another class's is none of ours.
-  Gateway: judgeBy(
-    decodeGateway,
-    (gateway, { cluster }) => compileWaypoint(gateway, cluster)?.problems ?? [],
-  ),
-  GatewayClass: bySchema(decodeGatewayClass),
+  Gateway: gateway,
+  GatewayClass: judgeBy(decodeGatewayClass, ({ meta, spec, problems }) => {
+    const isOurs = spec.ok && spec.value.controllerName === controllerName;
+    if (!isOurs || meta.name === waypointClass) return problems;
+    const object = `GatewayClass ${meta.name}`;
+    return [
+      ...problems,
+      { object, field: 'metadata.name', message: classUnsupported, admissible: true },
+    ];
+  }),
   HTTPRoute: gatewayRoute('HTTPRoute', decodeHttpRoute),
   GRPCRoute: gatewayRoute('GRPCRoute', decodeGrpcRoute),
   TCPRoute: gatewayRoute('TCPRoute', decodeTcpRoute),
