@@ -142,6 +142,8 @@ type Row = readonly [
   variable: string,
   samples: { readonly good: readonly unknown[]; readonly bad: readonly unknown[] },
   write?: (value: unknown) => string,
+  /** Values without which the chart would have something else against them. */
+  beside?: Values,
 ];
 const inList = ({ good, bad }: Row[3]): Row[3] => ({
   good: good.map((one) => [one]),
@@ -225,6 +227,8 @@ const rows: readonly Row[] = [
     'env.ADVERTISED_ADDRESS',
     'ADVERTISED_ADDRESS',
     { good: ['mesh.example:15012', '[::1]:1'], bad: ['mesh', 'mesh:65536', 'a b:1', '::1:1'] },
+    text,
+    { servingNames: ['mesh.example', '::1'] },
   ],
   [
     ztunnel,
@@ -293,11 +297,11 @@ describe('a pod has the time that its program takes to end', () => {
 
 test.each(rows.map((row): [string, string, Row] => [row[0].chart, row[1], row]))(
   'the chart %s takes as %s what its program takes, and refuses what it refuses',
-  (_chart, _path, [program, path, variable, { good, bad }, write = text]) => {
+  (_chart, _path, [program, path, variable, { good, bad }, write = text, beside = {}]) => {
     const env = defaultEnv(program);
     const verdicts = [...good, ...bad].map((value) => ({
       value,
-      chart: renders(program.chart, { [path]: value }),
+      chart: renders(program.chart, { ...beside, [path]: value }),
       program: starts(program, new Map([...env, [variable, write(value)]])),
     }));
     expect(verdicts).toEqual([
@@ -453,6 +457,96 @@ describe('a value that no cluster takes is refused before anything is changed', 
       { 'ztunnel.nodeSelector': { role: 'a' } },
       /ztunnel\.nodeSelector asks for role=a and cni-redirect\.nodeSelector does not: .* Set both/,
     ],
+    [
+      'ztunnel',
+      { 'resources.limits.memory': '48Mi' },
+      /resources: with limits\.memory 48Mi the program never starts; set it to 64Mi at least, or to null/,
+    ],
+    [
+      'cni-redirect',
+      { 'resources.limits.cpu': '1m' },
+      /resources: with limits\.cpu 1m the program never starts; set it to 20m at least/,
+    ],
+    [
+      'ambit',
+      { 'global.waypoint.resources.limits': { memory: '4Mi' } },
+      /global\.waypoint\.resources: with limits\.memory 4Mi the program never starts/,
+    ],
+    [
+      'gateway',
+      { 'global.waypoint.resources.limits': { memory: 1e6 } },
+      /global\.waypoint\.resources: with limits\.memory 1e\+06 the program never starts/,
+    ],
+    ['controller', { 'resources.limits': { memroy: '1Gi' } }, /invalid propertyName 'memroy'/],
+    [
+      'controller',
+      { autoscaleEnabled: true, 'resources.limits.cpu': '200m', 'cpu.targetAverageUtilization': 101 },
+      /cpu\.targetAverageUtilization 101: resources\.limits\.cpu lets no pod take that much/,
+    ],
+    [
+      'controller',
+      { 'resourceQuotas.enabled': true, 'resourceQuotas.pods': 1 },
+      /resourceQuotas\.pods 1 is less than the 2 controllers that are asked for; make it larger/,
+    ],
+    [
+      'controller',
+      { 'env.ADVERTISED_ADDRESS': 'mesh.example:15012' },
+      /ADVERTISED_ADDRESS mesh\.example:15012 is none of the names .* add its host to servingNames/,
+    ],
+    [
+      'ambit',
+      { 'ztunnel.xdsAddress': 'mesh.example:15012' },
+      /ztunnel\.xdsAddress mesh\.example:15012 is none of .* add its host to controller\.servingNames/,
+    ],
+    ['controller', { topologySpreadConstraints: [{ maxSkew: 1 }] }, /missing properties 'topologyKey'/],
+    ['controller', { affinity: { nodeAfinity: {} } }, /'nodeAfinity' not allowed/],
+    ['controller', { tolerations: [{ value: 'a' }] }, /tolerations\[0\]: without a key .* set that, or a key/],
+    [
+      'ztunnel',
+      { tolerations: [{ key: 'a', operator: 'Exists', value: 'b' }] },
+      /tolerations\[0\]: operator Exists is any value of the taint; take value out/,
+    ],
+    [
+      'ztunnel',
+      { tolerations: [{ key: 'a', effect: 'NoSchedule', tolerationSeconds: 5 }] },
+      /tolerations\[0\]: tolerationSeconds is of effect NoExecute only/,
+    ],
+    [
+      'cni-redirect',
+      { nodeSelector: { 'kubernetes.io/os': 'windows' } },
+      /nodeSelector: kubernetes\.io\/os=windows: the images are of Linux; set it to linux/,
+    ],
+    [
+      'ztunnel',
+      { seccompProfile: { type: 'Localhost', localhostProfile: '/a/b.json' } },
+      /localhostProfile "\/a\/b\.json": it is a file below the kubelet's folder of profiles/,
+    ],
+    [
+      'ztunnel',
+      { seccompProfile: { type: 'RuntimeDefault', localhostProfile: 'b.json' } },
+      /localhostProfile is of type Localhost only/,
+    ],
+    ['cni-redirect', { excludeNamespaces: ['a'.repeat(64)] }, /excludeNamespaces.*maxLength/],
+    ['cni-redirect', { cniBinDir: '/' }, /cniBinDir.*pattern/],
+    ['cni-redirect', { cniBinDir: 'opt/cni/bin' }, /cniBinDir.*pattern/],
+    [
+      'cni-redirect',
+      { cniConfDir: '/opt/cni/bin/' },
+      /cniConfDir: \/opt\/cni\/bin\/ of the node is the folder of cniBinDir, too; set it to one of its own/,
+    ],
+    ['cni-redirect', { cniNetnsDir: '/run/ztunnel' }, /is the folder of ztunnel's socket, too/],
+    ['ztunnel', { stateDir: '/run/netns' }, /stateDir: \/run\/netns .* is the folder of cniNetnsDir, too/],
+    ['ztunnel', { stateDir: '/' }, /stateDir.*pattern/],
+    [
+      'cni-redirect',
+      { 'taint.enabled': true, tolerations: [] },
+      /taint\.enabled: tolerations keep the agent off .* add key cni\.istio\.io\/not-ready/,
+    ],
+    [
+      'gateway',
+      { 'infrastructure.labels': { 'istio.io/dataplane-mode': 'ambient' } },
+      /infrastructure\.labels: istio\.io\/dataplane-mode is what the controller labels each proxy with/,
+    ],
     ['ambit', { 'global.imagePullSecrets': ['a,b'] }, /imagePullSecrets.*pattern/],
     ['base', { excludedCRDs: ['virtualservice'] }, /virtualservice is no definition of this chart/],
     ['ztunnel', { stateDir: '/var/lib/../x' }, /stateDir.*pattern/],
@@ -511,6 +605,89 @@ describe('a value that no cluster takes is refused before anything is changed', 
     expect(() => renderText('gateway', { release: '1a' })).toThrow(/name: "1a".* set one of/);
     expect(() => renderText('gateway', { release: '1a', values: { name: 'a' } })).not.toThrow();
   });
+});
+
+describe('the proxy is on every node on which the agent is', () => {
+  const required = (...nodeSelectorTerms: readonly object[]): object => ({
+    nodeAffinity: { requiredDuringSchedulingIgnoredDuringExecution: { nodeSelectorTerms } },
+  });
+  const where = (key: string, operator: string, ...values: readonly string[]): object => ({
+    matchExpressions: [{ key, operator, ...(values.length === 0 ? {} : { values }) }],
+  });
+  const both = (what: string, proxy: unknown, agent: unknown): Values => ({
+    [`ztunnel.${what}`]: proxy,
+    [`cni-redirect.${what}`]: agent,
+  });
+  const anything = [{ operator: 'Exists' }];
+  const one = { key: 'a', value: 'b' };
+  const drained = { key: 'node.kubernetes.io/unschedulable', operator: 'Exists' };
+  const linux = where('kubernetes.io/os', 'In', 'linux');
+  const edge = where('role', 'In', 'edge');
+
+  test.each<readonly [string, Values]>([
+    ['the proxy minds less', both('tolerations', anything, [one])],
+    ['any value of a taint', both('tolerations', [{ key: 'a', operator: 'Exists' }], [one])],
+    [
+      'each effect by itself',
+      both('tolerations', [{ ...one, effect: 'NoSchedule' }, { ...one, effect: 'NoExecute' }], [one]),
+    ],
+    ['what each DaemonSet does not mind', both('tolerations', [], [drained])],
+    ['a taint that keeps no pod away', both('tolerations', [], [{ ...one, effect: 'PreferNoSchedule' }])],
+    ['no affinity of the proxy', both('affinity', {}, required(edge))],
+    ['the same affinity', both('affinity', required(edge), required(edge))],
+    ['one of several', both('affinity', required(linux, edge), required(edge))],
+    ['a wider one', both('affinity', required(where('role', 'Exists')), required(edge))],
+    ['what nodeSelector says', { 'ztunnel.affinity': required(linux) }],
+  ])('%s', (_what, values) => {
+    expect(() => renderText('ambit', { values })).not.toThrow();
+  });
+
+  const tolerations = /cni-redirect\.tolerations\[0\] .* ztunnel\.tolerations does not mind: .* Set both/;
+  const affinity = /ztunnel\.affinity\.nodeAffinity asks for nodes with more than .* Set both/;
+  test.each<readonly [string, Values, RegExp]>([
+    ['a proxy that minds every taint', { 'ztunnel.tolerations': [] }, tolerations],
+    ['another value', both('tolerations', [{ ...one, value: 'c' }], [one]), tolerations],
+    ['one effect of two', both('tolerations', [{ ...one, effect: 'NoSchedule' }], [one]), tolerations],
+    [
+      'a proxy that goes after a while',
+      both(
+        'tolerations',
+        [{ ...one, effect: 'NoExecute', tolerationSeconds: 9 }],
+        [{ ...one, effect: 'NoExecute' }],
+      ),
+      tolerations,
+    ],
+    ['an affinity of the proxy alone', { 'ztunnel.affinity': required(edge) }, affinity],
+    ['one of two terms', both('affinity', required(edge), required(linux, edge)), affinity],
+    [
+      'fewer values',
+      both('affinity', required(edge), required(where('role', 'In', 'edge', 'core'))),
+      affinity,
+    ],
+  ])('but not %s', (_what, values, sentence) => {
+    expect(() => renderText('ambit', { values })).toThrow(sentence);
+  });
+});
+
+test('proxies trust the controller by any name in its certificate', () => {
+  const service = 'ambit-controller.istio-system.svc';
+  const named = { 'controller.servingNames': ['*.Mesh.example', '10.0.0.1', 'fd00:0::1'] };
+  for (const host of [service, `${service}.cluster.local`, 'a.mesh.example', '10.0.0.1', '[fd00::1]'])
+    expect(() =>
+      renderText('ambit', { values: { ...named, 'ztunnel.xdsAddress': `${host}:15012` } }),
+    ).not.toThrow();
+});
+
+test('controllers run where a node waits to become ready, for its proxy waits for them', () => {
+  const { spec } = find(
+    render('controller', { values: { tolerations: [{ key: 'a', operator: 'Exists' }] } }),
+    'Deployment',
+    'ambit-controller',
+  ) as unknown as { spec: { template: { spec: { tolerations: object[] } } } };
+  expect(spec.template.spec.tolerations).toEqual([
+    { key: 'cni.istio.io/not-ready', operator: 'Exists', effect: 'NoSchedule' },
+    { key: 'a', operator: 'Exists' },
+  ]);
 });
 
 test('annotations of pods that the chart has, too, are those of whoever installs', () => {

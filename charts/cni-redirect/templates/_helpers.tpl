@@ -34,6 +34,32 @@ netnsDir: {{ .Values.cniNetnsDir | default (ternary "/var/run/docker/netns" "/va
 {{- end -}}
 {{- include "ambit.checkResources" (list "resources" .Values.resources) -}}
 {{- include "ambit.checkEnv" (list . (list "POD_NAME" "POD_NAMESPACE" "NODE_NAME" "LOG_LEVEL" "LOG_FORMAT" "CNI_CONF_DIR" "CNI_BIN_DIR" "CNI_BIN_DIR_ON_HOST" "EXCLUDE_NAMESPACES" "REMOVE_ON_STOP" "DAEMONSET_NAME" "TAINT_NODE" "RELEASE_GRACE") (list "KUBECONFIG" "CNI_AGENT_SOCKET" "CNI_AGENT_SOCKET_ON_HOST" "ZTUNNEL_SOCKET" "STATE_DIR" "NETNS_DIR" "PLUGIN_SOURCE" "HEALTH_PORT" "METRICS_PORT")) -}}
-{{- include "ambit.checkSeccomp" . -}}
+{{- include "ambit.checkPlacement" . -}}
+{{- if and .Values.taint.enabled (ne (include "cni-redirect.isTolerated" (list (include "ambit.notReady" . | fromYaml) .Values.tolerations)) "true") -}}
+{{- fail "taint.enabled: tolerations keep the agent off nodes with the taint cni.istio.io/not-ready, which nobody else takes away; add key cni.istio.io/not-ready, operator Exists" -}}
+{{- end -}}
+{{- $paths := include "cni-redirect.paths" . | fromYaml -}}
+{{- $folders := list (list "the plugin's socket" "/var/run/istio-cni") (list "ztunnel's socket" "/var/run/ztunnel") -}}
+{{- include "ambit.checkFolders" (concat $folders (list (list "cniBinDir" $paths.binDir) (list "cniConfDir" $paths.confDir) (list "cniNetnsDir" $paths.netnsDir))) -}}
 {{- include "ambit.checkPriorityClass" . -}}
+{{- end }}
+
+{{/* Whether one toleration (of one effect) is covered by a list of them. Takes a list of both. */}}
+{{- define "cni-redirect.isTolerated" -}}
+{{- $wanted := index . 0 -}}
+{{- $is := false -}}
+{{- $all := index . 1 | default list -}}
+{{- /* Those that every pod of a DaemonSet has, and what a node has for a while only. */}}
+{{- range list "not-ready" "unreachable" "disk-pressure" "memory-pressure" "pid-pressure" "unschedulable" "network-unavailable" -}}
+{{- $all = append $all (dict "key" (printf "node.kubernetes.io/%s" .) "operator" "Exists") -}}
+{{- end -}}
+{{- range $one := $all -}}
+{{- $operator := $one.operator | default "Equal" -}}
+{{- $isSame := and (eq $operator ($wanted.operator | default "Equal")) (eq ($one.value | default "") ($wanted.value | default "")) -}}
+{{- $isKey := or (not $one.key) (eq $one.key ($wanted.key | default "")) -}}
+{{- $isEffect := has ($one.effect | default "") (list "" $wanted.effect) -}}
+{{- $isAsLong := or (hasKey $wanted "tolerationSeconds") (not (hasKey $one "tolerationSeconds")) -}}
+{{- if and $isKey (or (eq $operator "Exists") $isSame) $isEffect $isAsLong }}{{ $is = true }}{{ end -}}
+{{- end -}}
+{{- $is -}}
 {{- end }}

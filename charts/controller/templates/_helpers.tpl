@@ -7,6 +7,10 @@
 {{- if and $values.autoscaleEnabled (gt (int $values.autoscaleMin) (int $values.autoscaleMax)) -}}
 {{- fail (printf "autoscaleMin %v is more than autoscaleMax %v; make it smaller" $values.autoscaleMin $values.autoscaleMax) -}}
 {{- end -}}
+{{- $most := int (ternary $values.autoscaleMax $values.replicaCount $values.autoscaleEnabled) -}}
+{{- if and (or $values.resourceQuotas.enabled (eq $values.global.platform "gke")) (gt $most (int $values.resourceQuotas.pods)) -}}
+{{- fail (printf "resourceQuotas.pods %v is less than the %d controllers that are asked for; make it larger" $values.resourceQuotas.pods $most) -}}
+{{- end -}}
 {{- $replicas := int (ternary $values.autoscaleMin $values.replicaCount $values.autoscaleEnabled) -}}
 {{- if and $values.podDisruptionBudget.enabled (gt $replicas 1) (ge (int $values.podDisruptionBudget.minAvailable) $replicas) -}}
 {{- fail (printf "podDisruptionBudget.minAvailable %v of %d controllers lets no node be drained; set it below the number of controllers" $values.podDisruptionBudget.minAvailable $replicas) -}}
@@ -39,17 +43,39 @@
 {{- $most := $values.env.PUSH_DEBOUNCE_MAX | default "1s" -}}
 {{- include "ambit.checkDuration" (list "env.PUSH_DEBOUNCE" $quiet "0s" $most) -}}
 {{- include "ambit.checkDuration" (list "env.PUSH_DEBOUNCE_MAX" $most "0s" "596h") -}}
-{{- include "ambit.checkSeccomp" . -}}
+{{- include "ambit.checkPlacement" . -}}
+{{- with $values.env.ADVERTISED_ADDRESS -}}
+{{- if ne (include "controller.isNamed" (list $ .)) "true" -}}
+{{- fail (printf "env.ADVERTISED_ADDRESS %s is none of the names in the controller's certificate, so no waypoint would trust it; add its host to servingNames" .) -}}
+{{- end -}}
+{{- end -}}
 {{- include "ambit.checkEnv" (list . (list "POD_NAME" "POD_NAMESPACE" "DEFAULT_REVISION" "CLUSTER_ID" "TRUST_DOMAIN" "LOG_LEVEL" "LOG_FORMAT" "WAYPOINT_IMAGE" "WAYPOINT_IMAGE_PULL_POLICY" "WAYPOINT_IMAGE_PULL_SECRETS" "WAYPOINT_RESOURCES" "CERTIFICATE_TTL" "REVISION" "SERVING_NAMES" "TRUST_DOMAIN_ALIASES") (list "KUBECONFIG" "ROOT_NAMESPACE" "CONTROL_ADDRESS" "CONTROL_PORT" "METRICS_PORT" "WEBHOOK_PORT")) -}}
 {{- include "ambit.checkResources" (list "resources" $values.resources) -}}
 {{- include "ambit.checkResources" (list "global.waypoint.resources" $values.global.waypoint.resources) -}}
 {{- if $values.autoscaleEnabled -}}
-{{- include "ambit.checkScaledOnCpu" (list "autoscaleEnabled" "resources" $values.resources) -}}
+{{- include "ambit.checkScaledOnCpu" (list "autoscaleEnabled" "resources" $values.resources "cpu.targetAverageUtilization" $values.cpu.targetAverageUtilization) -}}
 {{- end -}}
 {{- with $values.terminationGracePeriodSeconds -}}
 {{- include "ambit.checkGrace" (list "terminationGracePeriodSeconds" . "22s" "it has handed over to the other controllers") -}}
 {{- end -}}
 {{- include "ambit.checkPriorityClass" . -}}
+{{- end }}
+
+{{/*
+Whether the controller's certificate has the host of an address. Takes a list: the context of this chart (Values, Release), and
+host:port.
+*/}}
+{{- define "controller.isNamed" -}}
+{{- $values := (index . 0).Values -}}
+{{- $namespace := (index . 0).Release.Namespace -}}
+{{- $host := regexReplaceAll ":[0-9]+$" (index . 1) "" | trimPrefix "[" | trimSuffix "]" | trimSuffix "." | lower -}}
+{{- $service := printf "ambit-controller.%s.svc" $namespace -}}
+{{- $domain := get ($values.env | default dict) "CLUSTER_DOMAIN" | default "cluster.local" -}}
+{{- $names := list "ambit-controller" (printf "ambit-controller.%s" $namespace) $service (printf "%s.%s" $service $domain) (printf "istiod.%s.svc" $namespace) -}}
+{{- range $values.servingNames }}{{ $names = append $names (lower .) }}{{ end -}}
+{{- /* An address of IPv6 can be written in many ways. */}}
+{{- $isOther := and (contains ":" $host) (contains ":" (join "," $names)) -}}
+{{- or $isOther (has $host $names) (has (regexReplaceAll "^[^.]+" $host "*") $names) -}}
 {{- end }}
 
 {{/* The Lease by which the controllers of a revision know who of them writes; that of the default one bears no revision. */}}

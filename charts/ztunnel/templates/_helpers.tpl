@@ -23,6 +23,9 @@
 {{- end -}}
 {{- include "ambit.checkEnv" (list . (list "POD_NAME" "POD_NAMESPACE" "NODE_NAME" "CLUSTER_ID" "TRUST_DOMAIN" "LOG_LEVEL" "LOG_FORMAT" "CONTROLLER_ADDRESS" "TERMINATION_DRAIN" "MAX_CONNECTIONS_PER_POD" "STATE_FILE" "STATE_KEY_FILE") (list "TOKEN_FILE" "ROOTS_FILE" "ZTUNNEL_AGENT_SOCKET" "ADMIN_PORT" "METRICS_PORT" "READINESS_PORT")) -}}
 {{- include "ambit.checkResources" (list "resources" .Values.resources) -}}
-{{- include "ambit.checkSeccomp" . -}}
+{{- include "ambit.checkPlacement" . -}}
+{{- $folders := list (list "the agent's socket" "/var/run/ztunnel") (list "cniNetnsDir" (include "ztunnel.netnsDir" .)) -}}
+{{- with .Values.stateDir }}{{ $folders = append $folders (list "stateDir" .) }}{{ end -}}
+{{- include "ambit.checkFolders" $folders -}}
 {{- include "ambit.checkPriorityClass" . -}}
 {{- end }}
