@@ -20,7 +20,19 @@ describe('DestinationRules of one host', () => {
       rootNamespace: 'istio-system',
       clusterDomain: 'cluster.local',
     });
+    service();
   });
+
+  /** The service, bound to a waypoint of the namespace that is named. */
+  function service(waypoint?: string): void {
+    const labels =
+      waypoint === undefined
+        ? {}
+        : { 'istio.io/use-waypoint': 'w', 'istio.io/use-waypoint-namespace': waypoint };
+    const metadata = { name: 'web', namespace: 'shop', labels };
+    const spec = { clusterIP: '10.96.0.7', clusterIPs: ['10.96.0.7'], ports: [{ port: 80 }] };
+    mesh.sources.services.set('shop/web', decoded(decodeService, { metadata, spec }));
+  }
 
   /** Made in the year that is given, so that ages are plain to see. */
   function rule(key: string, year: number, spec: object): void {
@@ -53,6 +65,32 @@ describe('DestinationRules of one host', () => {
     rule('shop/b', 2024, { trafficPolicy });
     expect(told('shop/a')).toEqual([]);
     expect(told('shop/b')[0]).toContain('shop/a of the same host is as old and comes first');
+  });
+
+  test('of a host that is not there, until it is', () => {
+    rule('shop/a', 2024, { trafficPolicy });
+    expect(told('shop/a')).toEqual([]);
+    mesh.sources.services.delete('shop/web');
+    expect(told('shop/a')).toEqual([
+      `DestinationRule shop/a spec.host: "${host}" is no Service of this cluster and no host of a ServiceEntry`,
+    ]);
+  });
+
+  test('one that says nothing is told, unless it takes the place of another', () => {
+    const idle =
+      'DestinationRule shop/a spec.trafficPolicy: is empty, and there are no subsets: the rule changes nothing; add one of the two';
+    for (const spec of [{}, { trafficPolicy: {} }, { subsets: [] }]) {
+      rule('shop/a', 2024, spec);
+      expect(told('shop/a')).toEqual([idle]);
+    }
+    rule('istio-system/else', 2024, { host: '*.other.svc.cluster.local', trafficPolicy });
+    expect(told('shop/a')).toEqual([idle]);
+    rule('istio-system/all', 2024, { host: '*.local', trafficPolicy });
+    expect(told('shop/a')).toEqual([]);
+    mesh.sources.destinationRules.delete('istio-system/all');
+    expect(told('shop/a')).toEqual([idle]);
+    rule('shop/a', 2024, { subsets: [{ name: 'v1' }] });
+    expect(told('shop/a')).toEqual([]);
   });
 
   test('that complete each other are fine', () => {
@@ -110,17 +148,6 @@ describe('DestinationRules of one host', () => {
       state = new SnapshotState(mesh.outputs);
       service();
     });
-
-    /** The service, bound to a waypoint of the namespace that is named. */
-    function service(waypoint?: string): void {
-      const labels =
-        waypoint === undefined
-          ? {}
-          : { 'istio.io/use-waypoint': 'w', 'istio.io/use-waypoint-namespace': waypoint };
-      const metadata = { name: 'web', namespace: 'shop', labels };
-      const spec = { clusterIP: '10.96.0.7', clusterIPs: ['10.96.0.7'], ports: [{ port: 80 }] };
-      mesh.sources.services.set('shop/web', decoded(decodeService, { metadata, spec }));
-    }
 
     /** How the service's endpoints are chosen from. */
     function balancing(): string | undefined {

@@ -3,7 +3,8 @@ import { isDeepStrictEqual } from 'node:util';
 import type { ServiceKey } from '@ambit/api';
 
 import type { CompiledDestinationRule } from '../translate/destination-rule.ts';
-import { hostsOfRule } from '../translate/destination-rule.ts';
+import type { Problem } from '../kube/decode/fields.ts';
+import { hostsOfRule, saysNothing } from '../translate/destination-rule.ts';
 import type { Rivals } from '../translate/destination-rule-rivals.ts';
 import { ownerOf, rivalProblems } from '../translate/destination-rule-rivals.ts';
 import { isExportedTo } from '../translate/export-to.ts';
@@ -37,14 +38,41 @@ export function rulesOfService({ rules, rootNamespace, bindingOfService }: RuleP
 function rulesFrom(
   read: Reader,
   rules: Collection<CompiledDestinationRule>,
-  of: { readonly service: ServiceKey; readonly from: string; readonly client: string },
+  of: RuleQuestion,
+): readonly CompiledDestinationRule[] {
+  return mostSpecific(candidates(read, rules, of), of.service, hostsOfRule);
+}
+
+/** Which rules are asked for. */
+interface RuleQuestion {
+  readonly service: ServiceKey;
+  /** The namespace of the rules. */
+  readonly from: string;
+  readonly client: string;
+  /** One that takes the place of what is stored of it, if it is from there. */
+  readonly judged?: CompiledDestinationRule;
+}
+
+/** With wildcards that may cover other services. */
+function candidates(
+  read: Reader,
+  rules: Collection<CompiledDestinationRule>,
+  { service, from, client, judged }: RuleQuestion,
 ): readonly CompiledDestinationRule[] {
   const all = new Set([
-    ...read.find(rules, 'place', `${of.service} ${of.from}`),
-    ...read.find(rules, 'wildcard', of.from),
+    ...read.find(rules, 'place', `${service} ${from}`),
+    ...read.find(rules, 'wildcard', from),
   ]);
-  const usable = [...all].filter(({ exportedTo }) => isExportedTo(exportedTo, of.client));
-  return mostSpecific(usable, of.service, hostsOfRule);
+  const known = judged?.namespace === from ? withJudged([...all], judged) : [...all];
+  return known.filter(({ exportedTo }) => isExportedTo(exportedTo, client));
+}
+
+/** The rules with one as it is judged, which need not be stored yet. */
+function withJudged(
+  rules: readonly CompiledDestinationRule[],
+  judged: CompiledDestinationRule,
+): readonly CompiledDestinationRule[] {
+  return [...rules.filter(({ key }) => key !== judged.key), judged];
 }
 
 /** The namespace that a rule is to be exported to: of the waypoint, or of the service where it has none. */
@@ -70,22 +98,28 @@ export function placeOf({ service, namespace }: CompiledDestinationRule): readon
 }
 
 /** The rules with what of them has no effect, to be told; what proxies hold is not made of these. */
-export function rivalStage(parts: Parts): Collection<CompiledDestinationRule> {
+export function rivalStage(parts: Parts): {
+  readonly rules: Collection<CompiledDestinationRule>;
+  /** What of a rule has no effect, also of one that is not stored yet. */
+  readonly problemsOf: (read: Reader, rule: CompiledDestinationRule) => readonly Problem[];
+} {
   const { graph, noted, judged, rootNamespace } = parts;
-  return noted(
+  const problemsOf = (read: Reader, rule: CompiledDestinationRule): readonly Problem[] =>
+    rivalProblems(rule, rivalsOf(read, rule, parts), rootNamespace);
+  const rules = noted(
     'rival-destination-rules',
     graph.derive<CompiledDestinationRule, CompiledDestinationRule>({
       name: 'rival-destination-rules',
       primary: judged,
       derive: (rule, key, read) => {
-        const rivals = rivalsOf(read, rule, parts);
-        const problems = rivalProblems(rule, rivals, rootNamespace);
+        const problems = problemsOf(read, rule);
         if (problems.length === 0) return only(key, rule);
         return only(key, { ...rule, problems: [...rule.problems, ...problems] });
       },
       equal: isDeepStrictEqual,
     }),
   );
+  return { rules, problemsOf };
 }
 
 /** Whoever may use the other may use this one. */
@@ -101,15 +135,22 @@ function rivalsOf(
   const { service, namespace } = rule;
   const owner = ownerOf(rule);
   if (service === undefined && rule.ending !== undefined) {
-    const rivals = read
-      .find(rules, 'wildcard', namespace)
-      .filter((one) => one.ending === rule.ending && coversClients(one, rule));
+    const rivals = withJudged(read.find(rules, 'wildcard', namespace), rule).filter(
+      (one) => one.ending === rule.ending && coversClients(one, rule),
+    );
     return { client: namespace, own: rivals, root: [] };
   }
   if (service === undefined || owner === undefined) return { client: namespace, own: [], root: [] };
   const client = clientOf(bindingOfService(read, service), owner);
-  const from = (place: string) => rulesFrom(read, rules, { service, from: place, client });
-  if (namespace === owner) return { client, own: from(owner), root: [] };
-  if (namespace !== rootNamespace) return { client, own: [], root: [] };
-  return { client, own: from(owner), root: from(rootNamespace) };
+  const from = (place: string) =>
+    rulesFrom(read, rules, { service, from: place, client, judged: rule });
+  if (namespace !== owner && namespace !== rootNamespace) return { client, own: [], root: [] };
+  const places = namespace === owner ? [owner] : [owner, rootNamespace];
+  const [own = [], root = []] = places.map(from);
+  if (!saysNothing(rule)) return { client, own, root };
+  const others = [owner, rootNamespace]
+    .flatMap((place) => candidates(read, rules, { service, from: place, client }))
+    .filter(({ key }) => key !== rule.key);
+  const isIdle = mostSpecific(others, service, hostsOfRule).length === 0;
+  return { client, own, root, ...(isIdle && { isIdle }) };
 }

@@ -5,6 +5,7 @@ import { declaredProtocol, serviceKey } from '@ambit/api';
 
 import type { DestinationRuleRecord, VirtualServiceRecord } from '../kube/decode/configuration.ts';
 import type { Metadata } from '../kube/decode/fields.ts';
+import { objectKey } from '../kube/decode/fields.ts';
 import { credentialUses } from '../translate/credential.ts';
 import type { CompiledDestinationRule, PortsOf } from '../translate/destination-rule.ts';
 import { compileDestinationRule } from '../translate/destination-rule.ts';
@@ -53,14 +54,18 @@ export interface RoutingCollections {
   /** By `namespace/name` of a waypoint's Gateway. */
   readonly attachedRoutes: Collection<AttachedRoutes>;
   readonly outputs: readonly Collection<Upsert>[];
-  /** What VirtualServices and DestinationRules are compiled with. */
-  readonly virtualServiceWorld: (read: Reader) => VirtualServiceWorld;
-  readonly hostResolver: (read: Reader) => HostResolver;
-  /** The ports of a service; undefined when there is none. */
-  readonly portsOf: (read: Reader) => PortsOf;
+  /** What becomes of one that need not be stored yet. */
+  readonly virtualServiceOf: VirtualServiceOf;
+  /** The same, with what rules beside it take from it; but Secrets are not read before a stored rule names them. */
+  readonly destinationRuleOf: (
+    read: Reader,
+    record: DestinationRuleRecord,
+  ) => CompiledDestinationRule;
   /** What routes of the Gateway API are compiled with. */
   readonly routeWorld: (read: Reader) => RouteWorld;
 }
+
+type VirtualServiceOf = (read: Reader, record: VirtualServiceRecord) => CompiledVirtualService;
 
 /** What becomes of the resources that say where requests go and how. */
 export function routingStages(parts: Parts): RoutingCollections {
@@ -74,7 +79,13 @@ export function routingStages(parts: Parts): RoutingCollections {
   });
   const gatewayRoutes = gatewayRouteStages({ graph, sources, noted, worldOf: routeWorld });
   const hostResolver = resolverOf(parts);
-  const portsOf = (read: Reader) => portsFrom(read, parts);
+  const compileRule = (read: Reader, record: DestinationRuleRecord): CompiledDestinationRule =>
+    compileDestinationRule(
+      record,
+      cluster.clusterDomain,
+      hostResolver(read),
+      portsFrom(read, parts),
+    );
   const destinationRules = noted(
     'destination-rules',
     graph.derive<DestinationRuleRecord, CompiledDestinationRule>({
@@ -85,11 +96,7 @@ export function routingStages(parts: Parts): RoutingCollections {
         wildcard: ({ ending, namespace }) => (ending === undefined ? [] : [namespace]),
         credential: (rule) => credentialUses(rule).map(({ name }) => name),
       },
-      derive: (record, key, read) =>
-        only(
-          key,
-          compileDestinationRule(record, cluster.clusterDomain, hostResolver(read), portsOf(read)),
-        ),
+      derive: (record, key, read) => only(key, compileRule(read, record)),
       equal: isDeepStrictEqual,
     }),
   );
@@ -97,8 +104,11 @@ export function routingStages(parts: Parts): RoutingCollections {
     entries.serviceByKey(read, service)?.entry.binding ?? serviceBinding(read, bindings, service);
   const { rootNamespace } = cluster;
   const rulesOf = rulesOfService({ rules: destinationRules, rootNamespace, bindingOfService });
-  const virtualServiceWorld = virtualServiceWorlds(parts, { rulesOf, gatewayRoutes });
-  const virtualServices = virtualServiceStage(parts, virtualServiceWorld);
+  const virtualServiceOf = virtualServiceCompiler(
+    sources,
+    virtualServiceWorlds(parts, { rulesOf, gatewayRoutes }),
+  );
+  const virtualServices = virtualServiceStage(parts, virtualServiceOf);
   const credentials = credentialStages({
     ...parts,
     rules: destinationRules,
@@ -118,11 +128,13 @@ export function routingStages(parts: Parts): RoutingCollections {
     judged: credentials.rules,
   });
   return {
-    destinationRules: told,
+    destinationRules: told.rules,
     virtualServices,
-    virtualServiceWorld,
-    hostResolver,
-    portsOf,
+    virtualServiceOf,
+    destinationRuleOf: (read, record) => {
+      const rule = compileRule(read, record);
+      return { ...rule, problems: [...rule.problems, ...told.problemsOf(read, rule)] };
+    },
     routeWorld,
     gatewayRoutes,
     attachedRoutes: attachedRouteStage(parts, gatewayRoutes),
@@ -208,9 +220,23 @@ function virtualServiceWorlds(
   });
 }
 
+/** One without hosts is a delegate. */
+function virtualServiceCompiler(
+  { virtualServices }: Sources,
+  worldOf: (read: Reader) => VirtualServiceWorld,
+): VirtualServiceOf {
+  return (read, record) => {
+    const world = worldOf(read);
+    const isDelegate = record.spec.ok && (record.spec.value.hosts ?? []).length === 0;
+    if (!isDelegate) return compileVirtualService(record, world);
+    const roots = read.find(virtualServices, 'delegate', objectKey(record.meta));
+    return compileDelegate(record, world, roots.length > 0);
+  };
+}
+
 function virtualServiceStage(
   { graph, sources, noted }: Parts,
-  worldOf: (read: Reader) => VirtualServiceWorld,
+  compile: VirtualServiceOf,
 ): Collection<CompiledVirtualService> {
   return noted(
     'virtual-services',
@@ -221,13 +247,7 @@ function virtualServiceStage(
         service: ({ services }) => services,
         wildcard: ({ endings }) => (endings.length === 0 ? [] : ['any']),
       },
-      derive: (record, key, read) => {
-        const world = worldOf(read);
-        const isDelegate = record.spec.ok && (record.spec.value.hosts ?? []).length === 0;
-        if (!isDelegate) return only(key, compileVirtualService(record, world));
-        const roots = read.find(sources.virtualServices, 'delegate', key);
-        return only(key, compileDelegate(record, world, roots.length > 0));
-      },
+      derive: (record, key, read) => only(key, compile(read, record)),
       equal: isDeepStrictEqual,
     }),
   );

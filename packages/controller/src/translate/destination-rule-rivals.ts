@@ -11,6 +11,8 @@ export interface Rivals {
   readonly own: readonly CompiledDestinationRule[];
   /** Of the root namespace, which hold for services without a rule of their own. */
   readonly root: readonly CompiledDestinationRule[];
+  /** Set where the rule says nothing and takes the place of no other. */
+  readonly isIdle?: true;
 }
 
 /** The namespace that a rule's service belongs to, whose rules come first. */
@@ -21,7 +23,7 @@ export function ownerOf({ service }: CompiledDestinationRule): string | undefine
 /** What of a rule has no effect because of where it stands or of the rules beside it. */
 export function rivalProblems(
   rule: CompiledDestinationRule,
-  { client, own, root }: Rivals,
+  { client, own, root, isIdle }: Rivals,
   rootNamespace: string,
 ): readonly Problem[] {
   const owner = ownerOf(rule);
@@ -29,7 +31,12 @@ export function rivalProblems(
     object: `DestinationRule ${rule.key}`,
     field,
     message,
+    admissible: true,
   });
+  if (isIdle === true) {
+    const why = 'is empty, and there are no subsets: the rule changes nothing; add one of the two';
+    return [told('spec.trafficPolicy', why)];
+  }
   if (owner === undefined) return wildcardProblems(rule, own, rootNamespace, told);
   const isOfOthers = rule.namespace !== owner && rule.namespace !== rootNamespace;
   if (!isOfOthers && !isExportedTo(rule.exportedTo, client)) {

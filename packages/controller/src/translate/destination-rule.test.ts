@@ -150,7 +150,8 @@ describe('what a DestinationRule says to no effect', () => {
       ['spec.trafficPolicy.portLevelSettings[1].port.number', why, true],
       ['spec.subsets[0].trafficPolicy.portLevelSettings[1].port.number', why, true],
     ]);
-    expect(told(spec, false).told).toEqual([]);
+    const nowhere = '"reviews" is no Service of this cluster and no host of a ServiceEntry';
+    expect(told(spec, false).told).toEqual([['spec.host', nowhere, true]]);
   });
 
   test('tls that says what to trust, and no mode', () => {

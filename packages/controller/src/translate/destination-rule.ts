@@ -36,15 +36,15 @@ export interface CompiledDestinationRule {
   readonly problems: readonly Problem[];
 }
 
-/** The ports of a service; undefined where they are not known. */
+/** The ports of a service; undefined for one that is not there. */
 export type PortsOf = (service: ServiceName) => readonly Port[] | undefined;
 
-/** DestinationRule as Istio defines it. */
+/** DestinationRule as Istio defines it. Without `portsOf` every name is taken for a service that is there. */
 export function compileDestinationRule(
   record: DestinationRuleRecord,
   clusterDomain: string,
   resolve: HostResolver = (host, namespace) => serviceOfHost(host, namespace, clusterDomain),
-  portsOf: PortsOf = () => undefined,
+  portsOf?: PortsOf,
 ): CompiledDestinationRule {
   const { meta } = record;
   const problems: Problem[] = [...record.problems];
@@ -83,12 +83,10 @@ export function compileDestinationRule(
   const { host = '', trafficPolicy, subsets = [], exportTo } = record.spec.value;
   const service = resolve(host, meta.namespace);
   const ending = endingOf(host);
-  if (service === undefined && ending.ending === undefined)
-    report(
-      'spec.host',
-      `${JSON.stringify(host)} is no Service of this cluster and no host of a ServiceEntry`,
-      true,
-    );
+  if (!isThere(service, portsOf) && ending.ending === undefined) {
+    const why = `${JSON.stringify(host)} is no Service of this cluster and no host of a ServiceEntry`;
+    report('spec.host', why, true);
+  }
   tellStrangePorts(record.spec.value, service, portsOf, report);
   const own = trafficPolicy && compilePolicy(trafficPolicy, 'spec.trafficPolicy', report);
   return {
@@ -103,14 +101,18 @@ export function compileDestinationRule(
   };
 }
 
+function isThere(service: ServiceName | undefined, portsOf: PortsOf | undefined): boolean {
+  return service !== undefined && (portsOf === undefined || portsOf(service) !== undefined);
+}
+
 /** Settings of ports that the service does not have are nobody's; a port may come, too. */
 function tellStrangePorts(
   { trafficPolicy, subsets = [] }: DestinationRuleSpec,
   service: ServiceName | undefined,
-  portsOf: PortsOf,
+  portsOf: PortsOf | undefined,
   report: Report,
 ): void {
-  const ports = service && portsOf(service);
+  const ports = service && portsOf?.(service);
   if (ports === undefined) return;
   const policies = [
     ['spec.trafficPolicy', trafficPolicy] as const,
@@ -221,6 +223,12 @@ export function inOrder(
   return [...rules].sort(
     (left, right) => left.createdAtMs - right.createdAtMs || (left.key < right.key ? -1 : 1),
   );
+}
+
+/** Whether a rule leaves everything as it is, but for the rules whose place it takes. */
+export function saysNothing({ own, subsets, problems }: CompiledDestinationRule): boolean {
+  if (subsets.length > 0 || problems.some((one) => one.admissible !== true)) return false;
+  return own === undefined || (Object.keys(own.whole).length === 0 && own.ports.length === 0);
 }
 
 /** Whether a rule has a `trafficPolicy` for all that it does not name. */

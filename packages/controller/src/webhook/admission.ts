@@ -114,10 +114,13 @@ function knownBefore(request: AdmissionRequest, world: JudgeWorld): ReadonlySet<
   return new Set((judgeOf(group, resource)?.(before, meta, world) ?? []).map(describeProblem));
 }
 
-/** An object that is to be named by the API has no name yet. */
+/** An object that is to be named by the API has no name yet, and one without an age is younger than all others. */
 function metadataOf({ name, namespace }: AdmissionRequest, object: unknown): Metadata | undefined {
   const meta = decodeMetadata(object);
-  if (meta !== undefined) return { ...meta, namespace: meta.namespace || namespace };
+  if (meta !== undefined) {
+    const createdAtMs = meta.createdAtMs || Number.POSITIVE_INFINITY;
+    return { ...meta, namespace: meta.namespace || namespace, createdAtMs };
+  }
   const given = field(object, 'metadata');
   if (given === undefined) return undefined;
   const named = text(field(given, 'generateName')) || name || 'unnamed';

@@ -33,7 +33,6 @@ import { resources } from '../resources/index.ts';
 import { acceptance } from '../status/conditions.ts';
 import { controllerName } from '../status/controller-name.ts';
 import { classUnsupported } from '../status/gateway-class.ts';
-import { compileDestinationRule } from '../translate/destination-rule.ts';
 import { compileWorkloadEntry } from '../translate/entry-endpoint.ts';
 import { readBrokenRoute } from '../translate/gateway-broken.ts';
 import type { AnyGatewayRoute, GatewayRouteKind } from '../translate/gateway-route.ts';
@@ -45,7 +44,6 @@ import { compileRateLimitPolicy } from '../translate/rate-limit.ts';
 import { compileRequestAuthentication } from '../translate/request-authentication.ts';
 import { compileServiceEntry } from '../translate/service-entry.ts';
 import { compileTelemetry } from '../translate/telemetry.ts';
-import { compileVirtualService } from '../translate/virtual-service.ts';
 import { compileWaypoint } from '../translate/waypoint.ts';
 import type { ClusterFacts } from '../translate/workload.ts';
 import { unservedClass, unservedParents } from './strangers.ts';
@@ -126,18 +124,14 @@ const rateLimitPolicy = judgeBy(decodeRateLimitPolicy, (policy, world) => {
   return withTargets('RateLimitPolicy', policy, problems, world);
 });
 
-/** A delegate, which has no hosts, is looked at before anybody delegates to it. */
 const virtualService = judgeBy(
   decodeVirtualService,
-  (one, { collections }) =>
-    compileVirtualService(one, collections.l7.virtualServiceWorld(once)).problems,
+  (one, { collections: { l7 } }) => l7.virtualServiceOf(once, one).problems,
 );
 
 const destinationRule = judgeBy(
   decodeDestinationRule,
-  (rule, { collections: { l7 }, cluster }) =>
-    compileDestinationRule(rule, cluster.clusterDomain, l7.hostResolver(once), l7.portsOf(once))
-      .problems,
+  (rule, { collections: { l7 } }) => l7.destinationRuleOf(once, rule).problems,
 );
 
 function gatewayRoute<S>(kind: GatewayRouteKind, decode: Decode<ConfigurationRecord<S>>): Judge {
