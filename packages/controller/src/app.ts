@@ -375,13 +375,13 @@ function allResources(state: SnapshotState): unknown {
 }
 
 function problemsOf({ collections, watches }: Core): unknown {
-  const { compiledPeerAuthentications, l7, judged } = collections;
+  const { l7, judged } = collections;
   const compiled: readonly ReadableCollection<{ readonly problems: readonly Problem[] }>[] = [
     judged.policies,
+    judged.peerAuthentications,
     judged.authentications,
     judged.telemetries,
     judged.rateLimits,
-    compiledPeerAuthentications,
     l7.waypoints,
     l7.virtualServices,
     l7.destinationRules,

@@ -1,11 +1,13 @@
 import { isDeepStrictEqual } from 'node:util';
 
-import type { PolicyTarget, ResourceType, Result } from '@ambit/api';
+import type { PolicyTarget, ResourceType, Result, ServiceKey } from '@ambit/api';
 import { declaredProtocol, waypointClass } from '@ambit/api';
 
 import type { Metadata, Problem } from '../kube/decode/fields.ts';
 import { objectKey } from '../kube/decode/fields.ts';
 import { serviceObjectKey } from '../translate/istio-host.ts';
+import type { CompiledPeerAuthentication } from '../translate/peer-authentication.ts';
+import { olderProblems } from '../translate/peer-authentication.ts';
 import type { CompiledPolicy } from '../translate/policy.ts';
 import type { CompiledRateLimitPolicy } from '../translate/rate-limit.ts';
 import type { CompiledRequestAuthentication } from '../translate/request-authentication.ts';
@@ -25,6 +27,7 @@ export interface Judgement {
 
 export interface JudgedCollections {
   readonly policies: ReadableCollection<Judgement>;
+  readonly peerAuthentications: ReadableCollection<Judgement>;
   readonly authentications: ReadableCollection<Judgement>;
   readonly telemetries: ReadableCollection<Judgement>;
   readonly rateLimits: ReadableCollection<Judgement>;
@@ -39,7 +42,11 @@ interface Parts {
 
 /** What has been compiled of them. */
 interface Compiled {
-  readonly policies: { readonly compiled: Collection<CompiledPolicy> };
+  readonly policies: {
+    readonly compiled: Collection<CompiledPolicy>;
+    /** With an index `namespace`. */
+    readonly peer: Collection<CompiledPeerAuthentication>;
+  };
   readonly l7: {
     readonly authentications: Collection<CompiledRequestAuthentication>;
     readonly telemetries: Collection<CompiledTelemetry>;
@@ -65,6 +72,7 @@ export function judgedStages(
   const { requestAuthentications, telemetries } = sources;
   return {
     policies: stage(parts, 'policy', sources.policies, policies.compiled),
+    peerAuthentications: peerStage(parts, policies.peer),
     authentications: stage(parts, 'authentication', requestAuthentications, l7.authentications),
     telemetries: stage(parts, 'telemetry', telemetries, l7.telemetries),
     rateLimits: stage(parts, 'rate-limit', sources.rateLimitPolicies, rateLimits.compiled),
@@ -106,6 +114,32 @@ function stage<R extends Targeted, C extends Judgement>(
   );
 }
 
+function peerStage(
+  { graph, noted }: Parts,
+  peers: Collection<CompiledPeerAuthentication>,
+): Collection<Judgement> {
+  return noted(
+    'judged-peer-authentication',
+    graph.derive<CompiledPeerAuthentication, Judgement>({
+      name: 'judged-peer-authentication',
+      primary: peers,
+      derive: (one, key, read) =>
+        only(key, { problems: [...one.problems, ...peerRivals(read, peers, one)] }),
+      equal: isDeepStrictEqual,
+    }),
+  );
+}
+
+/** What others of its namespace take from a PeerAuthentication, which need not be stored yet. */
+export function peerRivals(
+  read: Reader,
+  peers: Collection<CompiledPeerAuthentication>,
+  one: CompiledPeerAuthentication,
+): readonly Problem[] {
+  if (one.scope === 'workload') return [];
+  return olderProblems(one, read.find(peers, 'namespace', one.namespace));
+}
+
 type Told = Omit<Problem, 'object'>;
 
 /** The targets that are not there. */
@@ -136,19 +170,48 @@ function unseen(
 ): string | undefined {
   if (!spec.ok || spec.value.selector !== undefined) return undefined;
   const places = placedTargets(spec.value, meta.namespace, cluster, () => undefined);
-  const where = places.flatMap(({ target }) => {
-    if (target.kind !== 'service') return ['ports that are declared as TCP or TLS'];
-    const key = serviceObjectKey(target.service);
-    const ports = read.get(sources.services, key)?.ports ?? [];
-    return ports.flatMap((one) => {
-      const protocol = declaredProtocol(one);
-      if (protocol !== 'tcp' && protocol !== 'tls') return [];
-      return [`port ${one.port} of Service ${key}, which is declared as ${protocol.toUpperCase()}`];
-    });
-  });
+  const where = places.flatMap(({ target }) =>
+    target.kind === 'service'
+      ? unseenPorts(read, sources, target.service).told
+      : ['ports that are declared as TCP or TLS'],
+  );
   if (where.length === 0) return undefined;
   const told = [...new Set(where)].slice(0, maxToldProblems).join('; ');
   return `it does not hold where no request can be seen: ${told}`;
+}
+
+function unseenPorts(
+  read: Reader,
+  sources: Sources,
+  service: ServiceKey,
+): { readonly told: readonly string[]; readonly all: boolean } {
+  const key = serviceObjectKey(service);
+  const ports = read.get(sources.services, key)?.ports ?? [];
+  const told = ports.flatMap((one) => {
+    const protocol = declaredProtocol(one);
+    if (protocol !== 'tcp' && protocol !== 'tls') return [];
+    return [`port ${one.port} of Service ${key}, which is declared as ${protocol.toUpperCase()}`];
+  });
+  return { told, all: ports.length > 0 && told.length === ports.length };
+}
+
+/** The targets of which no port carries requests that can be seen: there the resource does nothing. */
+export function blindTargets(
+  read: Reader,
+  sources: Sources,
+  cluster: TargetCluster,
+  { meta, spec }: Targeted,
+): readonly Told[] {
+  if (!spec.ok || spec.value.selector !== undefined) return [];
+  const places = placedTargets(spec.value, meta.namespace, cluster, () => undefined);
+  return places.flatMap(({ path, target }): Told[] => {
+    if (target.kind !== 'service') return [];
+    const { told, all } = unseenPorts(read, sources, target.service);
+    if (!all) return [];
+    const where = told.slice(0, maxToldProblems).join('; ');
+    const message = `it does not hold where no request can be seen: ${where}; name the port http`;
+    return [{ field: `${path}.name`, message }];
+  });
 }
 
 /** Why there is nothing for which a target stands. */

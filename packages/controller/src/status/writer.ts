@@ -84,12 +84,18 @@ export function startStatusWriter(options: StatusWriterOptions): StatusWriter {
     const record = peerAuthentications.get(key);
     const compiled = collections.compiledPeerAuthentications.get(key);
     if (record === undefined || compiled === undefined) return undefined;
-    return subjectOf(record, { problems: compiled.problems, requestFields: [] });
+    const problems = collections.judged.peerAuthentications.get(key)?.problems;
+    return subjectOf(record, { problems: problems ?? compiled.problems, requestFields: [] });
   });
   // Sources too: somebody may have changed the status, or the generation without the meaning.
   for (const one of [policies, collections.compiledPolicies, collections.judged.policies])
     one.onChange((key) => policyWriter.enqueue(key));
-  for (const one of [peerAuthentications, collections.compiledPeerAuthentications]) {
+  const { compiledPeerAuthentications, judged } = collections;
+  for (const one of [
+    peerAuthentications,
+    compiledPeerAuthentications,
+    judged.peerAuthentications,
+  ]) {
     one.onChange((key) => peerWriter.enqueue(key));
   }
   ownership.follow(policies, (key) => policyWriter.enqueue(key));

@@ -11,6 +11,7 @@ import type {
 import { err, ok, parseCidr, parsePort } from '@ambit/api';
 import { normalizeMatchedPath } from '@ambit/core';
 
+import { illegalName } from './legal-names.ts';
 import type { Report } from '../kube/decode/fields.ts';
 import type { OperationSpec, SourceSpec } from '../resources/authorization-policy.ts';
 
@@ -89,24 +90,31 @@ export function connectionMatch(
         return parsePattern(text);
     }
   };
-  if (attribute === 'source.principal') {
-    tellSchemes(written.values, written.valuesPath, compilation);
-    tellSchemes(written.notValues, written.notValuesPath, compilation);
-  }
+  tellUseless(written, compilation, (text) => {
+    if (attribute === 'source.principal' && text.startsWith('spiffe://'))
+      return "is nobody's principal: leave out spiffe://";
+    const pattern = parse(text);
+    return pattern.ok ? illegalName(attribute, pattern.value) : undefined;
+  });
   const pruned = prune(written, parse, compilation);
   return typeof pruned === 'string' ? pruned : { kind: 'connection', attribute, ...pruned };
 }
 
-/** As with Istio nobody is called so. */
-function tellSchemes(
-  principals: readonly string[] = [],
-  path: string,
+/** Values that nothing can have, and so match nothing: as with Istio they are kept. */
+function tellUseless(
+  { values = [], notValues = [], valuesPath, notValuesPath }: Written,
   { report }: Compilation,
+  whyUseless: (text: string) => string | undefined,
 ): void {
-  for (const [index, principal] of principals.entries()) {
-    if (!principal.startsWith('spiffe://')) continue;
-    const why = `${quoted(principal)} is nobody's principal: leave out spiffe://`;
-    report(`${path}[${index}]`, why, true);
+  for (const [texts, path, effect] of [
+    [values, valuesPath, 'it matches nothing'],
+    [notValues, notValuesPath, 'it leaves nothing out'],
+  ] as const) {
+    for (const [index, text] of texts.entries()) {
+      const why = whyUseless(text);
+      if (why === undefined) continue;
+      report(`${path}[${index}]`, `${quoted(text)} ${why}; ${effect}`, true);
+    }
   }
 }
 
@@ -144,8 +152,35 @@ export function requestMatch(
       : written.valuesPath,
   );
   const parse = attribute.kind === 'path' ? parsePath : parsePattern;
+  tellUseless(written, compilation, (text) => {
+    const pattern = parse(text);
+    return pattern.ok ? illegalInRequest(attribute, pattern.value) : undefined;
+  });
   const pruned = prune(written, parse, compilation);
   return typeof pruned === 'string' ? pruned : { kind: 'request', attribute, ...pruned };
+}
+
+const methods: ReadonlySet<string> = new Set(
+  'GET HEAD POST PUT DELETE CONNECT OPTIONS TRACE PATCH'.split(' '),
+);
+
+function illegalInRequest(attribute: RequestAttribute, pattern: StringPattern): string | undefined {
+  if (pattern.kind === 'presence' || pattern.kind === 'suffix') return undefined;
+  const { kind, value } = pattern;
+  switch (attribute.kind) {
+    case 'requestPrincipal':
+      return kind === 'exact' && !value.includes('/')
+        ? "is no token's principal; write ISSUER/SUBJECT"
+        : undefined;
+    case 'path':
+      return value.startsWith('/') ? undefined : 'is no path; begin it with /';
+    case 'method':
+      return kind === 'exact' && !methods.has(value) && methods.has(value.toUpperCase())
+        ? `is no method; write ${value.toUpperCase()}`
+        : undefined;
+    default:
+      return undefined;
+  }
 }
 
 /** Istio's forms `x`, `x*`, `*x` and `*`; a star anywhere else would be a letter that nobody has in a name. */

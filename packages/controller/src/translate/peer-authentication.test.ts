@@ -3,7 +3,7 @@ import { describe, expect, test } from '@jest/globals';
 import { decoded } from '../../test/records.ts';
 import { decodePeerAuthentication } from '../kube/decode/policy.ts';
 import type { CompiledPeerAuthentication } from './peer-authentication.ts';
-import { compilePeerAuthentication, resolveMtls } from './peer-authentication.ts';
+import { compilePeerAuthentication, olderProblems, resolveMtls } from './peer-authentication.ts';
 
 interface Facts {
   readonly name?: string;
@@ -191,5 +191,34 @@ describe('one that breaks its schema', () => {
     expect(compiled.problems).toMatchObject([
       { field: 'spec.mtls.mode', message: 'must be one of UNSET, DISABLE, PERMISSIVE, STRICT' },
     ]);
+  });
+});
+
+describe('what has no effect is told', () => {
+  test.each<[string, Facts, number]>([
+    ['nothing at all', {}, 1],
+    ['UNSET', { mode: 'UNSET' }, 1],
+    ['UNSET for whom it selects, and for a port', { app: 'a', ports: { 80: 'UNSET' } }, 1],
+    ['the mode of a port alone', { app: 'a', ports: { 80: 'DISABLE' } }, 0],
+    ['STRICT', { mode: 'STRICT' }, 0],
+  ])('%s', (_name, facts, count) => {
+    expect(pa(facts).problems.map(({ field, reason }) => [field, reason])).toEqual(
+      Array.from({ length: count }, () => ['spec.mtls.mode', 'NoEffect']),
+    );
+  });
+
+  test('one beside an older one that holds for as many', () => {
+    const told = (one: Facts, ...others: Facts[]): readonly string[] =>
+      olderProblems(pa(one), [one, ...others].map(pa)).map(({ message }) => message);
+    const old: Facts = { name: 'old', mode: 'STRICT' };
+    const young: Facts = { name: 'a', mode: 'STRICT', day: 2 };
+    const why = 'old is older and alone holds for the whole namespace; merge them';
+    expect(told(young, old)).toEqual([why]);
+    expect(told(old, young)).toEqual([]);
+    expect(told(young, { ...old, namespace: root })).toEqual([]);
+    expect(told({ ...young, namespace: root }, { ...old, namespace: root })).toEqual([
+      why.replace('namespace', 'mesh'),
+    ]);
+    expect(told({ ...young, app: 'a' }, { ...old, app: 'a' }, old)).toEqual([]);
   });
 });

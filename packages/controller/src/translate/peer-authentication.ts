@@ -58,6 +58,7 @@ export function compilePeerAuthentication(
   }
   ports.sort((left, right) => left.port - right.port);
   const mode = spec.value.mtls?.mode ?? 'UNSET';
+  problems.push(...idleProblems({ mode, ports, problems }, object));
   return {
     ...common,
     scope: selector.size > 0 ? 'workload' : wide,
@@ -66,6 +67,40 @@ export function compilePeerAuthentication(
     ports,
     problems,
   };
+}
+
+function idleProblems(
+  { mode, ports, problems }: Pick<CompiledPeerAuthentication, 'mode' | 'ports' | 'problems'>,
+  object: string,
+): readonly Problem[] {
+  const isSaid = [mode, ...ports.map((one) => one.mode)].some((one) => one !== 'UNSET');
+  if (isSaid || problems.length > 0) return [];
+  const message =
+    'is UNSET, so what holds without this object holds; write STRICT, PERMISSIVE or DISABLE';
+  return [{ object, field: 'spec.mtls.mode', message, reason: 'NoEffect', admissible: true }];
+}
+
+/** What is to be told of one for all of its namespace beside which an older one is. */
+export function olderProblems(
+  own: CompiledPeerAuthentication,
+  others: readonly CompiledPeerAuthentication[],
+): readonly Problem[] {
+  const { scope, name, namespace } = own;
+  if (scope === 'workload') return [];
+  const rivals = others.filter(
+    (one) => one.scope === scope && one.namespace === namespace && one.name !== name,
+  );
+  const first = oldest([...rivals, own]);
+  if (first === undefined || first.name === name) return [];
+  return [
+    {
+      object: `PeerAuthentication ${namespace}/${name}`,
+      field: 'spec',
+      message: `${first.name} is older and alone holds for the whole ${scope}; merge them`,
+      reason: 'NoEffect',
+      admissible: true,
+    },
+  ];
 }
 
 /**

@@ -236,7 +236,11 @@ describe('every field', () => {
       ['1'],
       { kind: 'request', attribute: { kind: 'header', name: 'x-version' } },
     ],
-    ['request.auth.principal', ['1'], { kind: 'request', attribute: { kind: 'requestPrincipal' } }],
+    [
+      'request.auth.principal',
+      ['a/1'],
+      { kind: 'request', attribute: { kind: 'requestPrincipal' } },
+    ],
     ['request.auth.audiences', ['1'], { kind: 'request', attribute: { kind: 'audiences' } }],
     ['request.auth.presenter', ['1'], { kind: 'request', attribute: { kind: 'presenter' } }],
     [
@@ -449,9 +453,52 @@ describe('what is malformed never widens access', () => {
       {
         object: 'AuthorizationPolicy shop/p',
         field: 'spec.rules[0].from[0].source.principals[1]',
-        message: '"spiffe://cluster.local/ns/a/sa/b" is nobody\'s principal: leave out spiffe://',
+        message:
+          '"spiffe://cluster.local/ns/a/sa/b" is nobody\'s principal: leave out spiffe://; it matches nothing',
         admissible: true,
       },
+    ]);
+  });
+
+  test('values that nothing can have are told, with what is expected', () => {
+    const told = (rule: object): readonly string[] =>
+      compile({ action: 'DENY', rules: [rule] }).problems.map(({ field, message, admissible }) => {
+        expect(admissible).toBe(true);
+        return `${field.replace('spec.rules[0].', '')}: ${message}`;
+      });
+    const source = {
+      namespaces: ['shop', 'A_B', 'web-*'],
+      notNamespaces: ['Shop'],
+      principals: ['a/b', '*/sa/web'],
+      notPrincipals: ['web'],
+      serviceAccounts: ['a.b/web', 'web'],
+      notServiceAccounts: ['a.b/web'],
+      requestPrincipals: ['me', '*@example.com', 'https://issuer/*'],
+    };
+    expect(told({ from: [{ source }] })).toEqual([
+      `from[0].source.principals[0]: "a/b" is nobody's principal; write TRUST-DOMAIN/ns/NAMESPACE/sa/ACCOUNT; it matches nothing`,
+      `from[0].source.notPrincipals[0]: "web" is nobody's principal; write TRUST-DOMAIN/ns/NAMESPACE/sa/ACCOUNT; it leaves nothing out`,
+      'from[0].source.namespaces[1]: "A_B" is no name of a namespace, which has lower-case letters, digits and - only; it matches nothing',
+      'from[0].source.notNamespaces[0]: "Shop" is no name of a namespace, which has lower-case letters, digits and - only; it leaves nothing out',
+      'from[0].source.serviceAccounts[0]: "a.b/web" is no service account; write NAME or NAMESPACE/NAME, in lower-case letters, digits and -; it matches nothing',
+      'from[0].source.notServiceAccounts[0]: "a.b/web" is no service account; write NAME or NAMESPACE/NAME, in lower-case letters, digits and -; it leaves nothing out',
+      `from[0].source.requestPrincipals[0]: "me" is no token's principal; write ISSUER/SUBJECT; it matches nothing`,
+    ]);
+    const operation = {
+      methods: ['get', 'GET', 'PROPFIND', 'g*'],
+      paths: ['/a', 'admin', '*.html', 'admin/*', '*'],
+      notPaths: ['b'],
+    };
+    expect(told({ to: [{ operation }] })).toEqual([
+      'to[0].operation.methods[0]: "get" is no method; write GET; it matches nothing',
+      'to[0].operation.paths[1]: "admin" is no path; begin it with /; it matches nothing',
+      'to[0].operation.paths[3]: "admin/*" is no path; begin it with /; it matches nothing',
+      'to[0].operation.notPaths[0]: "b" is no path; begin it with /; it leaves nothing out',
+    ]);
+    expect(
+      told({ when: [{ key: 'source.namespace', values: ['a/b'], notValues: ['*'] }] }),
+    ).toEqual([
+      'when[0].values[0]: "a/b" is no name of a namespace, which has lower-case letters, digits and - only; it matches nothing',
     ]);
   });
 

@@ -115,6 +115,14 @@ describe('whom it is for', () => {
     expect(problems).toMatchObject([{ field: 'spec.targetRefs' }]);
   });
 
+  test('one without rules is told', () => {
+    const targetRefs = [{ kind: 'Service', name: 'reviews' }];
+    for (const spec of [{ targetRefs }, { targetRefs, jwtRules: [] }])
+      expect(compile(spec).problems).toMatchObject([
+        { field: 'spec.jwtRules', message: expect.stringContaining('is empty'), admissible: true },
+      ]);
+  });
+
   test('one that cannot be read refuses everything for its targets', () => {
     const { authentication, problems } = compile({ targetRefs: [target], jwtRules: 'x' });
     expect(problems).toHaveLength(1);

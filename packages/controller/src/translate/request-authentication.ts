@@ -47,6 +47,8 @@ export function compileRequestAuthentication(
       );
     return { authentication: undefined, problems };
   }
+  if ((spec.jwtRules ?? []).length === 0)
+    report('spec.jwtRules', 'is empty: no token is verified; add a rule', true);
   return {
     authentication: {
       name: meta.name,

@@ -157,3 +157,22 @@ test('of two for a namespace the younger is told that the older holds', () => {
   expect(telemetry).toBeUndefined();
   expect(problems[0]?.message).toContain('older is older');
 });
+
+test('one that says nothing for a waypoint is told', () => {
+  const idle =
+    'spec: has no metrics, tracing or accessLogging for a waypoint, which counts as SERVER: nothing is changed; add one';
+  const client = { match: { mode: 'CLIENT' } };
+  for (const spec of [
+    {},
+    { targetRefs: [{ kind: 'Service', name: 'reviews' }], metrics: [] },
+    { accessLogging: [client], tracing: [client], metrics: [{ overrides: [client] }, {}] },
+  ])
+    expect(told(spec)).toEqual([idle]);
+  for (const spec of [
+    { accessLogging: [client, {}] },
+    { tracing: [{ randomSamplingPercentage: 1 }] },
+    { metrics: [{ providers: [{ name: 'prometheus' }] }] },
+    { metrics: [{ overrides: [client, { disabled: true }] }] },
+  ])
+    expect(told(spec)).toEqual([]);
+});

@@ -66,28 +66,34 @@ export function compileTelemetry(
   }
   const compiling: Compiling = { report, world };
   const targets = compileTargets(spec, meta.namespace, world, report);
-  return {
-    telemetry: {
-      name: meta.name,
-      namespace: meta.namespace,
-      createdAtMs: meta.createdAtMs,
-      scope: targeted ? { kind: 'targeted', targets } : { kind: 'namespace' },
-      metrics: (spec.metrics ?? []).map((rule, index) =>
-        metricsRule(rule, `spec.metrics[${index}]`, compiling),
-      ),
-      accessLogs: (spec.accessLogging ?? []).flatMap((rule, index) =>
-        rule.match?.mode === 'CLIENT'
-          ? []
-          : [accessLogRule(rule, `spec.accessLogging[${index}]`, compiling)],
-      ),
-      tracing: (spec.tracing ?? []).flatMap((rule, index) =>
-        rule.match?.mode === 'CLIENT'
-          ? []
-          : [tracingRule(rule, `spec.tracing[${index}]`, compiling)],
-      ),
-    },
-    problems,
+  const telemetry: Telemetry = {
+    name: meta.name,
+    namespace: meta.namespace,
+    createdAtMs: meta.createdAtMs,
+    scope: targeted ? { kind: 'targeted', targets } : { kind: 'namespace' },
+    metrics: (spec.metrics ?? []).map((rule, index) =>
+      metricsRule(rule, `spec.metrics[${index}]`, compiling),
+    ),
+    accessLogs: (spec.accessLogging ?? []).flatMap((rule, index) =>
+      rule.match?.mode === 'CLIENT'
+        ? []
+        : [accessLogRule(rule, `spec.accessLogging[${index}]`, compiling)],
+    ),
+    tracing: (spec.tracing ?? []).flatMap((rule, index) =>
+      rule.match?.mode === 'CLIENT' ? [] : [tracingRule(rule, `spec.tracing[${index}]`, compiling)],
+    ),
   };
+  if (problems.length === 0) tellIdle(telemetry, report);
+  return { telemetry, problems };
+}
+
+/** A waypoint counts as the server. */
+function tellIdle({ metrics, accessLogs, tracing }: Telemetry, report: Report): void {
+  const isEmpty = metrics.every((rule) => rule.providers.length + rule.overrides.length === 0);
+  if (!isEmpty || accessLogs.length + tracing.length > 0) return;
+  const why =
+    'has no metrics, tracing or accessLogging for a waypoint, which counts as SERVER: nothing is changed; add one';
+  report('spec', why, true);
 }
 
 /** True for one that is meant for all of its namespace. */

@@ -2,7 +2,7 @@ import { waypointClass } from '@ambit/api';
 
 import type { MeshCollections } from '../collections/mesh.ts';
 import type { Targeted } from '../collections/judged.ts';
-import { missingTargets } from '../collections/judged.ts';
+import { blindTargets, missingTargets, peerRivals } from '../collections/judged.ts';
 import type { Reader } from '../collections/derived.ts';
 import { telemetryWorld } from '../collections/telemetry.ts';
 import type { Decode } from '../kube/cache.ts';
@@ -27,6 +27,7 @@ import type { Metadata, Problem } from '../kube/decode/fields.ts';
 import { objectKey } from '../kube/decode/fields.ts';
 import { createMeshConfigDecoder, meshConfigMap } from '../kube/decode/mesh-config.ts';
 import { decodeAuthorizationPolicy, decodePeerAuthentication } from '../kube/decode/policy.ts';
+import type { PeerAuthenticationRecord, PolicyRecord } from '../kube/decode/policy.ts';
 import type { Scope } from '../kube/scope.ts';
 import type { ResourceDefinition } from '../resources/crd.ts';
 import { resources } from '../resources/index.ts';
@@ -46,6 +47,7 @@ import { compileServiceEntry } from '../translate/service-entry.ts';
 import { compileTelemetry } from '../translate/telemetry.ts';
 import { compileWaypoint } from '../translate/waypoint.ts';
 import type { ClusterFacts } from '../translate/workload.ts';
+import { selectsNobody } from './selected.ts';
 import { unservedClass, unservedParents } from './strangers.ts';
 
 /** What an object is judged by: everything that is known now. */
@@ -84,11 +86,31 @@ function withTargets(
   kind: string,
   subject: Targeted,
   problems: readonly Problem[],
-  { collections, cluster }: JudgeWorld,
+  { collections: { sources }, cluster }: JudgeWorld,
 ): readonly Problem[] {
-  const object = `${kind} ${objectKey(subject.meta)}`;
-  const missing = missingTargets(once, collections.sources, cluster, subject);
-  return [...problems, ...missing.map((one): Problem => ({ object, ...one, admissible: true }))];
+  return [
+    ...problems,
+    ...warned(kind, subject, missingTargets(once, sources, cluster, subject)),
+    ...warned(
+      kind,
+      subject,
+      isOfRequests(kind) ? blindTargets(once, sources, cluster, subject) : [],
+    ),
+  ];
+}
+
+/** These hold for requests alone. */
+function isOfRequests(kind: string): boolean {
+  return kind === 'RequestAuthentication' || kind === 'RateLimitPolicy';
+}
+
+function warned(
+  kind: string,
+  { meta }: { readonly meta: Metadata },
+  told: readonly Pick<Problem, 'field' | 'message'>[],
+): readonly Problem[] {
+  const object = meta.namespace === '' ? `${kind} ${meta.name}` : `${kind} ${objectKey(meta)}`;
+  return told.map((one) => ({ object, field: one.field, message: one.message, admissible: true }));
 }
 
 const authorizationPolicy = judgeBy(decodeAuthorizationPolicy, (policy, world) => {
@@ -105,7 +127,30 @@ const authorizationPolicy = judgeBy(decodeAuthorizationPolicy, (policy, world) =
     const object = `AuthorizationPolicy ${objectKey(policy.meta)}`;
     problems.push({ object, field: first, message, admissible: true });
   }
+  problems.push(...unselected('AuthorizationPolicy', policy, world));
   return withTargets('AuthorizationPolicy', policy, problems, world);
+});
+
+function unselected(kind: string, one: Selecting, world: JudgeWorld): readonly Problem[] {
+  const { collections, cluster } = world;
+  const labels = one.spec.ok ? one.spec.value.selector?.matchLabels : undefined;
+  return warned(kind, one, selectsNobody(one.meta, labels, collections, cluster.rootNamespace));
+}
+
+/** What selects workloads by their labels. */
+type Selecting = Pick<PolicyRecord | PeerAuthenticationRecord, 'meta' | 'spec'>;
+
+const peerAuthentication = judgeBy(decodePeerAuthentication, (record, world) => {
+  const { collections, cluster } = world;
+  const compiled = compilePeerAuthentication(record, cluster.rootNamespace);
+  return [
+    ...compiled.problems,
+    ...peerRivals(once, collections.compiledPeerAuthentications, compiled).map((one): Problem => ({
+      ...one,
+      admissible: true,
+    })),
+    ...unselected('PeerAuthentication', record, world),
+  ];
 });
 
 const requestAuthentication = judgeBy(decodeRequestAuthentication, (authentication, world) => {
@@ -141,13 +186,11 @@ function gatewayRoute<S>(kind: GatewayRouteKind, decode: Decode<ConfigurationRec
     const route = { kind, meta, spec: spec.ok ? spec.value : broken?.spec };
     const known = route as unknown as AnyGatewayRoute;
     const compiled = compileGatewayRoute(known, l7.routeWorld(once), broken);
-    const object = `${kind} ${objectKey(meta)}`;
     const refs = known.spec.parentRefs ?? [];
-    const strange = (spec.ok ? unservedParents(refs, meta, { sources, scope }) : []).map(
-      (one): Problem => ({ object, ...one, admissible: true }),
-    );
+    const strangers = spec.ok ? unservedParents(refs, meta, { sources, scope }) : [];
+    const strange = warned(kind, { meta }, strangers);
     if (spec.ok && refs.length === 0 && known.spec.useDefaultGateways === undefined)
-      return [{ object, ...noParents, admissible: true }];
+      return warned(kind, { meta }, [noParents]);
     // A route of other controllers is theirs to judge, and of one that is partly theirs they may do more than we.
     if (compiled.parents.length === 0)
       return [...compiled.problems.filter((one) => one.admissible), ...strange];
@@ -166,12 +209,11 @@ const noParents = {
 const gateway = judgeBy(decodeGateway, (record, { collections, cluster }) => {
   const waypoint = compileWaypoint(record, cluster);
   if (waypoint !== undefined) return waypoint.problems;
-  const { meta, spec } = record;
+  const { spec } = record;
   const name = spec.ok ? (spec.value.gatewayClassName ?? '') : '';
   const message = unservedClass(name, collections.sources);
   if (message === undefined) return [];
-  const object = `Gateway ${objectKey(meta)}`;
-  return [{ object, field: 'spec.gatewayClassName', message, admissible: true }];
+  return warned('Gateway', record, [{ field: 'spec.gatewayClassName', message }]);
 });
 
 function bySchema<S>(decode: Decode<ConfigurationRecord<S>>): Judge {
@@ -180,10 +222,7 @@ function bySchema<S>(decode: Decode<ConfigurationRecord<S>>): Judge {
 
 const judgesByKind: Readonly<Record<string, Judge>> = {
   AuthorizationPolicy: authorizationPolicy,
-  PeerAuthentication: judgeBy(
-    decodePeerAuthentication,
-    (one, { cluster }) => compilePeerAuthentication(one, cluster.rootNamespace).problems,
-  ),
+  PeerAuthentication: peerAuthentication,
   RequestAuthentication: requestAuthentication,
   VirtualService: virtualService,
   DestinationRule: destinationRule,
@@ -195,11 +234,8 @@ const judgesByKind: Readonly<Record<string, Judge>> = {
   GatewayClass: judgeBy(decodeGatewayClass, ({ meta, spec, problems }) => {
     const isOurs = spec.ok && spec.value.controllerName === controllerName;
     if (!isOurs || meta.name === waypointClass) return problems;
-    const object = `GatewayClass ${meta.name}`;
-    return [
-      ...problems,
-      { object, field: 'metadata.name', message: classUnsupported, admissible: true },
-    ];
+    const told = { field: 'metadata.name', message: classUnsupported };
+    return [...problems, ...warned('GatewayClass', { meta }, [told])];
   }),
   HTTPRoute: gatewayRoute('HTTPRoute', decodeHttpRoute),
   GRPCRoute: gatewayRoute('GRPCRoute', decodeGrpcRoute),
