@@ -3,9 +3,9 @@ import { describe, expect, test } from '@jest/globals';
 import { decoded } from '../test/records.ts';
 import { createSources } from './collections/sources.ts';
 import { decodeGatewayClass } from './kube/decode/configuration.ts';
+import { decodeControlPlane } from './kube/decode/control-plane.ts';
 import { decodeEndpointSlice } from './kube/decode/endpoint-slice.ts';
-import { decodeService } from './kube/decode/service.ts';
-import { watchRivals } from './rivals.ts';
+import { endpointsOfPlanes, watchRivals } from './rivals.ts';
 import { memoryLog } from '../test/support.ts';
 
 function world() {
@@ -14,7 +14,7 @@ function world() {
   const rivals = watchRivals(sources, 'istio-system', log);
   const service = (namespace: string, name: string, year: number, labels = {}): void => {
     const metadata = { name, namespace, labels, creationTimestamp: `${year}-01-01T00:00:00Z` };
-    sources.services.set(`${namespace}/${name}`, decoded(decodeService, { metadata, spec: {} }));
+    sources.controlPlanes.set(`${namespace}/${name}`, decoded(decodeControlPlane, { metadata }));
   };
   const endpoints = (namespace: string, name: string, ready: boolean): void => {
     const labels = { 'kubernetes.io/service-name': name };
@@ -22,7 +22,10 @@ function world() {
       metadata: { name: `${name}-1`, namespace, labels },
       endpoints: [{ addresses: ['10.0.0.1'], conditions: { ready } }],
     };
-    sources.endpointSlices.set(`${namespace}/${name}-1`, decoded(decodeEndpointSlice, slice));
+    sources.controlPlaneEndpoints.set(
+      `${namespace}/${name}-1`,
+      decoded(decodeEndpointSlice, slice),
+    );
   };
   const istiod = { app: 'istiod' };
   service('istio-system', 'ambit-controller', 2026);
@@ -91,5 +94,17 @@ describe('another mesh in the cluster', () => {
     expect(rivals.reason()).toBeUndefined();
     put('istio.io/mesh-controller');
     expect(rivals.reason()).toMatch(/GatewayClass istio-waypoint names .*delete the class/);
+  });
+
+  test('endpoints are asked for of those that are control planes, the oldest first, and of our own', () => {
+    const { sources, service, istiod } = world();
+    service('other', 'istiod-b', 2025, istiod);
+    service('istio-system', 'istiod-a', 2026, istiod);
+    service('shop', 'istiod-c', 2026, { app: 'web' });
+    const selector = () => endpointsOfPlanes(sources.controlPlanes.entries()).labelSelector;
+    expect(selector()).toBe('kubernetes.io/service-name in (ambit-controller,istiod-a,istiod-b)');
+    for (let index = 0; index < 60; index += 1) service('z', `istiod-${index}`, 2027, istiod);
+    expect(selector()?.split(',')).toHaveLength(50);
+    expect(selector()).toContain('istiod-b');
   });
 });

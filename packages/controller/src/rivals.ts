@@ -1,8 +1,9 @@
 import { waypointClass } from '@ambit/api';
 
 import type { Sources } from './collections/sources.ts';
+import type { ControlPlaneRecord } from './kube/decode/control-plane.ts';
 import type { EndpointSliceRecord } from './kube/decode/endpoint-slice.ts';
-import type { ServiceRecord } from './kube/decode/service.ts';
+import type { Place } from './kube/watch-plan.ts';
 import type { Log } from './log.ts';
 import { controllerName } from './status/controller-name.ts';
 
@@ -28,13 +29,25 @@ export interface Rivals {
 /** Name of our own Service in every installation. */
 const ownService = 'ambit-controller';
 
-/** Whether a Service, or an EndpointSlice of one, may be a control plane's by its name: it is read in every namespace. */
-export function mayBeControlPlane(name: string): boolean {
-  return name === ownService || name.startsWith(`${ownService}-`) || name.startsWith('istiod');
+/** By these labels the Services of control planes are found in every namespace, whatever is in scope. */
+export const controlPlaneLabels = `app in (${ownService},istiod)`;
+
+/** Control planes whose endpoints are watched at most, the oldest first: the request names them all. */
+const maxPlanes = 50;
+
+/** Pure: where the endpoints of these are watched. */
+export function endpointsOfPlanes(planes: Iterable<readonly [string, ControlPlaneRecord]>): Place {
+  const oldest = [...planes]
+    .flatMap(([, record]) => controlPlaneOf(record) ?? [])
+    .sort((one, other) => (isOlder(one, other) ? -1 : 1))
+    .slice(0, maxPlanes);
+  const names = new Set([ownService, ...oldest.map(({ key }) => key.slice(key.indexOf('/') + 1))]);
+  const labelSelector = `kubernetes.io/service-name in (${[...names].sort().join(',')})`;
+  return { key: labelSelector, labelSelector };
 }
 
 /** Pure: what control plane a Service is of, by its name and label as the installations have them. */
-export function controlPlaneOf({ meta }: Pick<ServiceRecord, 'meta'>): ControlPlane | undefined {
+export function controlPlaneOf({ meta }: ControlPlaneRecord): ControlPlane | undefined {
   const { name, namespace, createdAtMs, labels } = meta;
   const key = `${namespace}/${name}`;
   if (name === ownService) return { key, createdAtMs, mesh: 'Ambit' };
@@ -99,14 +112,14 @@ export function watchRivals(sources: Sources, rootNamespace: string, log: Log): 
     const same = before.told === told && before.toldLater === toldLater && before.count === count;
     if (!same) for (const listener of listeners) listener();
   };
-  sources.services.onChange((key, record) => {
+  sources.controlPlanes.onChange((key, record) => {
     const plane = record && controlPlaneOf(record);
     if (plane === undefined && !planes.has(key)) return;
     if (plane === undefined) planes.delete(key);
     else planes.set(key, plane);
     tell();
   });
-  sources.endpointSlices.onChange((key, slice) => {
+  sources.controlPlaneEndpoints.onChange((key, slice) => {
     const service = slice && readyService(slice);
     if (service === undefined && !ready.has(key)) return;
     if (service === undefined) ready.delete(key);

@@ -3,18 +3,22 @@ import { FakeKube } from '@ambit/testkit';
 
 import { createSources } from '../src/collections/sources.ts';
 import type { Sources } from '../src/collections/sources.ts';
+import type { NamespaceRecord } from '../src/kube/decode/namespace.ts';
 import type { KubeClient } from '../src/kube/client.ts';
 import { followScope } from '../src/kube/scope.ts';
+import { maxWatchedNamespaces } from '../src/kube/watch-plan.ts';
 import type { Watches } from '../src/kube/watches.ts';
 import { startWatches } from '../src/kube/watches.ts';
 import { startController } from '../src/app.ts';
 import { clientOf, fastTimings, memoryLog, testConfig, until } from './support.ts';
 
+const timings = { ...fastTimings, stallMs: 60_000 };
 const root = 'istio-system';
 const pods = '/api/v1/pods';
 const services = '/api/v1/services';
 const namespaces = '/api/v1/namespaces';
 const configMaps = '/api/v1/configmaps';
+const isSelected = ([, { meta }]: readonly [string, NamespaceRecord]) => meta.labels.has('mesh');
 const selectMesh = 'discoverySelectors: [{ matchLabels: { mesh: "on" } }]';
 
 describe('with discovery selectors', () => {
@@ -32,13 +36,11 @@ describe('with discovery selectors', () => {
   const start = async (): Promise<void> => {
     sources = createSources();
     const scope = followScope(sources, root);
-    const options = { client, sources, scope, rootNamespace: root, log, timings: fastTimings };
+    const options = { client, sources, scope, rootNamespace: root, log, timings };
     watches = startWatches({ ...options, onChange: () => undefined });
     await watches.whenSynced;
   };
   const held = () => [...sources.pods.entries()].map(([key]) => key).sort();
-  const lists = (path: string) =>
-    fake.requests.filter((one) => one.path === path && !one.watch).length;
   const holds = (...keys: readonly string[]) =>
     until(() => held().join() === keys.join(), `${keys.join()}, not ${held().join()}`);
 
@@ -92,15 +94,13 @@ describe('with discovery selectors', () => {
     expect(form(pods, false)).toBeUndefined();
   });
 
-  test('a namespace that comes in by a label is read, and only of the kinds that it has', async () => {
+  test('a namespace that comes in by a label is read', async () => {
     configure(selectMesh);
     await start();
     putNamespace('out', true);
     await holds('in/a', `${root}/ztunnel`, 'out/b');
     putPod('out', 'c');
     await holds('in/a', `${root}/ztunnel`, 'out/b', 'out/c');
-    expect(lists(pods)).toBe(2);
-    expect(lists(services)).toBe(1);
   });
 
   test('one that goes out is dropped, and comes again as it is by then', async () => {
@@ -141,52 +141,101 @@ describe('with discovery selectors', () => {
     expect(held()).toEqual(['in/a', `${root}/ztunnel`]);
   });
 
-  test('the Service of another control plane is seen wherever it is', async () => {
+  test('another control plane is seen wherever it is, and is no Service of the mesh', async () => {
     configure(selectMesh);
+    const slices = '/apis/discovery.k8s.io/v1/endpointslices';
+    const slice = (name: string, ready: boolean) =>
+      fake.put(slices, {
+        metadata: {
+          namespace: 'out',
+          name: `x-${name}`,
+          labels: { 'kubernetes.io/service-name': name },
+        },
+        addressType: 'IPv4',
+        endpoints: [{ addresses: ['10.0.0.1'], conditions: { ready } }],
+      });
     fake.put(services, {
-      metadata: { namespace: 'out', name: 'istiod', labels: { app: 'istiod' } },
+      metadata: { namespace: 'out', name: 'istiod-old', labels: { app: 'istiod' } },
     });
     fake.put(services, { metadata: { namespace: 'out', name: 'other' } });
+    slice('istiod-old', true);
+    slice('istiod-new', true);
+    slice('other', true);
     await start();
-    expect([...sources.services.entries()].map(([key]) => key)).toEqual(['out/istiod']);
+    const keys = (of: 'controlPlanes' | 'controlPlaneEndpoints' | 'services') =>
+      [...sources[of].entries()].map(([key]) => key).sort();
+    expect(keys('controlPlanes')).toEqual(['out/istiod-old']);
+    expect(keys('controlPlaneEndpoints')).toEqual(['out/x-istiod-old']);
+    fake.put(services, {
+      metadata: { namespace: 'out', name: 'istiod-new', labels: { app: 'istiod' } },
+    });
+    await until(() => keys('controlPlaneEndpoints').length === 2, 'the endpoints of the new one');
+    slice('istiod-old', false);
+    const ready = () =>
+      sources.controlPlaneEndpoints.get('out/x-istiod-old')?.endpoints.some((one) => one.ready);
+    await until(() => ready() === false, 'that the old one is not ready');
+    fake.delete(services, 'out/istiod-new');
+    await until(() => keys('controlPlaneEndpoints').join() === 'out/x-istiod-old', 'the old one');
+    expect(keys('services')).toEqual([]);
   });
 
-  test('any order of labels, pods and lost watches ends in what is selected', async () => {
-    configure(selectMesh);
-    await start();
-    let state = 7;
-    const random = (below: number): number => {
-      state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
-      return (state >>> 8) % below;
-    };
-    const names = ['in', 'out', 'x', 'y'];
-    const selected = new Set(['in', root]);
-    for (let step = 0; step < 300; step += 1) {
-      const name = names[random(names.length)] ?? '';
-      const what = random(10);
-      if (what < 3) {
-        if (!selected.delete(name)) selected.add(name);
-        putNamespace(name, selected.has(name));
-      } else if (what < 7) putPod(name, `p-${random(5)}`, `n-${step}`);
-      else if (what < 8) fake.delete(pods, `${name}/p-${random(5)}`);
-      else if (what < 9) fake.dropWatches();
-      else fake.compact();
-      if (random(4) === 0) await new Promise((resolve) => setTimeout(resolve, random(10)));
-    }
-    const wanted = () =>
-      fake
-        .list(pods)
-        .filter(({ metadata }) => selected.has(metadata.namespace ?? ''))
-        .map(({ metadata, spec }) => {
-          const { nodeName } = spec as { nodeName: string };
-          return `${metadata.namespace}/${metadata.name} ${nodeName}`;
-        })
-        .sort();
-    const found = () =>
-      [...sources.pods.entries()].map(([key, pod]) => `${key} ${pod.node}`).sort();
-    await until(() => found().join() === wanted().join(), 'what is selected');
-    expect(selected.size).toBeGreaterThan(1);
-  });
+  test.each([
+    ['a few namespaces', 4],
+    ['as many as make watches go wide and narrow again', 30],
+  ])(
+    'any order of labels, pods and lost watches ends in what is selected: %s',
+    async (_what, many) => {
+      configure(selectMesh);
+      await start();
+      let state = 7;
+      const random = (below: number): number => {
+        state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
+        return (state >>> 8) % below;
+      };
+      const names = ['in', 'out', ...Array.from({ length: many - 2 }, (_, index) => `x-${index}`)];
+      const selected = new Set(['in', root]);
+      const known = () => 1 + [...sources.namespaces.entries()].filter(isSelected).length;
+      for (let step = 0; step < 300; step += 1) {
+        const name = names[random(names.length)] ?? '';
+        const what = random(10);
+        if (what < 2) {
+          if (!selected.delete(name)) selected.add(name);
+          putNamespace(name, selected.has(name));
+        } else if (what < 3) {
+          const count = random(names.length);
+          for (const [index, one] of names.entries()) {
+            if (index < count) selected.add(one);
+            else selected.delete(one);
+            putNamespace(one, index < count);
+          }
+          await until(() => known() === selected.size, 'that it is known');
+        } else if (what < 7) putPod(name, `p-${random(5)}`, `n-${step}`);
+        else if (what < 8) fake.delete(pods, `${name}/p-${random(5)}`);
+        else if (what < 9) fake.dropWatches();
+        else fake.compact();
+        if (random(4) === 0) await new Promise((resolve) => setTimeout(resolve, random(10)));
+      }
+      selected.add('in');
+      putNamespace('in', true);
+      putPod('in', 'last');
+      const wanted = () =>
+        fake
+          .list(pods)
+          .filter(({ metadata }) => selected.has(metadata.namespace ?? ''))
+          .map(({ metadata, spec }) => {
+            const { nodeName } = spec as { nodeName: string };
+            return `${metadata.namespace}/${metadata.name} ${nodeName}`;
+          })
+          .sort();
+      const found = () =>
+        [...sources.pods.entries()].map(([key, pod]) => `${key} ${pod.node}`).sort();
+      await until(() => found().join() === wanted().join(), 'what is selected');
+      expect(held().length).toBeGreaterThan(0);
+      const isWide = fake.requests.some(({ path }) => path === pods);
+      expect(isWide).toBe(many > maxWatchedNamespaces);
+    },
+    30_000,
+  );
 
   test('roots are published in the namespaces that are in scope, and in one that comes in', async () => {
     configure(selectMesh);

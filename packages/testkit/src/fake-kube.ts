@@ -45,6 +45,7 @@ interface WatchEvent {
 }
 
 interface Watch {
+  readonly path: string;
   readonly collection: string;
   readonly matches: (object: FakeObject) => boolean;
   readonly response: ServerResponse;
@@ -87,6 +88,11 @@ export class FakeKube {
 
   get openWatches(): number {
     return this.#watches.size + this.#muted.size;
+  }
+
+  /** Where watches are open now, in the order in which they began. */
+  watchedPaths(): string[] {
+    return [...this.#watches, ...this.#muted].map(({ path }) => path);
   }
 
   /**
@@ -326,7 +332,12 @@ export class FakeKube {
     }
     response.writeHead(200, { 'content-type': 'application/json' });
     response.flushHeaders();
-    const watch = { collection: target.collection, matches: selectorOf(target, url), response };
+    const watch = {
+      path: url.pathname,
+      collection: target.collection,
+      matches: selectorOf(target, url),
+      response,
+    };
     const open = this.#silent ? this.#muted : this.#watches;
     open.add(watch);
     response.on('close', () => {
@@ -352,9 +363,21 @@ function targetOf(path: string): Target | undefined {
 
 function selectorOf(target: Target, url: URL): (object: FakeObject) => boolean {
   const name = /^metadata\.name=(.+)$/.exec(url.searchParams.get('fieldSelector') ?? '')?.[1];
+  const [label, values] = labelsOf(url.searchParams.get('labelSelector') ?? '');
   return ({ metadata }) =>
     (name === undefined || metadata.name === name) &&
-    (target.namespace === undefined || metadata.namespace === target.namespace);
+    (target.namespace === undefined || metadata.namespace === target.namespace) &&
+    (label === undefined || values.includes((metadata['labels'] as Labels)?.[label] ?? ''));
+}
+
+type Labels = Readonly<Record<string, string>> | undefined;
+
+/** `name=value` and `name in (value,value)`, and no more of them than one. */
+function labelsOf(selector: string): readonly [string | undefined, readonly string[]] {
+  if (selector === '') return [undefined, []];
+  const [, name, value, values] = /^(\S+?)(?:=(\S*)| in \((.*)\))$/.exec(selector) ?? [];
+  if (name === undefined) throw new TypeError(`no such selector here: ${selector}`);
+  return [name, value === undefined ? (values ?? '').split(',') : [value]];
 }
 
 function keyOf({ metadata }: Pick<FakeObject, 'metadata'>): string {

@@ -17,6 +17,7 @@ import type {
   VirtualServiceRecord,
   WorkloadEntryRecord,
 } from '../kube/decode/configuration.ts';
+import type { ControlPlaneRecord } from '../kube/decode/control-plane.ts';
 import type { EndpointSliceRecord } from '../kube/decode/endpoint-slice.ts';
 import type { NamespaceRecord } from '../kube/decode/namespace.ts';
 import type { NodeRecord } from '../kube/decode/node.ts';
@@ -38,6 +39,9 @@ export interface Sources {
   readonly namespaces: Collection<NamespaceRecord>;
   readonly services: Collection<ServiceRecord>;
   readonly endpointSlices: Collection<EndpointSliceRecord>;
+  /** Services that may be a control plane's, in every namespace, and the endpoints of those. */
+  readonly controlPlanes: Collection<ControlPlaneRecord>;
+  readonly controlPlaneEndpoints: Collection<EndpointSliceRecord>;
   readonly nodes: Collection<NodeRecord>;
   readonly peerAuthentications: Collection<PeerAuthenticationRecord>;
   readonly policies: Collection<PolicyRecord>;
@@ -96,6 +100,8 @@ export function createSources(): Sources {
       address: ({ clusterIps }) => clusterIps,
     }),
     endpointSlices: new Collection('endpoint-slices'),
+    controlPlanes: new Collection('control-planes'),
+    controlPlaneEndpoints: new Collection('control-plane-endpoints'),
     nodes: new Collection('nodes'),
     peerAuthentications: new Collection('peer-authentications'),
     policies: new Collection('policies'),

@@ -18,16 +18,26 @@ export interface CacheOptions<R> {
   /** Kind as it is told in problems, for example `Pod`. */
   readonly kind: string;
   readonly decode: Decode<R>;
-  /** Whether an object is to be held at all; every one is when absent. What is passed over is not even decoded. */
-  readonly includes?: (namespace: string, name: string) => boolean;
+  /** Whether objects of a namespace are held at all; all are when absent. What is passed over is not even decoded. */
+  readonly includes?: (namespace: string) => boolean;
   /** Called once per applied event or list, with only what really changed. */
   readonly onChanges: (changes: readonly CacheChange<R>[]) => void;
   readonly onProblem: (key: string, problem: Problem | undefined) => void;
 }
 
+/** What a list is of. */
+export interface ListOptions {
+  /** The namespace of which it is everything; undefined for the whole cluster. */
+  readonly namespace?: string | undefined;
+  /**
+   * Whether another watch tells of the same objects. What that one has told may be newer than the list, and comes
+   * again by no watch: it stays.
+   */
+  readonly shared?: () => boolean;
+}
+
 interface Held<R> {
   readonly namespace: string;
-  readonly name: string;
   readonly uid: string;
   readonly resourceVersion: string;
   /** The last good record; undefined while there never was one. */
@@ -36,7 +46,6 @@ interface Held<R> {
 
 interface Read<R> {
   readonly namespace: string;
-  readonly name: string;
   readonly uid: string;
   readonly resourceVersion: string;
   /** Undefined where this version is held already. */
@@ -48,33 +57,32 @@ const maxTombstones = 4096;
 
 /**
  * The objects of one kind as records. It takes events repeated and out of order: an older version of an object
- * never replaces a newer one. A list replaces everything, as a difference.
+ * never replaces a newer one. A list replaces everything that it covers, as a difference.
  */
 export class ObjectCache<R> {
   readonly #options: CacheOptions<R>;
   readonly #held = new Map<string, Held<R>>();
   readonly #tombstones = new Map<string, string>();
   /** Namespaces of which something was not held because it was not included. */
-  #passedOver = new Set<string>();
-  #synced = false;
+  readonly #passedOver = new Set<string>();
 
   constructor(options: CacheOptions<R>) {
     this.#options = options;
-  }
-
-  /** True once a first list was taken in. */
-  get synced(): boolean {
-    return this.#synced;
   }
 
   get size(): number {
     return this.#held.size;
   }
 
-  /** Takes a list: what it lacks is gone, whatever versions were seen before. Each object is decoded as it comes. */
-  list(): ListTaker {
+  /**
+   * Takes a list: what it lacks is gone, whatever versions were seen before unless others are watching, too. Each
+   * object is decoded as it comes.
+   */
+  list({ namespace: of, shared = () => false }: ListOptions = {}): ListTaker {
     const listed = new Map<string, Read<R>>();
     const passedOver = new Set<string>();
+    const covers = (namespace: string): boolean => of === undefined || namespace === of;
+    const wasShared = shared();
     return {
       page: (objects) => {
         for (const object of objects) {
@@ -83,15 +91,18 @@ export class ObjectCache<R> {
           if (meta !== undefined) listed.set(objectKey(meta), this.#read(object, meta));
         }
       },
-      done: () => {
+      done: (version) => {
         // What has gone out of scope since its page came.
-        for (const [key, { namespace, name }] of listed) {
-          if (this.#includes(namespace, name)) continue;
+        for (const [key, { namespace }] of listed) {
+          if (this.#includes(namespace)) continue;
           listed.delete(key);
           passedOver.add(namespace);
         }
-        this.#passedOver = passedOver;
-        this.#replace(listed);
+        for (const namespace of this.#passedOver)
+          if (covers(namespace)) this.#passedOver.delete(namespace);
+        for (const namespace of passedOver) this.#passedOver.add(namespace);
+        if (wasShared || shared()) this.#merge(listed, covers, version);
+        else this.#replace(listed, covers);
       },
     };
   }
@@ -99,37 +110,58 @@ export class ObjectCache<R> {
   /** What is included has changed: drops what no longer is. True when there is something to read that was passed over. */
   rescope(): boolean {
     const changes: CacheChange<R>[] = [];
-    for (const [key, { namespace, name }] of this.#held) {
-      if (this.#includes(namespace, name)) continue;
+    for (const [key, { namespace }] of this.#held) {
+      if (this.#includes(namespace)) continue;
       this.#passedOver.add(namespace);
       this.#drop(key, changes);
     }
     this.#tell(changes);
-    return [...this.#passedOver].some((namespace) => this.#includes(namespace, ''));
+    return [...this.#passedOver].some((namespace) => this.#includes(namespace));
   }
 
-  #includes(namespace: string, name: string): boolean {
-    return this.#options.includes?.(namespace, name) ?? true;
+  #includes(namespace: string): boolean {
+    return this.#options.includes?.(namespace) ?? true;
   }
 
   #passesOver(object: unknown, noted: Set<string>): boolean {
     const namespace = text(field(object, 'metadata', 'namespace'));
-    if (this.#includes(namespace, text(field(object, 'metadata', 'name')))) return false;
+    if (this.#includes(namespace)) return false;
     noted.add(namespace);
     // A list that is not done yet may be followed by nothing: what came into scope meanwhile must be read again.
     this.#passedOver.add(namespace);
     return true;
   }
 
-  #replace(listed: ReadonlyMap<string, Read<R>>): void {
-    this.#tombstones.clear();
+  #replace(listed: ReadonlyMap<string, Read<R>>, covers: (namespace: string) => boolean): void {
+    for (const key of this.#tombstones.keys())
+      if (covers(namespaceOf(key))) this.#tombstones.delete(key);
     const changes: CacheChange<R>[] = [];
     for (const [key, read] of listed) this.#put(key, read, changes);
-    for (const key of [...this.#held.keys()]) {
-      if (!listed.has(key)) this.#drop(key, changes);
-    }
-    this.#synced = true;
+    for (const [key, { namespace }] of this.#held)
+      if (covers(namespace) && !listed.has(key)) this.#drop(key, changes);
     this.#tell(changes);
+  }
+
+  /** As a replacement, but for what is known to be newer than the list. */
+  #merge(
+    listed: ReadonlyMap<string, Read<R>>,
+    covers: (namespace: string) => boolean,
+    version: string,
+  ): void {
+    const changes: CacheChange<R>[] = [];
+    for (const [key, read] of listed)
+      if (!this.#isStale(key, read.resourceVersion)) this.#put(key, read, changes);
+    for (const [key, { namespace, resourceVersion }] of this.#held) {
+      if (!covers(namespace) || listed.has(key) || isOlder(version, resourceVersion)) continue;
+      this.#drop(key, changes);
+    }
+    this.#tell(changes);
+  }
+
+  /** Whether a newer version of an object was seen, be it that it was deleted. */
+  #isStale(key: string, version: string): boolean {
+    const seen = this.#held.get(key)?.resourceVersion ?? this.#tombstones.get(key);
+    return seen !== undefined && isOlder(version, seen);
   }
 
   upsert(object: unknown): void {
@@ -137,8 +169,7 @@ export class ObjectCache<R> {
     const meta = decodeMetadata(object);
     if (meta === undefined) return;
     const key = objectKey(meta);
-    const seen = this.#held.get(key)?.resourceVersion ?? this.#tombstones.get(key);
-    if (seen !== undefined && isOlder(meta.resourceVersion, seen)) return;
+    if (this.#isStale(key, meta.resourceVersion)) return;
     const changes: CacheChange<R>[] = [];
     this.#put(key, this.#read(object, meta), changes);
     this.#tell(changes);
@@ -166,16 +197,16 @@ export class ObjectCache<R> {
 
   /** What is new in an object. */
   #read(object: unknown, meta: Metadata): Read<R> {
-    const { namespace, name, uid, resourceVersion } = meta;
+    const { namespace, uid, resourceVersion } = meta;
     const held = this.#held.get(objectKey(meta));
     const same = held?.uid === uid && held.resourceVersion === resourceVersion;
     const known = same && resourceVersion !== '';
     const decoded = known ? undefined : this.#options.decode(object, meta);
-    return { namespace, name, uid, resourceVersion, decoded };
+    return { namespace, uid, resourceVersion, decoded };
   }
 
   #put(key: string, read: Read<R>, changes: CacheChange<R>[]): void {
-    const { namespace, name, uid, resourceVersion, decoded } = read;
+    const { namespace, uid, resourceVersion, decoded } = read;
     if (decoded === undefined) return;
     const held = this.#held.get(key);
     this.#options.onProblem(key, decoded.ok ? undefined : decoded.error);
@@ -183,7 +214,7 @@ export class ObjectCache<R> {
     const lastGood = held?.uid === uid ? held.record : undefined;
     const record = decoded.ok ? decoded.value : lastGood;
     this.#tombstones.delete(key);
-    this.#held.set(key, { namespace, name, uid, resourceVersion, record });
+    this.#held.set(key, { namespace, uid, resourceVersion, record });
     if (record !== held?.record) changes.push({ key, before: held?.record, after: record });
   }
 
@@ -198,6 +229,11 @@ export class ObjectCache<R> {
   #tell(changes: readonly CacheChange<R>[]): void {
     if (changes.length > 0) this.#options.onChanges(changes);
   }
+}
+
+/** Of an object by its key. */
+function namespaceOf(key: string): string {
+  return key.slice(0, Math.max(0, key.indexOf('/')));
 }
 
 /** Versions of one kind are ordered whole numbers in every API server; anything else is not compared. */

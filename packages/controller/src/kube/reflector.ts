@@ -8,8 +8,8 @@ import { KubeError, kubeStatus } from './error.ts';
 /** Takes one list page by page, so that no more of it is in memory than one page and what the taker keeps. */
 export interface ListTaker {
   page(objects: readonly unknown[]): void;
-  /** The list is whole: what it lacks is gone. Not called for a list that broke off. */
-  done(): void;
+  /** The list is whole, as of this version: what it lacks is gone. Not called for a list that broke off. */
+  done(version: string): void;
 }
 
 /** Where a reflector puts what it sees; an ObjectCache is one. */
@@ -200,7 +200,7 @@ class RunningReflector implements Reflector {
     // Not all collections of all replicas at the same moment.
     this.#resyncAt = performance.now() + this.#timings.resyncMs * (0.75 + this.#random() / 2);
     this.#sign();
-    taker.done();
+    taker.done(this.#resourceVersion);
   }
 
   async #watch(again: AbortSignal): Promise<void> {

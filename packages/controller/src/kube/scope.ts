@@ -7,6 +7,8 @@ import { isDiscovered } from '../translate/namespace-selector.ts';
 export interface Scope {
   /** The root namespace always is; a namespace that is not known yet is only where nothing is selected. */
   includes(namespace: string): boolean;
+  /** Those that are in scope; undefined where all are. */
+  namespaces(): ReadonlySet<string> | undefined;
   /** A namespace has come in or gone out. */
   onChange(listener: () => void): void;
 }
@@ -47,6 +49,7 @@ export function followScope(
   return {
     includes: (namespace) =>
       selectors.length === 0 || namespace === rootNamespace || selected.has(namespace),
+    namespaces: () => (selectors.length === 0 ? undefined : new Set([rootNamespace, ...selected])),
     onChange: (listener) => {
       listeners.push(listener);
     },

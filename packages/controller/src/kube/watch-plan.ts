@@ -1,0 +1,79 @@
+/** Where objects of a kind are listed and watched: in one namespace, or without one in the whole cluster. */
+export interface Place {
+  /** Tells places of one kind apart. */
+  readonly key: string;
+  readonly namespace?: string;
+  /** What of it is asked for; everything when absent. */
+  readonly labelSelector?: string;
+}
+
+export const everywhere: Place = { key: '' };
+
+/**
+ * With more namespaces in scope than these everything is watched cluster-wide, and what is out of scope dropped as it
+ * comes. Each watch is a connection of its own, and there are about twenty kinds: beyond some 400 of them they cost
+ * controller and API server more than the events that they spare.
+ */
+export const maxWatchedNamespaces = 20;
+/** What is watched cluster-wide is so until no more are in scope than these, lest one namespace more or less lists all anew. */
+export const narrowAgainNamespaces = 15;
+
+/** Pure: whether too many namespaces are in scope to watch each; of all, where `namespaces` is undefined, nobody counts. */
+export function isCrowded(namespaces: ReadonlySet<string> | undefined, was: boolean): boolean {
+  if (namespaces === undefined) return false;
+  return namespaces.size > (was ? narrowAgainNamespaces : maxWatchedNamespaces);
+}
+
+/** Pure: where what is in scope is watched. */
+export function placesOf(
+  namespaces: ReadonlySet<string> | undefined,
+  crowded: boolean,
+): readonly Place[] {
+  if (namespaces === undefined || crowded) return [everywhere];
+  return [...namespaces].sort().map((namespace) => ({ key: namespace, namespace }));
+}
+
+/** A place that is watched now. */
+export interface Running {
+  readonly place: Place;
+  /** It has told all that it has. */
+  readonly listed: boolean;
+}
+
+export interface WatchPlan {
+  readonly start: readonly Place[];
+  /** Keys of places. */
+  readonly stop: readonly string[];
+}
+
+/**
+ * Pure: what to start and stop so that `wanted` is watched. What is held of a place stays known while it is handed over:
+ * a watch ends once those that take its place have listed, but for that of a namespace which is out of scope.
+ */
+export function planWatches(
+  wanted: readonly Place[],
+  running: ReadonlyMap<string, Running>,
+): WatchPlan {
+  const keys = new Set(wanted.map(({ key }) => key));
+  const handedOver = wanted.every(({ key }) => running.get(key)?.listed === true);
+  const isElsewhere = ({ namespace }: Place): boolean =>
+    namespace !== undefined && wanted.every((one) => !overlap(one.namespace, namespace));
+  return {
+    start: wanted.filter(({ key }) => !running.has(key)),
+    stop: [...running.values()]
+      .filter(({ place }) => !keys.has(place.key) && (handedOver || isElsewhere(place)))
+      .map(({ place }) => place.key),
+  };
+}
+
+/** Whether two places tell of the same objects. */
+export function overlap(one: string | undefined, other: string | undefined): boolean {
+  return one === undefined || other === undefined || one === other;
+}
+
+/** Path of a collection in a place. */
+export function pathIn(place: Pick<Place, 'namespace'>, collection: string): string {
+  if (place.namespace === undefined) return collection;
+  const end = collection.lastIndexOf('/');
+  return `${collection.slice(0, end)}/namespaces/${place.namespace}${collection.slice(end)}`;
+}
