@@ -250,6 +250,51 @@ describe('once a controller serves it', () => {
     await kubectl.out(['delete', 'gateway/one', 'httproute/one', '-n', 'shop']);
   });
 
+  test.each<[string, string, RegExp]>([
+    [
+      'routes of a Service without a waypoint',
+      object('HTTPRoute', gatewayApi, {
+        parentRefs: [{ group: '', kind: 'Service', name: 'reviews' }],
+        rules: [{ backendRefs: [{ name: 'reviews', port: 8080 }] }],
+      }),
+      /HTTPRoute shop\/one: spec\.parentRefs\[0\]: Service shop\/reviews is bound to no waypoint, /,
+    ],
+    [
+      'a DestinationRule of nobody',
+      object('DestinationRule', istio, { host: 'wreviews', subsets: [{ name: 'v1' }] }),
+      /DestinationRule shop\/one: spec\.host: "wreviews" is no Service of this cluster/,
+    ],
+    [
+      'an AuthorizationPolicy that nobody can match',
+      object('AuthorizationPolicy', security, {
+        rules: [{ from: [{ source: { namespaces: ['A_B'] } }] }],
+      }),
+      /source\.namespaces\[0\]: "A_B" is no name of a namespace, .*; it matches nothing/,
+    ],
+    [
+      'a PeerAuthentication that selects nobody',
+      object('PeerAuthentication', security, {
+        selector: { matchLabels: { app: 'gone' } },
+        mtls: { mode: 'STRICT' },
+      }),
+      /spec\.selector\.matchLabels: selects no Pod and no WorkloadEntry of namespace shop now/,
+    ],
+    [
+      'a Telemetry that says nothing',
+      object('Telemetry', 'telemetry.istio.io/v1', {}),
+      /Telemetry shop\/one: spec: has no metrics, tracing or accessLogging/,
+    ],
+    [
+      'a WorkloadEntry that is no endpoint',
+      object('WorkloadEntry', istio, { address: '192.0.2.1' }),
+      /WorkloadEntry shop\/one: spec\.labels: no ServiceEntry of namespace shop selects it/,
+    ],
+  ])('%s: accepted, with a warning', async (_what, manifest, told) => {
+    const asked = await kubectl.run(['create', '--dry-run=server', '-f', '-'], manifest);
+    expect(asked.stderr).toMatch(told);
+    expect(asked.code).toBe(0);
+  });
+
   test('routes and Gateways of others are not judged', async () => {
     const spec = { controllerName: 'example.com/ingress' };
     const metadata = { name: 'theirs' };

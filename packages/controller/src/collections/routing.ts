@@ -54,6 +54,8 @@ export interface RoutingCollections {
   /** By `namespace/name` of a waypoint's Gateway. */
   readonly attachedRoutes: Collection<AttachedRoutes>;
   readonly outputs: readonly Collection<Upsert>[];
+  /** To what a service is bound; undefined for one that is not there. */
+  readonly bindingOfService: (read: Reader, service: ServiceKey) => Binding | undefined;
   /** What becomes of one that need not be stored yet. */
   readonly virtualServiceOf: VirtualServiceOf;
   /** The same, with what rules beside it take from it; but Secrets are not read before a stored rule names them. */
@@ -130,6 +132,7 @@ export function routingStages(parts: Parts): RoutingCollections {
   return {
     destinationRules: told.rules,
     virtualServices,
+    bindingOfService,
     virtualServiceOf,
     destinationRuleOf: (read, record) => {
       const rule = compileRule(read, record);

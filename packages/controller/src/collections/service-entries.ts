@@ -54,6 +54,12 @@ export interface EntryCollections {
   servicesOf(read: Reader, namespace: string, name: string): readonly Service[];
   /** The host of an entry that a resource of `namespace` means. */
   byHost(read: Reader, host: string, namespace: string): ServiceName | undefined;
+  /** What becomes of one that need not be stored yet. */
+  resolve(read: Reader, entry: CompiledServiceEntry): ResolvedEntry;
+  /** To what a WorkloadEntry is bound. */
+  workloadBinding(read: Reader, meta: Metadata): Binding;
+  /** Whether a ServiceEntry of its namespace selects the labels. */
+  isSelected(read: Reader, namespace: string, labels: ReadonlyMap<string, string>): boolean;
   /** Memberships by the labels of a pod. */
   selecting(read: Reader, meta: Metadata): readonly ServiceMembership[];
 }
@@ -79,6 +85,7 @@ export function entryStages(parts: Parts): EntryCollections {
       equal: isDeepStrictEqual,
     }),
   );
+  const workloadBinding = (read: Reader, meta: Metadata) => parts.binding(read, meta, 'workload');
   const workloadEntries = noted(
     'workload-entries',
     graph.derive<WorkloadEntryRecord, BoundWorkloadEntry>({
@@ -88,12 +95,17 @@ export function entryStages(parts: Parts): EntryCollections {
       derive: (record, key, read) =>
         only(key, {
           ...compileWorkloadEntry(record),
-          binding: parts.binding(read, record.meta, 'workload'),
+          binding: workloadBinding(read, record.meta),
         }),
       equal: isDeepStrictEqual,
     }),
   );
-  const resolved = resolvedStage(parts, compiled);
+  const resolve = resolverOf(parts, compiled);
+  const resolved = resolvedStage(parts, compiled, resolve);
+  const selecting = (read: Reader, namespace: string, labels: ReadonlyMap<string, string>) =>
+    read
+      .find(resolved, 'selects', namespace)
+      .filter(({ entry }) => selects(entry.selector ?? new Map<string, string>(), labels));
   const endpoints = endpointStage(parts, resolved, workloadEntries);
   return {
     resolved,
@@ -104,17 +116,33 @@ export function entryStages(parts: Parts): EntryCollections {
     servicesOf: (read, namespace, name) =>
       read.get(resolved, `${namespace}/${name}`)?.services ?? [],
     byHost: (read, host, namespace) => entryHost(read, resolved, host, namespace),
+    resolve,
+    workloadBinding,
+    isSelected: (read, namespace, labels) => selecting(read, namespace, labels).length > 0,
     selecting: (read, meta) =>
-      read
-        .find(resolved, 'selects', meta.namespace)
-        .filter(({ entry }) => selects(entry.selector ?? new Map<string, string>(), meta.labels))
-        .flatMap((one) => membershipsOf(one, undefined)),
+      selecting(read, meta.namespace, meta.labels).flatMap((one) => membershipsOf(one, undefined)),
   };
 }
 
-function resolvedStage(
-  { graph, sources, cluster, noted, binding, withoutWaypoint }: Parts,
+type Resolve = EntryCollections['resolve'];
+
+function resolverOf(
+  { sources, cluster, binding, withoutWaypoint }: Parts,
   compiled: Collection<CompiledServiceEntry>,
+): Resolve {
+  return (read, entry) =>
+    resolveEntry(
+      entry,
+      binding(read, entry.meta, 'service'),
+      withoutWaypoint(read, entry.meta),
+      claimWorld(read, sources, compiled, cluster.clusterDomain),
+    );
+}
+
+function resolvedStage(
+  { graph, noted }: Parts,
+  compiled: Collection<CompiledServiceEntry>,
+  resolve: Resolve,
 ): Collection<ResolvedEntry> {
   return noted(
     'resolved-entries',
@@ -127,16 +155,7 @@ function resolvedStage(
         gateway: ({ binding }) => (binding.kind === 'bound' ? [binding.gateway] : []),
         selects: ({ entry }) => (entry.selector === undefined ? [] : [entry.meta.namespace]),
       },
-      derive: (entry, key, read) =>
-        only(
-          key,
-          resolveEntry(
-            entry,
-            binding(read, entry.meta, 'service'),
-            withoutWaypoint(read, entry.meta),
-            claimWorld(read, sources, compiled, cluster.clusterDomain),
-          ),
-        ),
+      derive: (entry, key, read) => only(key, resolve(read, entry)),
       equal: isDeepStrictEqual,
     }),
   );

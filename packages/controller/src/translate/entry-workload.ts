@@ -16,7 +16,7 @@ export interface EntryWorkloadParts {
   readonly waypoint: Pick<Workload, 'waypoint' | 'waypointIdentities' | 'waypointRequiredBy'>;
 }
 
-const tunnelLabel = 'networking.istio.io/tunnel';
+export const tunnelLabel = 'networking.istio.io/tunnel';
 
 /** A workload that is no pod: nobody captures its traffic, unless it says that it takes HBONE itself. */
 export function compileEntryWorkload(parts: EntryWorkloadParts, cluster: ClusterFacts): Workload {

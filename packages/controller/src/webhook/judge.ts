@@ -47,6 +47,13 @@ import { compileServiceEntry } from '../translate/service-entry.ts';
 import { compileTelemetry } from '../translate/telemetry.ts';
 import { compileWaypoint } from '../translate/waypoint.ts';
 import type { ClusterFacts } from '../translate/workload.ts';
+import {
+  idleServiceEntry,
+  idleWorkloadEntry,
+  takenName,
+  unboundHosts,
+  unboundParents,
+} from './effect.ts';
 import { selectsNobody } from './selected.ts';
 import { unservedClass, unservedParents } from './strangers.ts';
 
@@ -133,8 +140,15 @@ const authorizationPolicy = judgeBy(decodeAuthorizationPolicy, (policy, world) =
 
 function unselected(kind: string, one: Selecting, world: JudgeWorld): readonly Problem[] {
   const { collections, cluster } = world;
-  const labels = one.spec.ok ? one.spec.value.selector?.matchLabels : undefined;
-  return warned(kind, one, selectsNobody(one.meta, labels, collections, cluster.rootNamespace));
+  const { namespace } = one.meta;
+  // There it is for the workloads of all namespaces, and nobody goes through those.
+  if (!one.spec.ok || namespace === cluster.rootNamespace) return [];
+  const labels = new Map(Object.entries(one.spec.value.selector?.matchLabels ?? {}));
+  return warned(
+    kind,
+    one,
+    selectsNobody('spec.selector.matchLabels', labels, namespace, collections),
+  );
 }
 
 /** What selects workloads by their labels. */
@@ -169,10 +183,11 @@ const rateLimitPolicy = judgeBy(decodeRateLimitPolicy, (policy, world) => {
   return withTargets('RateLimitPolicy', policy, problems, world);
 });
 
-const virtualService = judgeBy(
-  decodeVirtualService,
-  (one, { collections: { l7 } }) => l7.virtualServiceOf(once, one).problems,
-);
+const virtualService = judgeBy(decodeVirtualService, (one, { collections: { l7 } }) => {
+  const compiled = l7.virtualServiceOf(once, one);
+  const unbound = unboundHosts(once, compiled, l7);
+  return [...compiled.problems, ...warned('VirtualService', one, unbound)];
+});
 
 const destinationRule = judgeBy(
   decodeDestinationRule,
@@ -188,13 +203,16 @@ function gatewayRoute<S>(kind: GatewayRouteKind, decode: Decode<ConfigurationRec
     const compiled = compileGatewayRoute(known, l7.routeWorld(once), broken);
     const refs = known.spec.parentRefs ?? [];
     const strangers = spec.ok ? unservedParents(refs, meta, { sources, scope }) : [];
-    const strange = warned(kind, { meta }, strangers);
+    const strange = warned(kind, { meta }, [
+      ...strangers,
+      ...(spec.ok ? unboundParents(once, compiled, refs, l7) : []),
+    ]);
     if (spec.ok && refs.length === 0 && known.spec.useDefaultGateways === undefined)
       return warned(kind, { meta }, [noParents]);
     // A route of other controllers is theirs to judge, and of one that is partly theirs they may do more than we.
     if (compiled.parents.length === 0)
       return [...compiled.problems.filter((one) => one.admissible), ...strange];
-    if (compiled.parents.length === refs.length) return compiled.problems;
+    if (compiled.parents.length === refs.length) return [...compiled.problems, ...strange];
     const all = compiled.problems.map((one): Problem => ({ ...one, admissible: true }));
     return [...all, ...strange];
   });
@@ -208,7 +226,11 @@ const noParents = {
 /** Of another class it is none of ours, and is told where it is nobody's. */
 const gateway = judgeBy(decodeGateway, (record, { collections, cluster }) => {
   const waypoint = compileWaypoint(record, cluster);
-  if (waypoint !== undefined) return waypoint.problems;
+  if (waypoint !== undefined)
+    return [
+      ...waypoint.problems,
+      ...warned('Gateway', record, takenName(waypoint, collections.sources)),
+    ];
   const { spec } = record;
   const name = spec.ok ? (spec.value.gatewayClassName ?? '') : '';
   const message = unservedClass(name, collections.sources);
@@ -226,8 +248,20 @@ const judgesByKind: Readonly<Record<string, Judge>> = {
   RequestAuthentication: requestAuthentication,
   VirtualService: virtualService,
   DestinationRule: destinationRule,
-  ServiceEntry: judgeBy(decodeServiceEntry, (entry) => compileServiceEntry(entry).problems),
-  WorkloadEntry: judgeBy(decodeWorkloadEntry, (entry) => compileWorkloadEntry(entry).problems),
+  ServiceEntry: judgeBy(decodeServiceEntry, (record, { collections }) => {
+    const entry = compileServiceEntry(record);
+    return [
+      ...entry.problems,
+      ...warned('ServiceEntry', record, idleServiceEntry(once, entry, collections)),
+    ];
+  }),
+  WorkloadEntry: judgeBy(decodeWorkloadEntry, (record, { collections }) => {
+    const entry = compileWorkloadEntry(record);
+    return [
+      ...entry.problems,
+      ...warned('WorkloadEntry', record, idleWorkloadEntry(once, entry, collections)),
+    ];
+  }),
   Telemetry: telemetry,
   RateLimitPolicy: rateLimitPolicy,
   Gateway: gateway,

@@ -1,22 +1,17 @@
 import type { MeshCollections } from '../collections/mesh.ts';
 import { labelsOf } from '../collections/service-entries.ts';
-import type { Metadata } from '../kube/decode/fields.ts';
 import { selects } from '../translate/selector.ts';
 import { hasEnded } from '../translate/workload.ts';
 import type { Told } from './strangers.ts';
 
-/**
- * What is to be told of a selector that selects no workload now. In the root namespace, where it is for all of them,
- * nothing is looked at.
- */
+/** What is to be told of labels, which `field` says, by which no workload of the namespace is selected now. */
 export function selectsNobody(
-  { namespace }: Pick<Metadata, 'namespace'>,
-  matchLabels: Readonly<Record<string, string>> = {},
+  field: string,
+  labels: ReadonlyMap<string, string>,
+  namespace: string,
   { sources, l7 }: Pick<MeshCollections, 'sources' | 'l7'>,
-  rootNamespace: string,
 ): readonly Told[] {
-  const labels = new Map(Object.entries(matchLabels));
-  if (labels.size === 0 || namespace === rootNamespace) return [];
+  if (labels.size === 0) return [];
   const isPod = sources.pods
     .find('namespace', namespace)
     .some((pod) => !hasEnded(pod) && selects(labels, pod.meta.labels));
@@ -26,5 +21,5 @@ export function selectsNobody(
     .some(({ meta, endpoint }) => endpoint && selects(labels, labelsOf(meta, endpoint)));
   if (isEntry) return [];
   const message = `selects no Pod and no WorkloadEntry of namespace ${namespace} now, so it holds for nobody until there is one with these labels`;
-  return [{ field: 'spec.selector.matchLabels', message }];
+  return [{ field, message }];
 }

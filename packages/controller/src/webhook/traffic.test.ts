@@ -9,8 +9,17 @@ const created = { creationTimestamp: '2024-01-01T00:00:00Z' };
 beforeEach(() => {
   world = webhookWorld();
   world.put({
+    kind: 'Gateway',
+    metadata: { name: 'waypoint', namespace: 'shop' },
+    spec: {
+      gatewayClassName: 'istio-waypoint',
+      listeners: [{ name: 'mesh', port: 15008, protocol: 'HBONE' }],
+    },
+  });
+  const labels = { 'istio.io/use-waypoint': 'waypoint' };
+  world.put({
     kind: 'Service',
-    metadata: { name: 'web', namespace: 'shop' },
+    metadata: { name: 'web', namespace: 'shop', labels },
     spec: { clusterIPs: ['10.96.0.1'], ports: [{ name: 'http', port: 80 }] },
   });
 });
