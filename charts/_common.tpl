@@ -253,6 +253,16 @@ what it does then.
 {{- end -}}
 {{- end }}
 
+{{- define "ambit.checkDaemonSetRollout" -}}
+{{- $rolling := .Values.updateStrategy.rollingUpdate | default dict -}}
+{{- if and (ne (toString (get $rolling "maxSurge" | default 0)) "0") (ne (toString (get $rolling "maxUnavailable" | default 0)) "0") -}}
+{{- fail "updateStrategy.rollingUpdate: a DaemonSet has either maxSurge or maxUnavailable; set the other one to 0" -}}
+{{- end -}}
+{{- if eq .Values.updateStrategy.type "RollingUpdate" -}}
+{{- include "ambit.checkRollout" (list "updateStrategy.rollingUpdate: maxSurge and maxUnavailable" (get $rolling "maxSurge" | default 0) (get $rolling "maxUnavailable" | default (ternary 0 1 (hasKey $rolling "maxUnavailable")))) -}}
+{{- end -}}
+{{- end }}
+
 {{/* Refuses a priority class that the cluster does not have or admit: no pod would be made, and an install would wait for ever. */}}
 {{- define "ambit.checkPriorityClass" -}}
 {{- $known := list -}}

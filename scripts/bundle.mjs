@@ -12,6 +12,7 @@ const programs = {
   waypoint: 'packages/waypoint/src/main.ts',
   ambitctl: 'packages/cli/src/main.ts',
   'cni-agent': 'packages/cni-redirect/src/agent/main.ts',
+  'cni-agent-has-node': 'packages/cni-redirect/src/agent/has-node/main.ts',
   'cni-plugin': 'packages/cni-redirect/src/plugin/main.ts',
   sandbox: 'packages/sandbox/src/main.ts',
   'sandbox-ptp': 'packages/sandbox/src/cni/main.ts',

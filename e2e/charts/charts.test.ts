@@ -373,7 +373,7 @@ describe('a value that cannot work is refused with a sentence', () => {
     ['controller', 'global.trustDomain', 'a/b', /trustDomain.*does not match pattern/s],
     ['ztunnel', 'xdsAddress', 'controller', /is not host:port/],
     ['ztunnel', 'updateStrategy.rollingUpdate.maxUnavailable', 1, /either maxSurge or/],
-    ['cni-redirect', 'updateStrategy.rollingUpdate', { maxSurge: 1 }, /two of them cannot run/],
+    ['cni-redirect', 'updateStrategy.rollingUpdate.maxUnavailable', 1, /either maxSurge or/],
     ['cni-redirect', 'cniBinDir', 'opt/cni', /cniBinDir.*does not match pattern/s],
     ['gateway', 'gatewayClassName', 'istio', /this release serves istio-waypoint only/],
     ['gateway', 'autoscaling', { enabled: true, minReplicas: 9 }, /is more than maxReplicas/],

@@ -553,7 +553,7 @@ describe('a value that no cluster takes is refused before anything is changed', 
     ['ztunnel', { 'updateStrategy.rollingUpdate': { maxSurge: '0%' } }, /are both 0/],
     ['ztunnel', { 'resourceQuotas.pods': 1e9 }, /resourceQuotas\/pods.*maximum/],
     ['cni-redirect', { cniBinDir: '/a, type: Socket' }, /cniBinDir.*pattern/],
-    ['cni-redirect', { 'updateStrategy.rollingUpdate.maxUnavailable': 0 }, /with 0 no new version/],
+    ['cni-redirect', { 'updateStrategy.rollingUpdate.maxSurge': 0 }, /are both 0/],
     [
       'ztunnel',
       { podMonitor: { enabled: true, labels: { app: 'mine' } } },

@@ -7,16 +7,7 @@ netnsDir: {{ .Values.cniNetnsDir | default (ternary "/var/run/docker/netns" "/va
 
 {{/* Refuses values that cannot work, with a sentence. */}}
 {{- define "cni-redirect.check" -}}
-{{- $rolling := .Values.updateStrategy.rollingUpdate | default dict -}}
-{{- if ne (toString (get $rolling "maxSurge" | default 0)) "0" -}}
-{{- fail "updateStrategy.rollingUpdate.maxSurge: the agent has ports of its own on the node, so two of them cannot run beside each other; use maxUnavailable" -}}
-{{- end -}}
-{{- if eq .Values.updateStrategy.type "RollingUpdate" -}}
-{{- $down := toString (get $rolling "maxUnavailable" | default (ternary 0 1 (hasKey $rolling "maxUnavailable"))) -}}
-{{- if has $down (list "0" "0%") -}}
-{{- fail "updateStrategy.rollingUpdate.maxUnavailable: with 0 no new version could ever come; set it to 1" -}}
-{{- end -}}
-{{- end -}}
+{{- include "ambit.checkDaemonSetRollout" . -}}
 {{- with .Values.releaseGrace -}}
 {{- include "ambit.checkDuration" (list "releaseGrace" . "0s" "596h") -}}
 {{- end -}}

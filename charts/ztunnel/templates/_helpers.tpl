@@ -4,13 +4,7 @@
 
 {{/* Refuses values that cannot work, with a sentence. */}}
 {{- define "ztunnel.check" -}}
-{{- $rolling := .Values.updateStrategy.rollingUpdate | default dict -}}
-{{- if and (ne (toString (get $rolling "maxSurge" | default 0)) "0") (ne (toString (get $rolling "maxUnavailable" | default 0)) "0") -}}
-{{- fail "updateStrategy.rollingUpdate: a DaemonSet has either maxSurge or maxUnavailable; set the other one to 0" -}}
-{{- end -}}
-{{- if eq .Values.updateStrategy.type "RollingUpdate" -}}
-{{- include "ambit.checkRollout" (list "updateStrategy.rollingUpdate: maxSurge and maxUnavailable" (get $rolling "maxSurge" | default 0) (get $rolling "maxUnavailable" | default (ternary 0 1 (hasKey $rolling "maxUnavailable")))) -}}
-{{- end -}}
+{{- include "ambit.checkDaemonSetRollout" . -}}
 {{- $address := regexFind "^(\\[[0-9a-fA-F:.]+\\]|[^:\\s]+):[0-9]{1,5}$" .Values.xdsAddress -}}
 {{- $port := regexFind "[0-9]+$" $address | int -}}
 {{- if and .Values.xdsAddress (or (lt $port 1) (gt $port 65535)) -}}

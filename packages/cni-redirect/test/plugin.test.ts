@@ -62,6 +62,10 @@ beforeEach(async () => {
   root = mkdtempSync(join(tmpdir(), 'cni-plugin-'));
   answer = { status: 200, text: 'enrolled' };
   asked.length = 0;
+  await listen();
+});
+
+async function listen(): Promise<void> {
   const listening = createServer((request, response) => {
     let text = '';
     request.on('data', (chunk: Buffer) => (text += chunk.toString()));
@@ -72,7 +76,7 @@ beforeEach(async () => {
   });
   await new Promise<void>((resolve) => listening.listen(join(root, 'agent.sock'), resolve));
   server = listening;
-});
+}
 
 afterEach(async () => {
   await closeServer();
@@ -127,6 +131,19 @@ describe.each(['0.3.1', '0.4.0', '1.0.0', '1.1.0'])('specification %s', (version
     expect(status).toBe(1);
     expect(out).toMatchObject({ code: 100, msg: answer.text });
   });
+});
+
+test('ADD waits for the next agent while one hands its node over', async () => {
+  await closeServer();
+  const added = run('ADD', config('1.1.0'));
+  await new Promise((resolve) => setTimeout(resolve, 1_000));
+  const gone = createServer((request) => request.socket.destroy());
+  await new Promise<void>((resolve) => gone.listen(join(root, 'agent.sock'), resolve));
+  await new Promise((resolve) => setTimeout(resolve, 500));
+  await new Promise((resolve) => gone.close(resolve));
+  await listen();
+  expect((await added).status).toBe(0);
+  expect(asked).toHaveLength(1);
 });
 
 test('ADD without an agent fails, and says what to do', async () => {

@@ -17,11 +17,11 @@ const programs = [
   { kind: 'DaemonSet', name: 'cni-redirect' },
 ] as const;
 
-/** Where a program says, as text, why it is not ready. */
+/** Where a program says, as text, why the pod of this name is not ready. */
 const readiness = new Map([
-  ['cni-redirect', '8000/proxy/readyz'],
-  ['ztunnel', '15021/proxy/healthz/ready'],
-  ['ambit-controller', '15014/proxy/healthz/ready'],
+  ['cni-redirect', (pod: string) => `8000/proxy/readyz?pod=${pod}`],
+  ['ztunnel', () => '15021/proxy/healthz/ready'],
+  ['ambit-controller', () => '15014/proxy/healthz/ready'],
 ]);
 
 /** What the accounts cannot do without. */
@@ -139,7 +139,7 @@ async function readPod(
     (one) => text(one, 'type') === 'Ready' && text(one, 'status') === 'True',
   );
   const [container] = list(pod, 'spec', 'containers');
-  const path = `/api/v1/namespaces/${namespace}/pods/${name}:${readiness.get(program) ?? ''}`;
+  const path = `/api/v1/namespaces/${namespace}/pods/${name}:${readiness.get(program)?.(name) ?? ''}`;
   return {
     name,
     node: text(pod, 'spec', 'nodeName'),

@@ -93,6 +93,12 @@ describe('a cluster that lacks something is told what, and what to do', () => {
       'failed 1 of 2 ready; pod-n2 on n2: the kernel does not take the rules',
     ],
     [
+      'a new version',
+      agent({ pods: [pod('n1'), pod('n2'), pod('n2', { ready: false, reason: 'it waits' })] }),
+      'cni-redirect',
+      'warning 2 of 2 ready; pod-n2 on n2: it waits',
+    ],
+    [
       'an agent on a node',
       agent({ wanted: 1, pods: [pod('n1')] }),
       'nodes',

@@ -91,12 +91,16 @@ function programReady(program: ProgramFacts, { namespace }: ClusterFacts): Findi
   if (!installed)
     return failed(name, `${what} is not there: install its chart, or give --namespace`);
   const ready = pods.filter((pod) => pod.ready).length;
-  if (ready >= wanted && wanted > 0) return ok(name, `${ready} of ${wanted} ready`);
   if (wanted === 0)
     return failed(name, `${what} wants no pods: look at its replicas or nodeSelector`);
   const reasons = pods
     .filter((pod) => !pod.ready)
     .map(({ name: pod, node, reason }) => `${pod} on ${node || 'no node'}: ${reason}`);
+  if (ready >= wanted) {
+    const text = `${ready} of ${wanted} ready`;
+    // One more that is to take over, and does not.
+    return reasons.length === 0 ? ok(name, text) : warning(name, `${text}; ${some(reasons, '; ')}`);
+  }
   const why =
     reasons.length === 0
       ? `see kubectl -n ${namespace} describe ${kind.toLowerCase()} ${name}`

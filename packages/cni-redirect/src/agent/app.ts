@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Logger, Metrics } from '@ambit/core';
@@ -6,6 +7,7 @@ import type { V1Namespace, V1Pod } from '@kubernetes/client-node';
 import { CoreV1Api, KubeConfig } from '@kubernetes/client-node';
 import { install } from '../install/install.ts';
 import { BootMark } from './boot-mark.ts';
+import { Closing } from './closing.ts';
 import type { AgentConfig } from './config.ts';
 import { decodeNamespace, decodePod } from './kube/decode.ts';
 import type { Follower } from './kube/follow.ts';
@@ -15,6 +17,7 @@ import { WriteAccess } from './kube/write-access.ts';
 import { annotate, annotateSelf, fetchPod, recordEvent } from './kube/writes.ts';
 import { Leave, removeFiles } from './leave.ts';
 import { createObserver } from './observe.ts';
+import type { Fate, OwnDaemonSet } from './own-daemonset.ts';
 import { followOwnDaemonSet } from './own-daemonset.ts';
 import { keepTaint } from './node-taint.ts';
 import { startPluginServer } from './plugin-server.ts';
@@ -29,17 +32,31 @@ import { startZtunnelServer } from './ztunnel-server.ts';
 export interface AgentDeps {
   readonly logger: Logger;
   readonly kubeconfig?: KubeConfig;
+  /** Ends the start before it is over: what was begun is closed, and the start fails. */
+  readonly signal?: AbortSignal;
 }
 
 export interface Agent {
   readonly healthAddress: AddressInfo;
-  stop(): Promise<void>;
+  /** A program that ends may be the last of the mesh on its node; one that hands over is not. */
+  stop(reason?: 'ends' | 'hands-over'): Promise<void>;
 }
 
 /** Starts the node agent: watches, sockets for plugin and ztunnel, then the plugin's installation. */
-export async function startAgent(
+export async function startAgent(config: AgentConfig, deps: AgentDeps): Promise<Agent> {
+  const closing = new Closing();
+  try {
+    return await start(config, deps, closing);
+  } catch (error) {
+    await closing.close();
+    throw error;
+  }
+}
+
+async function start(
   config: AgentConfig,
-  { logger, kubeconfig }: AgentDeps,
+  { logger, kubeconfig, signal }: AgentDeps,
+  closing: Closing,
 ): Promise<Agent> {
   await warmThreadpool();
   await checkRequirements(config);
@@ -52,10 +69,12 @@ export async function startAgent(
     count();
     return metrics.render();
   });
+  closing.add(() => Promise.all([health.close(), figures.close()]));
   let hasLeft = (): boolean => false;
   // From the first moment on: the node may just have been booted.
   const isReady = (): boolean => hasLeft() || readiness.missing() === undefined;
   const taint = startTaint(config, { kube, core, isReady, logger });
+  closing.add(() => taint?.close());
   const namespaces = new Map<string, ReadonlyMap<string, string>>();
   const access = new WriteAccess();
   const pods = makePods(config, {
@@ -66,9 +85,12 @@ export async function startAgent(
     ztunnel: () => ztunnel,
     logger,
   });
+  closing.add(() => pods.close());
   const writing = checkWriting({ core, access, self: config.self, logger });
+  closing.add(() => writing.close());
   const namespaceFollower = followNamespaces({ kube, core, namespaces, pods, logger });
-  await namespaceFollower.synced;
+  closing.add(() => namespaceFollower.close());
+  await unless(signal, namespaceFollower.synced);
   const ztunnel: ZtunnelServer = await startZtunnelServer({
     path: config.ztunnelSocket,
     pods: () => pods.enrolled(),
@@ -76,48 +98,65 @@ export async function startAgent(
     onRefused: ({ uid }) => pods.refused(uid),
     logger,
   });
+  closing.add(() => ztunnel.close());
+  // What is under way may have to be told to it.
+  closing.add(() => pods.close());
   const podFollower = followPods({ kube, core, node: config.node, pods, logger });
-  await podFollower.synced;
+  closing.add(() => podFollower.close());
+  await unless(signal, podFollower.synced);
   const plugin = await startPluginServer({ path: config.pluginSocket, pods, metrics, logger });
+  closing.add(() => plugin.close());
   const installation = await install({
     ...config,
     agentSocket: config.pluginSocketOnHost,
     excludeNamespaces: config.excludedNamespaces,
     logger,
   });
+  closing.add(() => installation.close());
   readiness.of({ ztunnel, installation, access, firstLook: pods.firstLook });
   const sayLeft = (left: boolean): Promise<void> => annotateSelf(core, config.self, left);
   const leave = new Leave({ installation, pods, sayLeft, logger });
   hasLeft = () => leave.hasLeft;
   count = countPods(metrics, pods, readiness);
-  const ownDaemonSet =
-    config.daemonSet &&
-    followOwnDaemonSet({
-      ...config.daemonSet,
-      config: kube,
-      onFate: (fate) => leave.ask(fate === 'leaving'),
-      logger,
-    });
+  const ownDaemonSet = followFate(config, kube, leave, logger);
+  closing.add(() => ownDaemonSet?.close());
   logger.info({ node: config.node }, 'agent started');
   return {
     healthAddress: health.address,
-    async stop() {
-      namespaceFollower.close();
-      podFollower.close();
-      taint?.close();
-      writing.close();
-      ownDaemonSet?.close();
-      installation.close();
+    async stop(reason = 'ends') {
+      const quiet = [namespaceFollower, podFollower, taint, writing, ownDaemonSet, installation];
+      for (const one of quiet) one?.close();
       // Otherwise rules and listeners stay: pods that are captured go on, and new ones wait for the next agent.
-      const forGood = config.removeOnStop || ownDaemonSet?.fate === 'leaving';
+      const isLast = config.removeOnStop || ownDaemonSet?.fate === 'leaving';
+      const forGood = reason === 'ends' && isLast;
       await leave.stop(forGood);
-      await plugin.close();
-      await pods.close();
-      await ztunnel.close();
+      await closing.close();
       if (forGood) removeFiles(config);
-      await Promise.all([health.close(), figures.close()]);
     },
   };
+}
+
+/** Throws when the signal comes before the promise has settled. */
+async function unless<T>(signal: AbortSignal | undefined, promise: Promise<T>): Promise<T> {
+  if (signal === undefined) return promise;
+  signal.throwIfAborted();
+  return Promise.race([
+    promise,
+    once(signal, 'abort').then(() => {
+      throw signal.reason;
+    }),
+  ]);
+}
+
+function followFate(
+  { daemonSet }: AgentConfig,
+  kube: KubeConfig,
+  leave: Leave,
+  logger: Logger,
+): OwnDaemonSet | undefined {
+  if (daemonSet === undefined) return undefined;
+  const onFate = (fate: Fate): void => leave.ask(fate === 'leaving');
+  return followOwnDaemonSet({ ...daemonSet, config: kube, onFate, logger });
 }
 
 interface TaintParts {
@@ -216,19 +255,26 @@ async function serveOwnPorts(
   readiness: Readiness,
   render: () => Promise<string>,
 ): Promise<{ readonly health: Served; readonly figures: Served }> {
-  const health = await serve(config.healthPort, (path) => {
-    if (path === '/healthz') return [200, 'ok\n'];
-    if (path !== '/readyz') return [404, 'GET /readyz\n'];
-    const reason = readiness.missing();
+  const health = await serve(config.healthPort, (url) => {
+    if (url.pathname === '/healthz') return [200, 'ok\n'];
+    if (url.pathname !== '/readyz') return [404, 'GET /readyz\n'];
+    const reason = readiness.missing() ?? otherThan(config.self.name, url.searchParams.get('pod'));
     return reason === undefined ? [200, 'ready\n'] : [503, `${reason}\n`];
   });
-  const figures = await serve(config.metricsPort, async (path) =>
-    path === '/metrics' ? [200, await render()] : [404, 'GET /metrics\n'],
+  const figures = await serve(config.metricsPort, async ({ pathname }) =>
+    pathname === '/metrics' ? [200, await render()] : [404, 'GET /metrics\n'],
   );
   return { health, figures };
 }
 
-function loadKubeconfig({ kubeconfig }: AgentConfig): KubeConfig {
+/** The ports are the node's: who asks for one pod's agent is told when they are those of another. */
+function otherThan(self: string | undefined, asked: string | null): string | undefined {
+  if (asked === null || self === undefined || asked === self) return undefined;
+  return `${self} has this node, and ${asked} has not taken it over; its log says why`;
+}
+
+/** As the configuration says; of the pod where it says nothing. */
+export function loadKubeconfig({ kubeconfig }: Pick<AgentConfig, 'kubeconfig'>): KubeConfig {
   const kube = new KubeConfig();
   if (kubeconfig === undefined) kube.loadFromCluster();
   else kube.loadFromFile(kubeconfig);
@@ -239,10 +285,11 @@ type Answer = readonly [status: number, text: string];
 
 async function serve(
   port: number,
-  route: (path: string) => Answer | Promise<Answer>,
+  route: (url: URL) => Answer | Promise<Answer>,
 ): Promise<{ readonly address: AddressInfo; close(): Promise<void> }> {
   const server = createServer({ requestTimeout: 10_000 }, (request, response) => {
-    void Promise.resolve(route(request.url ?? '')).then(([status, text]) => {
+    const url = URL.parse(request.url ?? '', 'http://agent') ?? new URL('http://agent');
+    void Promise.resolve(route(url)).then(([status, text]) => {
       response.writeHead(status, { 'content-type': 'text/plain; charset=utf-8' });
       response.end(text);
     });

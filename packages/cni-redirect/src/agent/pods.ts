@@ -183,7 +183,11 @@ export class Pods {
     const found = openByHostPath(netnsDir, start);
     try {
       assertOwns(found, start);
-      this.#record(facts.uid, found, undefined);
+      this.#assertOpen();
+      const before = this.#options.records.get(facts.uid);
+      // Asked for a second time it is not as if it never had been captured.
+      const same = before?.inode === found.netns.inode ? before.enrolled : undefined;
+      this.#record(facts.uid, found, same);
       const decision = this.#decide(facts);
       const tracked = this.#track(facts);
       if (!decision.enrolled) return decision;
@@ -193,6 +197,7 @@ export class Pods {
       );
       // Not one after the other with the rest of this pod's work, which may have to be done first.
       if (this.#options.ztunnel().connected) await this.firstLook.passed(facts.uid, firstLookMs);
+      this.#assertOpen();
       await this.#serially(tracked, () => this.#enrol(tracked, known, found));
       return decision;
     } finally {
@@ -224,6 +229,13 @@ export class Pods {
       clearTimeout(draining);
     }
     await Promise.allSettled([...this.#tracked.values()].map(({ work }) => work));
+    this.#options.records.close();
+  }
+
+  /** What has begun before the end and is carried out after it would be done beside the next agent. */
+  #assertOpen(): void {
+    if (this.#closed)
+      throw new MeshError('agent/ending', 'the agent of this node is being replaced');
   }
 
   /** The mesh stays after all. */

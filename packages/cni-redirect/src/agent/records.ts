@@ -19,6 +19,7 @@ export const recordsFile = (stateDir: string): string => join(stateDir, 'pods.js
 export class PodRecords {
   readonly #file: string;
   readonly #records = new Map<string, PodRecord>();
+  #closed = false;
 
   constructor(stateDir: string) {
     this.#file = recordsFile(stateDir);
@@ -47,7 +48,13 @@ export class PodRecords {
     return [...this.#records.values()];
   }
 
+  /** The file is another agent's from now on. */
+  close(): void {
+    this.#closed = true;
+  }
+
   #save(): void {
+    if (this.#closed) return;
     const temporary = `${this.#file}.tmp`;
     writeFileSync(temporary, JSON.stringify([...this.#records.values()]), { mode: 0o600 });
     renameSync(temporary, this.#file);

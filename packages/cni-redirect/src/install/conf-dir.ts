@@ -41,6 +41,28 @@ async function notFoundThere(
   return problem === undefined ? undefined : `${path}: ${problem}`;
 }
 
+/** Why the plugin cannot be put into the configuration that the runtime uses; undefined where it can. */
+export async function chainObstacle(confDir: string, binDir: BinDir): Promise<string | undefined> {
+  const found = await findPrimary(confDir, binDir);
+  return 'why' in found ? found.why : undefined;
+}
+
+type Primary =
+  { readonly primary: ConfFile; readonly files: readonly ConfFile[] } | { readonly why: string };
+
+async function findPrimary(confDir: string, binDir: BinDir): Promise<Primary> {
+  const { files, broken } = await readConfDir(confDir);
+  const [primary] = files;
+  if (primary === undefined) {
+    const why = broken[0] ?? 'there is none yet; the cluster’s network plugin writes it';
+    return { why: `no CNI configuration in ${confDir}: ${why}` };
+  }
+  const problem = chainingProblem(primary.conflist);
+  if (problem !== undefined) return { why: `${primary.path}: ${problem}` };
+  const notFound = await notFoundThere(primary, binDir);
+  return notFound === undefined ? { primary, files } : { why: notFound };
+}
+
 /**
  * Puts our plugin into the configuration that the runtime uses: the first by name that can be read. Where the runtime would
  * not find it nothing is changed: the chain would let no pod start at all.
@@ -50,16 +72,9 @@ export async function chainInto(
   entry: PluginEntry,
   binDir: BinDir,
 ): Promise<ChainState> {
-  const { files, broken } = await readConfDir(confDir);
-  const [primary] = files;
-  if (primary === undefined) {
-    const why = broken[0] ?? 'there is none yet; the cluster’s network plugin writes it';
-    return { chained: false, why: `no CNI configuration in ${confDir}: ${why}` };
-  }
-  const problem = chainingProblem(primary.conflist);
-  if (problem !== undefined) return { chained: false, why: `${primary.path}: ${problem}` };
-  const notFound = await notFoundThere(primary, binDir);
-  if (notFound !== undefined) return { chained: false, why: notFound };
+  const found = await findPrimary(confDir, binDir);
+  if ('why' in found) return { chained: false, why: found.why };
+  const { primary, files } = found;
   // A single `.conf` becomes a `.conflist`, which its entry remembers, and takes no other one's place.
   const target = listNameOf(primary.path, new Set(files.map(({ path }) => path)));
   const wanted = chained(

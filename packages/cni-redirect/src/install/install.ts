@@ -1,18 +1,22 @@
 import type { FSWatcher } from 'node:fs';
-import { watch } from 'node:fs';
+import { constants, watch } from 'node:fs';
+import { access } from 'node:fs/promises';
 import { leavingAnnotation } from '@ambit/api';
 import type { Logger } from '@ambit/core';
 import { MeshError, causeChain, errnoCode } from '@ambit/core';
-import { chainInto, directoryProblem, unchainAll } from './conf-dir.ts';
+import { chainInto, chainObstacle, directoryProblem, unchainAll } from './conf-dir.ts';
 import { pluginType } from './conflist.ts';
 import type { PluginFiles } from './plugin-files.ts';
 import { fingerprint, installPlugin, removePlugin } from './plugin-files.ts';
 
-export interface InstallOptions {
+export interface Directories {
   readonly confDir: string;
   readonly binDir: string;
   /** `binDir` as the host names it. */
   readonly binDirOnHost: string;
+}
+
+export interface InstallOptions extends Directories {
   readonly pluginSource: string;
   readonly agentSocket: string;
   readonly excludeNamespaces: readonly string[];
@@ -157,6 +161,17 @@ class Installer implements Installation {
   }
 }
 
+/** Why an agent with these directories could not have the runtime call its plugin; undefined where it could. Changes nothing. */
+export async function installObstacle(options: Directories): Promise<string | undefined> {
+  const { confDir, binDir } = options;
+  try {
+    for (const dir of [confDir, binDir]) await access(dir, constants.W_OK);
+    return await chainObstacle(confDir, options);
+  } catch (error) {
+    return explain(error, options);
+  }
+}
+
 const fixes = new Map([
   ['EROFS', 'it is on a read-only file system'],
   ['EACCES', 'the agent may not write there'],
@@ -164,7 +179,7 @@ const fixes = new Map([
   ['ENOSPC', 'its file system is full'],
 ]);
 
-function explain(error: unknown, { binDir, confDir }: InstallOptions): string {
+function explain(error: unknown, { binDir, confDir }: Directories): string {
   const fix = fixes.get(errnoCode(error) ?? '');
   if (fix === undefined) return causeChain(error);
   const path = (error as NodeJS.ErrnoException).path ?? '';

@@ -6,12 +6,18 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { AgentFrame, EnrolledPod } from '@ambit/api';
 import { agentSocketName, decodeAgentFrame, enrolmentSchema } from '@ambit/api';
+import type { Logger } from '@ambit/core';
 import { createLogger, envOf } from '@ambit/core';
 import { FakeKube } from '@ambit/testkit';
 import { KubeConfig } from '@kubernetes/client-node';
 import type { Agent } from '../../src/agent/app.ts';
 import { startAgent } from '../../src/agent/app.ts';
+import { candidateOf } from '../../src/agent/candidate.ts';
+import type { AgentConfig } from '../../src/agent/config.ts';
 import { parseConfig } from '../../src/agent/config.ts';
+import { handoverSocketName } from '../../src/agent/handover.ts';
+import type { Kept } from '../../src/agent/keep.ts';
+import { keepNode } from '../../src/agent/keep.ts';
 import type { Echo, TestPod } from './world.ts';
 import { makePod, rulesOf, serveIn } from './world.ts';
 
@@ -58,8 +64,24 @@ export class AgentWorld {
   }
 
   async start(env: Readonly<Record<string, string>> = {}): Promise<void> {
-    const { root, kube, logs } = this;
-    const config = parseConfig(
+    this.agent = await startAgent(this.#configured(env), this.#deps());
+  }
+
+  /** As the program does: takes the node over from an agent that was kept before. */
+  keep(name: string, env: Readonly<Record<string, string>> = {}): Promise<Kept> {
+    const config = this.#configured({ POD_NAME: name, ...env });
+    const { logger, kubeconfig: kube } = this.#deps();
+    return keepNode({
+      path: join(this.root, handoverSocketName),
+      ...candidateOf(config, { kube, logger }),
+      begin: (signal) => startAgent(config, { logger, kubeconfig: kube, signal }),
+      logger,
+    });
+  }
+
+  #configured(env: Readonly<Record<string, string>>): AgentConfig {
+    const { root } = this;
+    return parseConfig(
       envOf({
         NODE_NAME: 'node-a',
         STATE_DIR: root,
@@ -74,18 +96,21 @@ export class AgentWorld {
         ...env,
       }),
     );
+  }
+
+  #deps(): { readonly logger: Logger; readonly kubeconfig: KubeConfig } {
     const kubeconfig = new KubeConfig();
     kubeconfig.loadFromClusterAndUser(
-      { name: 'fake', server: kube.url, skipTLSVerify: true },
+      { name: 'fake', server: this.kube.url, skipTLSVerify: true },
       { name: 'agent' },
     );
     const logger = createLogger({
       scope: 'test',
       level: 'debug',
       format: 'text',
-      sink: { write: (line) => logs.push(line) },
+      sink: { write: (line) => this.logs.push(line) },
     });
-    this.agent = await startAgent(config, { logger, kubeconfig });
+    return { logger, kubeconfig };
   }
 
   /** What the runtime has in its directory beside ours. */
@@ -165,8 +190,14 @@ export class AgentWorld {
     change: Record<string, unknown> = {},
     path = '/cmdadd',
   ): Promise<{ readonly status: number; readonly text: string }> {
-    const { pod, root } = this;
-    const body = {
+    const socketPath = join(this.root, 'pluginevent.sock');
+    return answerOf({ socketPath, method: 'POST', path }, JSON.stringify(this.starting(change)));
+  }
+
+  /** What the plugin says of the pod. */
+  starting(change: Record<string, unknown> = {}): object {
+    const { pod } = this;
+    return {
       Netns: pod.path,
       PodName: 'cart',
       PodNamespace: 'shop',
@@ -175,12 +206,10 @@ export class AgentWorld {
       IPs: [{ Address: `${pod.ip4}/32` }, { Address: `${pod.ip6}/128` }],
       ...change,
     };
-    const socketPath = join(root, 'pluginevent.sock');
-    return answerOf({ socketPath, method: 'POST', path }, JSON.stringify(body));
   }
 }
 
-function answerOf(
+export function answerOf(
   options: object,
   body?: string,
 ): Promise<{ readonly status: number; readonly text: string }> {

@@ -121,19 +121,21 @@ interface Staying {
   readonly unreachable: readonly string[];
 }
 
-/** Agents that run and have not said that they are done, as `pod on node`. */
+/** Agents that run on nodes where none has said that it is done, as `pod on node`: of two, one stands by. */
 async function agentsThatStay(client: KubeClient, namespace: string): Promise<Staying> {
   const pods = await client.request({
     path: `/api/v1/namespaces/${namespace}/pods`,
     query: new Map([['labelSelector', `app=${agentDaemonSet}`]]),
   });
-  const staying = list(field(pods, 'items'))
-    .filter((pod) => field(pod, 'metadata', 'annotations', leftAnnotation) !== 'true')
+  const agents = list(field(pods, 'items'))
     .filter((pod) => text(field(pod, 'status', 'phase')) === 'Running')
     .map((pod) => ({
       name: text(field(pod, 'metadata', 'name')),
       node: text(field(pod, 'spec', 'nodeName')),
+      left: field(pod, 'metadata', 'annotations', leftAnnotation) === 'true',
     }));
+  const done = new Set(agents.filter(({ left }) => left).map(({ node }) => node));
+  const staying = agents.filter(({ node }) => !done.has(node));
   if (staying.length === 0) return { waiting: [], unreachable: [] };
   const answering = await answeringNodes(client);
   const told = ({ name, node }: { readonly name: string; readonly node: string }): string =>
