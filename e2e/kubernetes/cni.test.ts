@@ -6,6 +6,7 @@ import { Agents } from '../support/agents.ts';
 import type { MeshCluster } from '../support/cluster.ts';
 import { startMesh, until } from '../support/cluster.ts';
 import { askEcho, echo, nowAnswers } from '../support/echo.ts';
+import { restart } from '../support/rollout.ts';
 import { NodeTaints } from '../support/node-taints.ts';
 import { clusterScript, ownClusterTest, ownMachineTest } from '../support/wire.ts';
 
@@ -114,6 +115,54 @@ test('TestTrafficWithCNIUpgrade: without an agent new pods wait, and start captu
   // By its address, which needs nothing that may come later.
   const outside = await mesh.pod('outside', { app: 'client' });
   expect(await askEcho(mesh, outside, started.ip)).toBeUndefined();
+}, 300_000);
+
+test('a rolling update of the agents: each node always has one that is ready, and no pod that starts is refused', async () => {
+  const nodes = ['node-1', 'node-2'] as const;
+  const before = new Set((await agents.pods()).map(({ name }) => name));
+  let over = false;
+  const without: string[] = [];
+  const watching = (async () => {
+    while (!over) {
+      const ready = (await agents.pods()).filter((pod) => pod.ready).map(({ node }) => node);
+      without.push(...nodes.filter((node) => !ready.includes(node)));
+      await sleep(200);
+    }
+  })();
+  const starts = nodes.map(async (node) => {
+    let count = 0;
+    for (; !over; count += 1) {
+      const app = `starts-${node}-${count}`;
+      for (const object of echo(app, { namespace: 'shop', node })) await mesh.cluster.apply(object);
+      expect(await redirection(await mesh.pod('shop', { app }))).toBe('enabled');
+    }
+    return count;
+  });
+  const rolling = restart(mesh, {
+    kind: 'DaemonSet',
+    namespace: 'istio-system',
+    name: 'cni-redirect',
+  });
+  await rolling.finally(() => (over = true));
+  const counts = await Promise.all(starts);
+  await watching;
+  expect(Math.min(...counts)).toBeGreaterThan(0);
+  expect((await agents.pods()).filter(({ name }) => before.has(name))).toEqual([]);
+  expect(without).toEqual([]);
+  const { items } = (await mesh.get('/api/v1/namespaces/shop/events')) as {
+    readonly items: readonly {
+      readonly reason: string;
+      readonly message: string;
+      readonly involvedObject: { readonly name: string };
+    }[];
+  };
+  const refused = items.filter(
+    ({ reason, involvedObject }) =>
+      reason === 'FailedCreatePodSandBox' && involvedObject.name.startsWith('starts-'),
+  );
+  expect(refused.map(({ message }) => message)).toEqual([]);
+  for (const node of nodes)
+    await nowAnswers(mesh, await mesh.pod('clients', { app: 'client' }), `starts-${node}-0.shop`);
 }, 300_000);
 
 test('TestCNIMisconfigHealsOnRestart: a new agent with a wrong directory says so and never gets its node, and the rollout stops', async () => {
