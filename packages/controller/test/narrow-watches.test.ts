@@ -5,7 +5,7 @@ import { createSources } from '../src/collections/sources.ts';
 import type { Sources } from '../src/collections/sources.ts';
 import type { KubeClient } from '../src/kube/client.ts';
 import { followScope } from '../src/kube/scope.ts';
-import { maxWatchedNamespaces, narrowAgainNamespaces } from '../src/kube/watch-plan.ts';
+import { limitOfFew, limitOfMany } from '../src/kube/watch-plan.ts';
 import type { Watches } from '../src/kube/watches.ts';
 import { startWatches } from '../src/kube/watches.ts';
 import { clientOf, fastTimings, memoryLog, until } from './support.ts';
@@ -148,7 +148,7 @@ describe('with few namespaces in scope', () => {
   });
 
   test('with one too many all is watched at once, and again each when there are clearly fewer; what is held stays', async () => {
-    const most = maxWatchedNamespaces;
+    const { most, again } = limitOfMany;
     for (const name of many(2, most)) putNamespace(name, true);
     for (const name of many(2, most + 1)) putPod(name, 'p');
     await start();
@@ -168,18 +168,38 @@ describe('with few namespaces in scope', () => {
     putNamespace(`m-${most}`, false);
     await holds(...all, 'in/late');
     await until(() => watchedPods().join() === pods, 'that it goes on');
-    for (const name of many(narrowAgainNamespaces, most)) putNamespace(name, false);
-    const few = many(2, narrowAgainNamespaces);
+    for (const name of many(again, most)) putNamespace(name, false);
+    const few = many(2, again);
     await watchesPodsIn('in', root, ...few);
     putPod('in', 'later');
     await holds('in/a', 'in/late', 'in/later', ...few.map((name) => `${name}/p`));
-    const gone = many(narrowAgainNamespaces, most + 1).map((name) => `${name}/p`);
+    const gone = many(again, most + 1).map((name) => `${name}/p`);
     expect(dropped.sort()).toEqual(gone.sort());
-    expect(fake.openWatches).toBeLessThanOrEqual(always.length + scopedKinds * most);
+  }, 30_000);
+
+  test('of what people write the whole cluster is watched sooner, and the number of watches is bounded', async () => {
+    const wide = scopedKinds - 3;
+    for (const name of many(2, limitOfFew.most)) putNamespace(name, true);
+    await start();
+    const open = async (count: number): Promise<void> =>
+      until(
+        () => fake.openWatches === always.length + count,
+        `${count} watches, not ${fake.openWatches - always.length}`,
+      );
+    await open(scopedKinds * limitOfFew.most);
+    putNamespace('x', true);
+    await open(3 * (limitOfFew.most + 1) + wide);
+    await watchesPodsIn('in', root, 'x', ...many(2, limitOfFew.most));
+    expect(fake.watchedPaths()).toContain(routes);
+    for (const name of many(limitOfFew.most, limitOfMany.most - 1)) putNamespace(name, true);
+    await open(3 * limitOfMany.most + wide);
+    putNamespace('y', true);
+    await open(3 + wide);
+    expect(dropped).toEqual([]);
   }, 30_000);
 
   test('a list that is older than what is known undoes nothing while watches change hands', async () => {
-    const most = maxWatchedNamespaces;
+    const { most } = limitOfMany;
     for (const name of many(2, most)) putNamespace(name, true);
     putPod('in', 'goes');
     await start();

@@ -6,7 +6,7 @@ import type { Sources } from '../src/collections/sources.ts';
 import type { NamespaceRecord } from '../src/kube/decode/namespace.ts';
 import type { KubeClient } from '../src/kube/client.ts';
 import { followScope } from '../src/kube/scope.ts';
-import { maxWatchedNamespaces } from '../src/kube/watch-plan.ts';
+import { limitOfMany } from '../src/kube/watch-plan.ts';
 import type { Watches } from '../src/kube/watches.ts';
 import { startWatches } from '../src/kube/watches.ts';
 import { startController } from '../src/app.ts';
@@ -232,7 +232,7 @@ describe('with discovery selectors', () => {
       await until(() => found().join() === wanted().join(), 'what is selected');
       expect(held().length).toBeGreaterThan(0);
       const isWide = fake.requests.some(({ path }) => path === pods);
-      expect(isWide).toBe(many > maxWatchedNamespaces);
+      expect(isWide).toBe(many > limitOfMany.most);
     },
     30_000,
   );

@@ -4,8 +4,8 @@ import type { Place, Running } from './watch-plan.ts';
 import {
   everywhere,
   isCrowded,
-  maxWatchedNamespaces,
-  narrowAgainNamespaces,
+  limitOfFew,
+  limitOfMany,
   pathIn,
   placesOf,
   planWatches,
@@ -21,22 +21,29 @@ describe('where a kind is watched', () => {
     expect(placesOf(new Set(['shop', 'root']), false)).toEqual([at('root'), at('shop')]);
   });
 
-  test('everywhere beyond the most namespaces, and not before there are clearly fewer', () => {
-    let crowded = false;
-    const after = (count: number | undefined): boolean =>
-      (crowded = isCrowded(count === undefined ? undefined : names(count), crowded));
-    expect(after(maxWatchedNamespaces)).toBe(false);
-    expect(after(maxWatchedNamespaces + 1)).toBe(true);
-    expect(after(maxWatchedNamespaces)).toBe(true);
-    expect(after(narrowAgainNamespaces + 1)).toBe(true);
-    expect(after(narrowAgainNamespaces)).toBe(false);
-    expect(after(maxWatchedNamespaces)).toBe(false);
-    // Without selectors nothing is crowded: those that come then count anew.
-    expect(after(maxWatchedNamespaces + 1)).toBe(true);
-    expect(after(undefined)).toBe(false);
-    expect(after(maxWatchedNamespaces)).toBe(false);
-    expect(placesOf(names(3), true)).toEqual([everywhere]);
-  });
+  test.each([
+    ['many', limitOfMany],
+    ['few', limitOfFew],
+  ])(
+    'everywhere beyond the most namespaces, and not before there are clearly fewer: kinds of %s objects',
+    (_what, limit) => {
+      const { most, again } = limit;
+      let crowded = false;
+      const after = (count: number | undefined): boolean =>
+        (crowded = isCrowded(count === undefined ? undefined : names(count), limit, crowded));
+      expect(after(most)).toBe(false);
+      expect(after(most + 1)).toBe(true);
+      expect(after(most)).toBe(true);
+      expect(after(again + 1)).toBe(true);
+      expect(after(again)).toBe(false);
+      expect(after(most)).toBe(false);
+      // Without selectors nothing is crowded: those that come then count anew.
+      expect(after(most + 1)).toBe(true);
+      expect(after(undefined)).toBe(false);
+      expect(after(most)).toBe(false);
+      expect(placesOf(names(3), true)).toEqual([everywhere]);
+    },
+  );
 
   test('paths of the core and of a group', () => {
     expect(pathIn(everywhere, '/api/v1/pods')).toBe('/api/v1/pods');

@@ -10,18 +10,27 @@ export interface Place {
 export const everywhere: Place = { key: '' };
 
 /**
- * With more namespaces in scope than these everything is watched cluster-wide, and what is out of scope dropped as it
- * comes. Each watch is a connection of its own, and there are about twenty kinds: beyond some 400 of them they cost
- * controller and API server more than the events that they spare.
+ * How many namespaces are watched each on its own. With more in scope the whole cluster is, and what is out of scope is
+ * dropped as it comes. A watch is a connection of its own and costs the controller some 120 KiB, the API server as well.
  */
-export const maxWatchedNamespaces = 20;
-/** What is watched cluster-wide is so until no more are in scope than these, lest one namespace more or less lists all anew. */
-export const narrowAgainNamespaces = 15;
+export interface NamespaceLimit {
+  readonly most: number;
+  /** Where the whole cluster is watched it goes on until no more are in scope than these: one more or less lists nothing anew. */
+  readonly again: number;
+}
+
+/** Pods, and what is made for them: many objects that change all the time. Three kinds, so 60 watches at most. */
+export const limitOfMany: NamespaceLimit = { most: 20, again: 15 };
+/** What people write: few objects that seldom change. Sixteen kinds, so 80 watches at most, which a cluster's objects are worth. */
+export const limitOfFew: NamespaceLimit = { most: 5, again: 3 };
 
 /** Pure: whether too many namespaces are in scope to watch each; of all, where `namespaces` is undefined, nobody counts. */
-export function isCrowded(namespaces: ReadonlySet<string> | undefined, was: boolean): boolean {
-  if (namespaces === undefined) return false;
-  return namespaces.size > (was ? narrowAgainNamespaces : maxWatchedNamespaces);
+export function isCrowded(
+  namespaces: ReadonlySet<string> | undefined,
+  { most, again }: NamespaceLimit,
+  was: boolean,
+): boolean {
+  return namespaces !== undefined && namespaces.size > (was ? again : most);
 }
 
 /** Pure: where what is in scope is watched. */

@@ -42,8 +42,8 @@ import type { KindWatch, KindWatchOptions } from './kind-watch.ts';
 import { createKindWatch } from './kind-watch.ts';
 import type { ReflectorTimings } from './reflector.ts';
 import type { Scope } from './scope.ts';
-import type { Place } from './watch-plan.ts';
-import { everywhere, isCrowded, placesOf } from './watch-plan.ts';
+import type { NamespaceLimit, Place } from './watch-plan.ts';
+import { everywhere, isCrowded, limitOfFew, limitOfMany, placesOf } from './watch-plan.ts';
 
 export interface WatchesOptions {
   readonly client: KubeClient;
@@ -80,6 +80,8 @@ const unscoped: ReadonlySet<string> = new Set([
   'ControlPlane',
   'ControlPlaneEndpoints',
 ]);
+/** Of these a cluster has many, and they change all the time. */
+const manyKinds: ReadonlySet<string> = new Set(['Pod', 'Service', 'EndpointSlice']);
 /** What tells where others are watched: these wait for it, lest they be read where they are not wanted. */
 const tellsWhere: ReadonlySet<string> = new Set(['Namespace', 'ConfigMap', 'ControlPlane']);
 /** Of these nothing but metadata is read: the status of a Node is long, and changes. */
@@ -93,20 +95,24 @@ const metadataKinds: ReadonlySet<string> = new Set([
 export function startWatches(options: WatchesOptions): Watches {
   const { sources, scope } = options;
   const problems = new Map<string, Problem>();
-  const places = createPlaces(scope);
+  const places = { many: createPlaces(scope, limitOfMany), few: createPlaces(scope, limitOfFew) };
+  const look = (): void => {
+    for (const one of Object.values(places)) one.look();
+  };
   let settle: () => void = () => undefined;
   const whenSynced = new Promise<void>((resolve) => (settle = resolve));
   const kinds: KindWatch[] = [];
   let closed = false;
   const check = (): void => {
     if (closed || kinds.some(({ kind, synced }) => tellsWhere.has(kind) && !synced)) return;
-    places.look();
+    look();
     for (const one of kinds) one.start();
     if (kinds.every(({ synced }) => synced)) settle();
   };
   const watch: Watch = (kind, where, decode, into, extra = {}) => {
     const [path = '', ...otherPaths] = typeof where === 'string' ? [where] : where;
-    const scoped = { places: places.now, includes: (name: string) => scope.includes(name) };
+    const { now } = manyKinds.has(kind) ? places.many : places.few;
+    const scoped = { places: now, includes: (name: string) => scope.includes(name) };
     kinds.push(
       createKindWatch({
         ...(unscoped.has(kind) ? { places: () => [everywhere] } : scoped),
@@ -129,7 +135,7 @@ export function startWatches(options: WatchesOptions): Watches {
   };
   scope.onChange(
     soon(() => {
-      places.look();
+      look();
       follow((kind) => !unscoped.has(kind));
     }),
   );
@@ -156,14 +162,14 @@ interface Places {
   look(): void;
 }
 
-function createPlaces(scope: Scope): Places {
+function createPlaces(scope: Scope, limit: NamespaceLimit): Places {
   let crowded = false;
   let now: readonly Place[] = [everywhere];
   return {
     now: () => now,
     look: () => {
       const namespaces = scope.namespaces();
-      crowded = isCrowded(namespaces, crowded);
+      crowded = isCrowded(namespaces, limit, crowded);
       now = placesOf(namespaces, crowded);
     },
   };
