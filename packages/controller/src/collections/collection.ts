@@ -55,6 +55,15 @@ export class Collection<V> implements ReadableCollection<V> {
     return found;
   }
 
+  /** Whether any value under one key of an index passes a test; in no order, and not one further than that. */
+  some(index: string, value: string, test: (one: V) => boolean): boolean {
+    for (const key of this.#index(index).get(value) ?? []) {
+      const one = this.#values.get(key);
+      if (one !== undefined && test(one)) return true;
+    }
+    return false;
+  }
+
   entries(): IterableIterator<[string, V]> {
     return this.#values.entries();
   }

@@ -1,5 +1,5 @@
-import type { Port, Service, ServiceKey } from '@ambit/api';
-import { hbonePort, serviceKey } from '@ambit/api';
+import type { Port, Service, ServiceKey, ServicePort } from '@ambit/api';
+import { declaredProtocol, hbonePort, serviceKey } from '@ambit/api';
 
 import type { ParentRefSpec } from '../resources/gateway-api.ts';
 import { gatewayApiGroup } from '../resources/gateway-api.ts';
@@ -77,9 +77,9 @@ export function parentOutcome(
   compilation: Compilation,
   hostnames: readonly string[],
 ): ParentOutcome {
-  const { accepted, resolvedRefs, world } = compilation;
+  const { resolvedRefs, world } = compilation;
   const namespace = parent.namespace ?? compilation.namespace;
-  const refused = (reason: string, message: string): ParentOutcome => ({
+  const refused = ([reason, message]: Refusal): ParentOutcome => ({
     parent,
     accepted: { status: false, reason, message },
     resolvedRefs,
@@ -87,34 +87,56 @@ export function parentOutcome(
   });
   if (isGateway(parent)) {
     const waypoint = world.waypoint(namespace, parent.name);
-    const refusal = waypoint && refusalOf(parent, compilation, waypoint);
-    if (waypoint === undefined || refusal !== undefined) {
-      return refused(...(refusal ?? (['NoMatchingParent', 'there is no such waypoint'] as const)));
-    }
-    return ofWaypoint(parent, compilation, waypoint, hostnames);
+    if (waypoint === undefined) return refused(['NoMatchingParent', 'there is no such waypoint']);
+    const refusal = refusalOf(parent, compilation, waypoint);
+    return refusal === undefined
+      ? ofWaypoint(parent, compilation, waypoint, hostnames)
+      : refused(refusal);
   }
   const { key, services } = named(parent, namespace, world);
   const [service, ...others] = services;
-  if (service === undefined) return refused('NoMatchingParent', `there is no ${key}`);
-  const ports = service.ports.filter(
-    (one) =>
-      (parent.port === undefined || one.port === parent.port) &&
-      (parent.sectionName === undefined || one.name === parent.sectionName),
-  );
-  const [port] = ports;
+  if (service === undefined) return refused(['NoMatchingParent', `there is no ${key}`]);
   const isOnePort = parent.port !== undefined || parent.sectionName !== undefined;
-  if (isOnePort && port === undefined) {
-    return refused('NoMatchingParent', `${key} has no TCP port ${wantedPort(parent)}`);
-  }
+  const ports = service.ports.filter((one) => isNamed(one, parent));
+  const [port] = ports;
+  if (isOnePort && port === undefined)
+    return refused(['NoMatchingParent', `${key} has no TCP port ${wantedPort(parent)}`]);
+  const idle = withoutRequests(compilation, key, ports);
   return {
     parent,
-    accepted,
+    accepted: idle === undefined ? compilation.accepted : compilation.acceptedFor(idle),
     resolvedRefs,
+    ...(idle === undefined ? {} : { idle }),
     service: serviceKey(service.namespace, service.hostname),
     ...(others.length === 0 ? {} : { otherServices: others.map(keyOf) }),
     ...(isOnePort && port !== undefined ? { port: port.port } : {}),
     ...(namespace === compilation.namespace ? {} : { consumerNamespace: compilation.namespace }),
   };
+}
+
+function isNamed(one: ServicePort, { port, sectionName }: ParentRefSpec): boolean {
+  return (port ?? one.port) === one.port && (sectionName ?? one.name) === one.name;
+}
+
+/** Why a route for requests does nothing on the ports that it is for. */
+function withoutRequests(
+  compilation: Compilation,
+  key: string,
+  ports: readonly ServicePort[],
+): string | undefined {
+  const isIdle = isForRequests(compilation) && ports.length > 0 && !ports.some(mayCarryRequests);
+  return isIdle
+    ? `no port of ${key} that it is for carries HTTP, as their names and appProtocol say: no request is routed; name the port http, or use a TCPRoute`
+    : undefined;
+}
+
+function isForRequests({ kind }: Pick<Compilation, 'kind'>): boolean {
+  return kind === 'HTTPRoute' || kind === 'GRPCRoute';
+}
+
+function mayCarryRequests(port: ServicePort): boolean {
+  const protocol = declaredProtocol(port);
+  return protocol !== 'tcp' && protocol !== 'tls';
 }
 
 type Refusal = readonly [reason: string, message: string];
@@ -124,7 +146,7 @@ function refusalOf(
   { kind, namespace }: Compilation,
   { listeners, allows }: RouteWaypoint,
 ): Refusal | undefined {
-  if (kind !== 'HTTPRoute' && kind !== 'GRPCRoute') {
+  if (!isForRequests({ kind })) {
     return [
       'NotAllowedByListeners',
       `the Gateway of a waypoint takes HTTPRoutes and GRPCRoutes; refer to the Services that the ${kind} is for`,

@@ -81,7 +81,9 @@ function judgeObject(request: AdmissionRequest, meta: Metadata, world: Admission
   if (outside !== undefined) return { errors: [], warnings: [outside] };
   const problems = judge(object, meta, world);
   if (problems.length === 0) return admitted;
-  const known = knownBefore(request, world);
+  const known = problems.every((one) => one.admissible)
+    ? new Set<string>()
+    : knownBefore(request, world);
   const isError = (one: Problem): boolean =>
     one.admissible !== true && !known.has(describeProblem(one));
   return {

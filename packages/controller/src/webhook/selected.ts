@@ -12,14 +12,18 @@ export function selectsNobody(
   { sources, l7 }: Pick<MeshCollections, 'sources' | 'l7'>,
 ): readonly Told[] {
   if (labels.size === 0) return [];
-  const isPod = sources.pods
-    .find('namespace', namespace)
-    .some((pod) => !hasEnded(pod) && selects(labels, pod.meta.labels));
-  if (isPod) return [];
-  const isEntry = l7.entries.workloadEntries
-    .find('namespace', namespace)
-    .some(({ meta, endpoint }) => endpoint && selects(labels, labelsOf(meta, endpoint)));
-  if (isEntry) return [];
+  const isSelected =
+    sources.pods.some(
+      'namespace',
+      namespace,
+      (pod) => !hasEnded(pod) && selects(labels, pod.meta.labels),
+    ) ||
+    l7.entries.workloadEntries.some(
+      'namespace',
+      namespace,
+      ({ meta, endpoint }) => endpoint !== undefined && selects(labels, labelsOf(meta, endpoint)),
+    );
+  if (isSelected) return [];
   const message = `selects no Pod and no WorkloadEntry of namespace ${namespace} now, so it holds for nobody until there is one with these labels`;
   return [{ field, message }];
 }

@@ -118,6 +118,23 @@ describe('a route', () => {
     );
   });
 
+  test.each(['HTTPRoute', 'GRPCRoute'])('%s of ports that carry no requests', (kind) => {
+    const labels = { 'istio.io/use-waypoint': 'waypoint' };
+    const ports = [
+      { name: 'tcp-a', port: 80 },
+      { name: 'b', port: 443, appProtocol: 'https' },
+      { name: 'c', port: 8080 },
+    ];
+    const spec = { clusterIPs: ['10.96.0.2'], ports };
+    world.put({ kind: 'Service', metadata: { name: 'db', namespace: 'shop', labels }, spec });
+    const told = (port?: number): readonly string[] =>
+      world.warnings(route([{ ...web, name: 'db', ...(port && { port }) }], kind));
+    const idle =
+      'spec.parentRefs[0]: no port of Service shop/db that it is for carries HTTP, as their names and appProtocol say: no request is routed; name the port http, or use a TCPRoute';
+    expect([told(), told(80), told(443), told(8080)]).toEqual([[], [idle], [idle], []]);
+    expect(world.warnings(route([{ ...web, name: 'db', port: 80 }], 'TCPRoute'))).toEqual([]);
+  });
+
   test('without parents', () => {
     const empty = [
       'spec.parentRefs: is empty, so the route is for nothing; name a Service, a ServiceEntry or a Gateway',
