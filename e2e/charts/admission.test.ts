@@ -4,7 +4,7 @@ import { find, namespace, render } from './helm.ts';
 
 /** What the chart has the API server decide, by the expressions that it hands to it. */
 const cel = new Environment({ enableOptionalTypes: true, unlistedVariablesAreDyn: true });
-const objects = render('controller');
+const objects = [...render('controller'), ...render('cni-redirect')];
 
 interface PolicySpec {
   readonly failurePolicy: string;
@@ -24,6 +24,8 @@ interface Write {
   readonly object?: object | null;
   readonly oldObject?: object | null;
   readonly by?: string;
+  /** What the policy is asked about beside the object. */
+  readonly params?: object;
 }
 
 const controller = `system:serviceaccount:${namespace}:ambit-controller`;
@@ -31,7 +33,7 @@ const controller = `system:serviceaccount:${namespace}:ambit-controller`;
 /** Why a policy refuses a write; undefined where it lets it in or does not look at it. */
 function refusal(policy: string, write: Write): string | undefined {
   const spec = find(objects, 'ValidatingAdmissionPolicy', policy)['spec'] as PolicySpec;
-  const { resource, name, object = null, oldObject = null, by = controller } = write;
+  const { resource, name, object = null, oldObject = null, by = controller, params } = write;
   const operation = oldObject === null ? 'CREATE' : object === null ? 'DELETE' : 'UPDATE';
   const request = {
     name,
@@ -42,7 +44,7 @@ function refusal(policy: string, write: Write): string | undefined {
   };
   const variables: Record<string, unknown> = {};
   const evaluate = (expression: string): unknown =>
-    cel.evaluate(expression, { request, object, oldObject, variables });
+    cel.evaluate(expression, { request, object, oldObject, variables, params });
   if (!spec.matchConditions.every(({ expression }) => evaluate(expression) === true))
     return undefined;
   for (const one of spec.variables ?? []) variables[one.name] = evaluate(one.expression);
@@ -86,6 +88,45 @@ describe('the controller', () => {
     ])
       expect(of(write)).toBe(refused);
     expect(of({ object: foreign, by: 'system:admin' })).toBeUndefined();
+  });
+
+  test('goes on with the ServiceAccount that Istio made for a Gateway, and gives none back', () => {
+    const of = (write: Omit<Write, 'name'>): string | undefined =>
+      refusal('ambit-controller-deployed', { name: 'a', ...write });
+    const own = { metadata: deployed };
+    const istios = { 'gateway.istio.io/managed': 'istio.io-mesh-controller' };
+    const theirs = { metadata: { ...deployed, labels: istios } };
+    const resource = 'serviceaccounts';
+    expect(of({ resource, object: own, oldObject: theirs })).toBeUndefined();
+    const unowned = { metadata: { name: 'a', labels: istios } };
+    for (const write of [
+      { resource, object: theirs, oldObject: own },
+      { resource, object: theirs, oldObject: theirs },
+      { resource, object: theirs },
+      { resource, oldObject: theirs },
+      { resource, object: own, oldObject: unowned },
+      { resource: 'services', object: own, oldObject: theirs },
+      { resource: 'deployments', object: own, oldObject: theirs },
+    ])
+      expect([write, of(write)]).toEqual([write, expect.stringMatching(/for a Gateway only/)]);
+  });
+
+  test('deploys proxies under no ServiceAccount that somebody else made', () => {
+    const name = 'ambit-controller-accounts';
+    const object = { spec: { template: { spec: { serviceAccountName: 'admin' } } } };
+    const of = (account: string): string | undefined => {
+      const params = { metadata: { name: account, namespace: 'shop' } };
+      return refusal(name, { resource: 'deployments', name: 'admin', object, params });
+    };
+    expect(of('default')).toBeUndefined();
+    expect(of('admin')).toBe(
+      "the controller deploys proxies as ServiceAccounts of Gateways only: serviceaccounts shop/admin is somebody else's; give the Gateway another name, or delete the account",
+    );
+    const { spec } = find(objects, 'ValidatingAdmissionPolicyBinding', name);
+    const values = ['ambit.dev-mesh-controller', 'istio.io-mesh-controller'];
+    const matchExpressions = [{ key: 'gateway.istio.io/managed', operator: 'NotIn', values }];
+    const paramRef = { selector: { matchExpressions }, parameterNotFoundAction: 'Allow' };
+    expect(spec).toEqual({ policyName: name, validationActions: ['Deny'], paramRef });
   });
 
   test('deploys proxies that run as themselves and without rights on a node only', () => {
@@ -205,15 +246,18 @@ describe('the controller', () => {
   });
 
   test('is the only one whom an expression that fails refuses, and can be let go', () => {
-    const policies = objects.filter(({ kind }) => kind === 'ValidatingAdmissionPolicy');
-    expect(policies).toHaveLength(4);
+    const policies = objects.filter(
+      ({ kind, metadata }) =>
+        kind === 'ValidatingAdmissionPolicy' && metadata.name.startsWith('ambit-controller-'),
+    );
+    expect(policies).toHaveLength(5);
     for (const { metadata, ...rest } of policies) {
       const { failurePolicy, matchConditions } = rest['spec'] as PolicySpec;
       expect(failurePolicy).toBe('Fail');
       expect(matchConditions.map(({ expression }) => expression)).toEqual([
         `request.userInfo.username == '${controller}'`,
       ]);
-      expect(find(objects, 'ValidatingAdmissionPolicyBinding', metadata.name)['spec']).toEqual({
+      expect(find(objects, 'ValidatingAdmissionPolicyBinding', metadata.name)['spec']).toMatchObject({
         policyName: metadata.name,
         validationActions: ['Deny'],
       });
@@ -227,6 +271,74 @@ describe('the controller', () => {
       JSON.stringify(render('controller', { values: { revision: 'canary', ...values } }));
     expect(text({}).match(/ambit-controller-canary/g)).toHaveLength(4);
     expect(text({ defaultRevision: 'canary' })).not.toContain('ambit-controller-canary');
+  });
+});
+
+describe('an uninstall', () => {
+  const of = (phase: string, write: Omit<Write, 'name' | 'by'>): string | undefined => {
+    const by = `system:serviceaccount:${namespace}:ambit-uninstall-${phase}`;
+    return refusal(`ambit-uninstall-${phase}`, { name: 'a', in: namespace, by, ...write });
+  };
+
+  test('asks the node agents to leave, and changes nothing else of what runs on every node', () => {
+    const set = (annotations: object | undefined, more: object = {}, spec: object = {}) => ({
+      metadata: { name: 'cni-redirect', ...(annotations && { annotations }), ...more },
+      spec: { template: { spec: { containers: [{ name: 'agent', image: 'a' }], ...spec } } },
+    });
+    const before = set({ note: 'a' });
+    const patched = (object: object, oldObject: object = before) =>
+      of('release', { resource: 'daemonsets', object, oldObject });
+    const asked = set({ note: 'a', 'ambit.dev/leaving': 'true' });
+    expect(patched(asked)).toBeUndefined();
+    expect(patched(before, asked)).toBeUndefined();
+    expect(patched(set({ 'ambit.dev/leaving': 'true' }), set(undefined))).toBeUndefined();
+    for (const object of [
+      set({ note: 'a' }, {}, { hostPID: true }),
+      set({ note: 'a' }, {}, { containers: [{ name: 'agent', image: 'b' }] }),
+      set({ note: 'b' }),
+      set({ note: 'a', more: 'b' }),
+      set(undefined),
+      set({ note: 'a' }, { labels: { a: 'b' } }),
+      set({ note: 'a' }, { finalizers: ['a/b'] }),
+      set({ note: 'a' }, { ownerReferences: [{ uid: 'a' }] }),
+    ])
+      expect([object, patched(object)]).toEqual([
+        object,
+        expect.stringMatching(/asks the node agents to leave, .* changes nothing else of it/),
+      ]);
+  });
+
+  test.each(['deployments', 'services', 'serviceaccounts'])(
+    'deletes %s that the controller deployed only',
+    (resource) => {
+      const deleted = (labels?: object) =>
+        of('remove', { resource, oldObject: { metadata: { name: 'a', ...(labels && { labels }) } } });
+      expect(deleted(deployed.labels)).toBeUndefined();
+      for (const labels of [undefined, {}, { 'gateway.istio.io/managed': 'other' }])
+        expect(deleted(labels)).toMatch(
+          new RegExp(`deletes what the controller deployed only: ${resource} ${namespace}/a has not`),
+        );
+    },
+  );
+
+  test.each(['release', 'remove'])('is held to it from before its account of phase %s is there', (phase) => {
+    const of = (kind: string) =>
+      find(objects, kind, `ambit-uninstall-${phase}`).metadata as unknown as {
+        annotations: Readonly<Record<string, string>>;
+      };
+    const { annotations } = of('ServiceAccount');
+    for (const kind of ['ValidatingAdmissionPolicy', 'ValidatingAdmissionPolicyBinding']) {
+      const own = of(kind).annotations;
+      expect(own).toEqual({ ...annotations, 'helm.sh/hook-weight': own['helm.sh/hook-weight'] });
+      expect(Number(own['helm.sh/hook-weight'])).toBeLessThan(Number(annotations['helm.sh/hook-weight']));
+    }
+  });
+
+  test('is let go with the program whose traces it removes', () => {
+    const off = render('ambit', {
+      values: { 'controller.ownObjectsOnly': false, 'cni-redirect.ownNodeOnly': false },
+    });
+    expect(off.map(({ kind }) => kind).join()).not.toContain('AdmissionPolicy');
   });
 });
 

@@ -9,6 +9,7 @@ import type { TestApi } from '../../packages/sandbox/test/support/api-server.ts'
 import { startTestApi } from '../../packages/sandbox/test/support/api-server.ts';
 import type { Kubectl } from '../../packages/sandbox/test/support/kubectl.ts';
 import { createKubectl, kubectlPath } from '../../packages/sandbox/test/support/kubectl.ts';
+import type { Chart } from './helm.ts';
 import { helmPath, namespace, render, root } from './helm.ts';
 
 /** What helm asks a cluster before it installs, held against an API server. */
@@ -41,14 +42,17 @@ afterAll(async () => {
   await running.api.close();
 });
 
-/** What `helm install` of the definitions would do; the cluster is asked, and nothing is changed. */
-async function install(values: Readonly<Record<string, unknown>>): Promise<string> {
+/** What `helm install` of a chart, the definitions', would do; the cluster is asked, and nothing is changed. */
+async function install(
+  values: Readonly<Record<string, unknown>>,
+  chart: Chart = 'base',
+): Promise<string> {
   const sets = Object.entries(values).flatMap(([path, value]) => [
     '--set-json',
     `${path}=${JSON.stringify(value)}`,
   ]);
   const where = ['--kubeconfig', kubeconfig, '-n', namespace, '--dry-run=server'];
-  const words = ['install', 'base', join(root, 'charts/base'), ...where, ...sets];
+  const words = ['install', chart, join(root, 'charts', chart), ...where, ...sets];
   return promisify(execFile)(helmPath(), words, { maxBuffer: 64 << 20 }).then(
     ({ stdout }) => stdout,
     (error: unknown) => (error as { readonly stderr: string }).stderr,
@@ -94,4 +98,14 @@ test.each([
   );
   await kubectl.out(['delete', 'daemonset', name, '-n', 'kube-system']);
   expect(await install({})).toContain('STATUS: pending-install');
+}, 60_000);
+
+test.each<readonly [Chart, string, string]>([
+  ['controller', 'serviceMonitor', 'ServiceMonitor'],
+  ['ztunnel', 'podMonitor', 'PodMonitor'],
+  ['cni-redirect', 'podMonitor', 'PodMonitor'],
+])('%s: what the Prometheus operator has not defined is not asked of it', async (chart, value, kind) => {
+  expect(await install({ [`${value}.enabled`]: true }, chart)).toMatch(
+    `${value}.enabled: the cluster has no definition of ${kind}; install the Prometheus operator first`,
+  );
 }, 60_000);

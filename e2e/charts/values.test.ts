@@ -477,6 +477,8 @@ describe('a value that no cluster takes is refused before anything is changed', 
       { 'global.waypoint.resources.limits': { memory: 1e6 } },
       /global\.waypoint\.resources: with limits\.memory 1e\+06 the program never starts/,
     ],
+    ['ztunnel', { 'resources.claims': [{ name: 'a' }] }, /'claims' not allowed/],
+    ['ambit', { 'global.imagePullSecrets': ['a', 'a'] }, /imagePullSecrets.*are equal/],
     ['controller', { 'resources.limits': { memroy: '1Gi' } }, /invalid propertyName 'memroy'/],
     [
       'controller',

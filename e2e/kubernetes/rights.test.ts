@@ -138,6 +138,41 @@ const deployment = {
     },
   );
 
+  test("the controller's account is refused a proxy under the ServiceAccount that somebody else made", () => {
+    const as = (name: string): Ran => {
+      const apiVersion = 'gateway.networking.k8s.io/v1';
+      const proxy = {
+        ...deployment,
+        metadata: {
+          name,
+          namespace: 'rights',
+          labels: { 'gateway.istio.io/managed': 'ambit.dev-mesh-controller' },
+          ownerReferences: [{ apiVersion, kind: 'Gateway', name, uid: 'none' }],
+        },
+        spec: {
+          ...deployment.spec,
+          template: {
+            metadata: { labels: { app: 'foreign' } },
+            spec: {
+              serviceAccountName: name,
+              containers: [
+                {
+                  name: 'a',
+                  image: 'none.example/none',
+                  securityContext: { allowPrivilegeEscalation: false },
+                },
+              ],
+            },
+          },
+        },
+      };
+      const words = ['create', '--dry-run=server', '-f', '-', `--as=${controller}`];
+      return kubectl(words, JSON.stringify(proxy));
+    };
+    expect(as('default').said).toMatch(/serviceaccounts rights\/default is somebody else's/);
+    expect(as('nobody')).toMatchObject({ code: 0 });
+  });
+
   test("the controller's account has the rights to its own objects, by name", () => {
     const may = (verb: string, what: string): boolean =>
       asController('auth', 'can-i', verb, what, '-n', systemNamespace).code === 0;
@@ -165,7 +200,7 @@ const deployment = {
       const { items } = JSON.parse(kubectl([...words, ...own]).said) as {
         items: { metadata: { name: string }; status?: { typeChecking?: object } }[];
       };
-      expect(items).toHaveLength(5);
+      expect(items).toHaveLength(6);
       if (items.some(({ status }) => status?.typeChecking === undefined) && round < 30) {
         await sleep(1_000);
         continue;

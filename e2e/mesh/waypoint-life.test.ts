@@ -175,19 +175,20 @@ test('parameters of the Gateway roll out, and bad ones are told and change nothi
   expect((await replicas()).map((one) => one.name).sort()).toEqual(tuned);
 }, 120_000);
 
+const gateways = '/apis/gateway.networking.k8s.io/v1/namespaces/shop/gateways';
+const gateway = (name: string): object => ({
+  apiVersion: 'gateway.networking.k8s.io/v1',
+  kind: 'Gateway',
+  metadata: { name, namespace: 'shop' },
+  spec: {
+    gatewayClassName: 'istio-waypoint',
+    listeners: [{ name: 'mesh', port: 15008, protocol: 'HBONE' }],
+  },
+});
+const told = async (path: string): Promise<string> =>
+  JSON.stringify(((await mesh.get(path)) as { status?: unknown }).status ?? {});
+
 test('a Gateway takes nothing over that bears its name: it is told, and serves once that is gone', async () => {
-  const gateways = '/apis/gateway.networking.k8s.io/v1/namespaces/shop/gateways';
-  const gateway = (name: string): object => ({
-    apiVersion: 'gateway.networking.k8s.io/v1',
-    kind: 'Gateway',
-    metadata: { name, namespace: 'shop' },
-    spec: {
-      gatewayClassName: 'istio-waypoint',
-      listeners: [{ name: 'mesh', port: 15008, protocol: 'HBONE' }],
-    },
-  });
-  const told = async (path: string): Promise<string> =>
-    JSON.stringify(((await mesh.get(path)) as { status?: unknown }).status ?? {});
   const service = '/api/v1/namespaces/shop/services/reviews';
   const selector = async (): Promise<unknown> =>
     ((await mesh.get(service)) as { spec: { selector: unknown } }).spec.selector;
@@ -234,6 +235,47 @@ test('a Gateway takes nothing over that bears its name: it is told, and serves o
   await sleep(2_000);
   expect(await selector()).toEqual(before);
   expect((await mesh.ask(reviews))[0]?.status).toBe(200);
+  await mesh.clean();
+}, 120_000);
+
+test('a Gateway goes on with the ServiceAccount that Istio made for it', async () => {
+  const name = 'istios';
+  const service = {
+    apiVersion: 'v1',
+    kind: 'Service',
+    metadata: { name, namespace: 'shop' },
+    spec: { ports: [{ port: 80 }] },
+  };
+  await mesh.apply(service, gateway(name));
+  const blocked = `Service shop/${name} is there and not of this Gateway`;
+  await until(async () => (await told(`${gateways}/${name}`)).includes(blocked) || undefined);
+  const { uid } = ((await mesh.get(`${gateways}/${name}`)) as { metadata: { uid: string } })
+    .metadata;
+  const apiVersion = 'gateway.networking.k8s.io/v1beta1';
+  await mesh.cluster.apply({
+    apiVersion: 'v1',
+    kind: 'ServiceAccount',
+    metadata: {
+      name,
+      namespace: 'shop',
+      labels: { 'gateway.istio.io/managed': 'istio.io-mesh-controller' },
+      annotations: { note: 'of its users' },
+      ownerReferences: [{ apiVersion, kind: 'Gateway', name, uid }],
+    },
+  });
+  await mesh.cluster.remove(service);
+  await until(
+    async () => (await told(`${gateways}/${name}`)).includes('a proxy is ready') || undefined,
+    60_000,
+  );
+  const account = await mesh.get(`/api/v1/namespaces/shop/serviceaccounts/${name}`);
+  expect(account).toMatchObject({
+    metadata: {
+      labels: { 'gateway.istio.io/managed': 'ambit.dev-mesh-controller' },
+      annotations: { note: 'of its users' },
+      ownerReferences: [{ uid }],
+    },
+  });
   await mesh.clean();
 }, 120_000);
 

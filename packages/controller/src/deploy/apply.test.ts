@@ -11,9 +11,9 @@ const owner = (uid: string, kind = 'Gateway') => ({
   uid,
 });
 
-function standing(found: unknown): Standing {
+function standing(found: unknown, kind = 'Service'): Standing {
   const metadata = { name: 'reviews', namespace: 'shop', labels: {}, ownerReferences: [] };
-  const object = { apiVersion: 'v1', kind: 'Service', metadata };
+  const object = { apiVersion: 'v1', kind, metadata };
   return { wanted: { collection: '/api/v1/namespaces/shop/services', object }, found };
 }
 
@@ -35,4 +35,17 @@ test.each([
   ],
 ])('in the way of a Gateway: %s', (_name, found, is) => {
   expect(inTheWay([standing(found)], 'u')).toEqual(is ? ['Service shop/reviews'] : []);
+});
+
+test.each([
+  ['that Istio made for it', 'istio.io-mesh-controller', 'u', false],
+  ['that Istio made for an earlier one', 'istio.io-mesh-controller', 'v', true],
+  ['that another made for it', 'other', 'u', true],
+])('a ServiceAccount %s', (_name, manager, uid, is) => {
+  const labels = { 'gateway.istio.io/managed': manager };
+  const found = { metadata: { labels, ownerReferences: [owner(uid)] } };
+  const inWay = (kind: string) => inTheWay([standing(found, kind)], 'u');
+  expect(inWay('ServiceAccount')).toEqual(is ? ['ServiceAccount shop/reviews'] : []);
+  for (const kind of ['Service', 'Deployment'])
+    expect(inWay(kind)).toEqual([`${kind} shop/reviews`]);
 });

@@ -2,7 +2,7 @@ import { gatewayManagedLabel, gatewayNameLabel, hbonePort } from '@ambit/api';
 
 import type { KubeClient } from '../kube/client.ts';
 import { field, list, objectKey, text } from '../kube/decode/fields.ts';
-import { gatewayUidOf } from '../kube/decode/owner.ts';
+import { gatewayUidOf, istioGatewayUidOf } from '../kube/decode/owner.ts';
 import { KubeError, kubeStatus } from '../kube/error.ts';
 import { defaultLeaseName } from '../lease/record.ts';
 import type { Deployed } from './objects.ts';
@@ -41,7 +41,16 @@ export async function standingOf(
 export function inTheWay(standing: readonly Standing[], gatewayUid: string): readonly string[] {
   return standing
     .filter(({ found }) => found !== undefined && gatewayUidOf(found) !== gatewayUid)
+    .filter((one) => !isAccountOfIstio(one, gatewayUid))
     .map(({ wanted: { object } }) => `${object.kind} ${objectKey(object.metadata)}`);
+}
+
+/**
+ * The ServiceAccount that Istio made for the same Gateway goes on, with what its users gave it. A Deployment of Istio's would
+ * keep what only Istio's proxy understands, and its Service goes with it.
+ */
+function isAccountOfIstio({ wanted, found }: Standing, gatewayUid: string): boolean {
+  return wanted.object.kind === 'ServiceAccount' && istioGatewayUidOf(found) === gatewayUid;
 }
 
 /** Pure: whether a controller of another revision has written any of it. */

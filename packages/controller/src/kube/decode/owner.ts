@@ -6,9 +6,21 @@ import { field, list, text } from './fields.ts';
 /** Value of `gateway.istio.io/managed` on everything that is deployed for a Gateway. */
 export const managedBy = 'ambit.dev-mesh-controller';
 
+/** The same of what Istio deployed. */
+const managedByIstio = 'istio.io-mesh-controller';
+
 /** The uid of the Gateway for which an object was deployed; undefined for what is anybody else's. */
 export function gatewayUidOf(object: unknown): string | undefined {
-  if (field(object, 'metadata', 'labels', gatewayManagedLabel) !== managedBy) return undefined;
+  return ownerOf(object, managedBy);
+}
+
+/** The uid of the Gateway for which Istio deployed an object. */
+export function istioGatewayUidOf(object: unknown): string | undefined {
+  return ownerOf(object, managedByIstio);
+}
+
+function ownerOf(object: unknown, manager: string): string | undefined {
+  if (field(object, 'metadata', 'labels', gatewayManagedLabel) !== manager) return undefined;
   const owner = list(field(object, 'metadata', 'ownerReferences')).find(
     (one) =>
       field(one, 'kind') === 'Gateway' &&
