@@ -84,7 +84,7 @@ test('a delegate says itself what is wrong with it, and that nobody names it', (
     'spec.http[0].match[0].headers[x].regex',
     'spec.http[1].route[0].destination.host (warn)',
     'spec.http[2].route',
-    'spec.http[3].delegate',
+    'spec.http[3].delegate (warn)',
   ];
   expect(told('good')).toEqual(['spec.hosts (warn)']);
   expect(told('bad')).toEqual(['spec.hosts (warn)', ...wrong]);

@@ -33,3 +33,17 @@ test('a policy that names nothing of HTTP, or is for waypoints, is accepted', ()
     status: 'True',
   });
 });
+
+test('closed is what is not understood, and not what is understood and does nothing', () => {
+  const problem = {
+    object: 'AuthorizationPolicy shop/p',
+    field: 'spec.x',
+    message: 'does nothing',
+  };
+  const told = (admissible?: true): string => {
+    const problems = [{ ...problem, ...(admissible && { admissible }) }];
+    return acceptance({ ...judged, problems, requestFields: [] }, 'now').message;
+  };
+  expect(told()).toBe('kept closed where it is not understood: spec.x: does nothing');
+  expect(told(true)).toBe('spec.x: does nothing');
+});

@@ -41,7 +41,8 @@ export function acceptance(judged: Judged, now: string): Condition {
   const problems = judged.problems.map(({ field: path, message }) => `${path}: ${message}`);
   if (problems.length > 0) {
     const reason = reasonOf(judged.problems);
-    const lead = reason === 'Invalid' ? 'kept closed where it is not understood: ' : '';
+    const isClosed = reason === 'Invalid' && judged.problems.some((one) => !one.admissible);
+    const lead = isClosed ? 'kept closed where it is not understood: ' : '';
     const message = shortened(`${lead}${problems.join('; ')}`);
     return { ...common, status: 'False', reason, message };
   }

@@ -132,7 +132,8 @@ function delegated(
     report(at, `${why}; requests are answered 500`, admissible);
     return closedRoutes(nameOf(spec, compilation), matches, why);
   };
-  if (root !== undefined) return closed('a delegate may not delegate again');
+  // It is a delegate because of what others say, or do not say.
+  if (root !== undefined) return closed('a delegate may not delegate again', true);
   const beside = (['route', 'redirect', 'directResponse'] as const).find(
     (one) => spec[one] !== undefined,
   );

@@ -127,7 +127,8 @@ const authorizationPolicy = judgeBy(decodeAuthorizationPolicy, (policy, world) =
   const problems = [...compiled.problems];
   const action = compiled.policy?.action;
   const [first] = compiled.requestFields;
-  if (problems.length === 0 && first !== undefined && action !== undefined) {
+  const isUnderstood = problems.every((one) => one.admissible);
+  if (isUnderstood && first !== undefined && action !== undefined) {
     const { requestFields } = compiled;
     const { generation } = policy.meta;
     const { message } = acceptance({ problems: [], requestFields, action, generation }, '');

@@ -113,3 +113,20 @@ describe('what holds for targets', () => {
     expect(targeted(kind, 'db', spec)).toEqual(isOfRequests ? [blind] : []);
   });
 });
+
+test('a selector with what only a waypoint sees is told beside what nothing can have', () => {
+  world.put({ kind: 'Pod', metadata: { name: 'p', namespace: 'shop', labels: { app: 'web' } } });
+  const told = world.warnings({
+    kind: 'AuthorizationPolicy',
+    metadata: { name: 'one', namespace: 'shop' },
+    spec: {
+      selector: { matchLabels: { app: 'web' } },
+      action: 'DENY',
+      rules: [{ to: [{ operation: { methods: ['get'] } }] }],
+    },
+  });
+  expect(told).toEqual([
+    expect.stringContaining('"get" is no method; write GET'),
+    expect.stringContaining('ztunnel sees no HTTP attributes'),
+  ]);
+});

@@ -107,5 +107,8 @@ describe('a VirtualService', () => {
     const http = [{ delegate: { name: 'inner' } }];
     world.put(virtualService({ hosts: ['web'], http }));
     expect(world.warnings(delegate)).toEqual([]);
+    expect(world.warnings(virtualService({ http }, 'outer'))).toContain(
+      'spec.http[0].delegate: a delegate may not delegate again; requests are answered 500',
+    );
   });
 });
