@@ -130,8 +130,13 @@ class Keeper implements Kept {
       return false;
     }
     logger.info({ agent: to.name }, 'a newer agent takes this node over');
-    this.#giving = this.#letGo();
-    await this.#giving;
+    const giving = this.#letGo();
+    this.#giving = giving;
+    // An agent that could not let go is neither: unhandled, it ends the program, which begins anew.
+    void giving.catch((error: unknown) => {
+      throw error;
+    });
+    await giving;
     return true;
   }
 
