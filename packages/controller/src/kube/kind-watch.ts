@@ -48,7 +48,7 @@ export interface KindWatch {
 
 interface Part extends Running {
   readonly startedAt: number;
-  listed: boolean;
+  state: Running['state'];
   stopped: boolean;
   /** Undefined only while it starts, because it asks for a list within that. */
   reflector: Reflector | undefined;
@@ -134,7 +134,8 @@ class PlacedWatch<R> implements KindWatch {
       if (part !== undefined) this.#stop(part);
     }
     for (const place of start) this.#watch(place);
-    if (this.#synced || !wanted.every(({ key }) => this.#parts.get(key)?.listed === true)) return;
+    if (this.#synced || !wanted.every(({ key }) => this.#parts.get(key)?.state === 'listed'))
+      return;
     this.#synced = true;
     this.#options.onSync();
   }
@@ -155,7 +156,7 @@ class PlacedWatch<R> implements KindWatch {
     const part: Part = {
       place,
       startedAt: performance.now(),
-      listed: false,
+      state: 'asking',
       stopped: false,
       reflector: undefined,
     };
@@ -186,7 +187,7 @@ class PlacedWatch<R> implements KindWatch {
           done: (version) => {
             if (part.stopped) return;
             taker.done(version);
-            part.listed = true;
+            part.state = 'listed';
             if (namespace === undefined) this.#missing = false;
             this.#act();
           },
@@ -213,7 +214,9 @@ class PlacedWatch<R> implements KindWatch {
     const { namespace } = part.place;
     const fields = { err: error, kind, attempt, ...(namespace === undefined ? {} : { namespace }) };
     const isMissing = optional && kubeStatus(error) === 404;
+    if (part.state === 'asking') part.state = 'failing';
     if (isMissing && attempt >= paths.length) this.#isMissing(part);
+    else this.#act();
     if (isMissing) log.debug(fields, 'the kind is still not there');
     else if (attempt > 2) log.warn(fields, 'watch failed; it is tried again');
     else log.debug(fields, 'watch interrupted');
@@ -225,7 +228,7 @@ class PlacedWatch<R> implements KindWatch {
     if (!this.#synced && !this.#missing)
       log.info({ kind }, 'the API does not know this kind; it is asked again');
     this.#missing = true;
-    part.listed = true;
+    part.state = 'listed';
     this.#act();
   }
 }

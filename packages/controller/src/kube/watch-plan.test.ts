@@ -55,21 +55,34 @@ describe('where a kind is watched', () => {
 });
 
 describe('from what runs to what is wanted', () => {
-  const running = (...places: readonly (readonly [Place, boolean])[]) =>
+  const running = (...places: readonly (readonly [Place, boolean | 'failing'])[]) =>
     new Map<string, Running>(
-      places.map(([place, listed]) => [place.key, { place, listed }] as const),
+      places.map(([place, listed]) => {
+        const state = listed === 'failing' ? listed : listed ? 'listed' : 'asking';
+        return [place.key, { place, state }] as const;
+      }),
     );
   const plan = (wanted: readonly Place[], now: ReadonlyMap<string, Running>) => {
     const { start, stop } = planWatches(wanted, now);
     return { start: start.map(({ key }) => key), stop };
   };
-  const [a, b] = [at('a'), at('b')];
+  const [a, b, c, d] = [at('a'), at('b'), at('c'), at('d')];
 
   test.each<
     [string, readonly Place[], ReadonlyMap<string, Running>, readonly string[], readonly string[]]
   >([
     ['nothing runs', [a, b], running(), ['a', 'b'], []],
     ['all runs', [a, b], running([a, true], [b, false]), [], []],
+    ['many at once: two are asked', [a, b, c], running(), ['a', 'b'], []],
+    ['… one more when one is listed', [a, b, c, d], running([a, true], [b, false]), ['c'], []],
+    ['… or fails', [a, b, c, d], running([a, 'failing'], [b, false]), ['c'], []],
+    [
+      'one that fails takes nobody’s place',
+      [a],
+      running([everywhere, true], [a, 'failing']),
+      [],
+      [],
+    ],
     ['a namespace comes in', [a, b], running([a, true]), ['b'], []],
     ['one goes out, and its objects with it', [a], running([a, false], [b, true]), [], ['b']],
     ['one goes out while another comes in', [a], running([b, true]), ['a'], ['b']],

@@ -11,7 +11,7 @@ export const everywhere: Place = { key: '' };
 
 /**
  * How many namespaces are watched each on its own. With more in scope the whole cluster is, and what is out of scope is
- * dropped as it comes. A watch is a connection of its own and costs the controller some 120 KiB, the API server as well.
+ * dropped as it comes. A watch is a connection of its own and costs the controller some 100 KiB, the API server as well.
  */
 export interface NamespaceLimit {
   readonly most: number;
@@ -45,9 +45,12 @@ export function placesOf(
 /** A place that is watched now. */
 export interface Running {
   readonly place: Place;
-  /** It has told all that it has. */
-  readonly listed: boolean;
+  /** `listed` once it has told all that it has; before that it is asked for it, and asked again where that failed. */
+  readonly state: 'asking' | 'failing' | 'listed';
 }
+
+/** Of one kind no more first lists are taken at once: what each page weighs is in memory several times over. */
+const maxAsking = 2;
 
 export interface WatchPlan {
   readonly start: readonly Place[];
@@ -57,18 +60,20 @@ export interface WatchPlan {
 
 /**
  * Pure: what to start and stop so that `wanted` is watched. What is held of a place stays known while it is handed over:
- * a watch ends once those that take its place have listed, but for that of a namespace which is out of scope.
+ * a watch ends once those that take its place have listed, but for that of a namespace which is out of scope. What has
+ * no room to start is started by a later plan.
  */
 export function planWatches(
   wanted: readonly Place[],
   running: ReadonlyMap<string, Running>,
 ): WatchPlan {
   const keys = new Set(wanted.map(({ key }) => key));
-  const handedOver = wanted.every(({ key }) => running.get(key)?.listed === true);
+  const handedOver = wanted.every(({ key }) => running.get(key)?.state === 'listed');
   const isElsewhere = ({ namespace }: Place): boolean =>
     namespace !== undefined && wanted.every((one) => !overlap(one.namespace, namespace));
+  const asking = [...running.values()].filter(({ state }) => state === 'asking').length;
   return {
-    start: wanted.filter(({ key }) => !running.has(key)),
+    start: wanted.filter(({ key }) => !running.has(key)).slice(0, Math.max(0, maxAsking - asking)),
     stop: [...running.values()]
       .filter(({ place }) => !keys.has(place.key) && (handedOver || isElsewhere(place)))
       .map(({ place }) => place.key),
