@@ -692,6 +692,21 @@ test('controllers run where a node waits to become ready, for its proxy waits fo
   ]);
 });
 
+test('a spread constraint that selects nobody is of the controllers', () => {
+  const constraint = { maxSkew: 1, topologyKey: 'zone', whenUnsatisfiable: 'ScheduleAnyway' };
+  const labelSelector = { matchExpressions: [{ key: 'app', operator: 'Exists' }] };
+  const values = { topologySpreadConstraints: [constraint, { ...constraint, labelSelector }] };
+  const { spec } = find(
+    render('controller', { values }),
+    'Deployment',
+    'ambit-controller',
+  ) as unknown as { spec: { template: { spec: { topologySpreadConstraints: object[] } } } };
+  expect(spec.template.spec.topologySpreadConstraints).toEqual([
+    { ...constraint, labelSelector: { matchLabels: { app: 'ambit-controller' } } },
+    { ...constraint, labelSelector },
+  ]);
+});
+
 test('annotations of pods that the chart has, too, are those of whoever installs', () => {
   for (const { chart, kind, name } of [controller, ztunnel, agent]) {
     const values = { podAnnotations: { 'prometheus.io/scrape': 'false', note: 'a' } };
