@@ -6,7 +6,7 @@ import type { TelemetryRecord } from '../kube/decode/configuration.ts';
 import { defaultMeshConfig } from '../translate/mesh-config.ts';
 import type { CompiledTelemetry } from '../translate/telemetry.ts';
 import type { TelemetryWorld } from '../translate/telemetry.ts';
-import { compileTelemetry } from '../translate/telemetry.ts';
+import { compileTelemetry, isOlder } from '../translate/telemetry.ts';
 import type { ClusterFacts } from '../translate/workload.ts';
 import type { Collection } from './collection.ts';
 import type { Derived, Graph, Reader } from './derived.ts';
@@ -58,13 +58,13 @@ export function telemetryWorld(
 ): TelemetryWorld {
   const config = read.get(sources.meshConfig, `${cluster.rootNamespace}/istio`);
   const { providers } = config ?? defaultMeshConfig;
-  const [oldest] = [...read.find(sources.telemetries, 'wide', namespace)].sort(
-    (left, right) =>
-      left.meta.createdAtMs - right.meta.createdAtMs || (left.meta.name < right.meta.name ? -1 : 1),
-  );
+  let oldest: TelemetryRecord['meta'] | undefined;
+  for (const { meta } of read.find(sources.telemetries, 'wide', namespace)) {
+    if (oldest === undefined || isOlder(meta, oldest)) oldest = meta;
+  }
   return {
     ...cluster,
     provider: (name) => providers.find((one) => one.name === name),
-    firstOfNamespace: oldest?.meta.name,
+    firstOfNamespace: oldest,
   };
 }

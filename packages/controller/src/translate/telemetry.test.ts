@@ -151,11 +151,28 @@ test.each([
   expect(told(spec).join('\n')).toContain(problem);
 });
 
-test('of two for a namespace the younger is told that the older holds', () => {
-  expect(compiled({}, { firstOfNamespace: 'one' }).telemetry).toBeDefined();
-  const { telemetry, problems } = compiled({}, { firstOfNamespace: 'older' });
+test('of two for a namespace the younger is told that the older holds, and what else is wrong', () => {
+  const spec = { tracing: [{ randomSamplingPercentage: 101 }] };
+  const older = [
+    { name: 'one', createdAtMs: 0 },
+    { name: 'two', createdAtMs: 0 },
+    { name: 'a', createdAtMs: 1 },
+  ];
+  for (const firstOfNamespace of older) {
+    const { telemetry, problems } = compiled(spec, { firstOfNamespace });
+    expect(telemetry).toBeDefined();
+    expect(problems.map(({ field }) => field)).toEqual([
+      'spec.tracing[0].randomSamplingPercentage',
+    ]);
+  }
+  const { telemetry, problems } = compiled(spec, {
+    firstOfNamespace: { name: 'a', createdAtMs: 0 },
+  });
   expect(telemetry).toBeUndefined();
-  expect(problems[0]?.message).toContain('older is older');
+  expect(problems.map(({ message }) => message)).toEqual([
+    'must be from 0 to 100',
+    'a is older and alone holds for the whole namespace; merge them',
+  ]);
 });
 
 test('one that says nothing for a waypoint is told', () => {

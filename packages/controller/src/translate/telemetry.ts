@@ -14,7 +14,7 @@ import { compileFilter, compileFormat, compileTag } from '@ambit/core';
 import { formatProblem } from './provider.ts';
 
 import type { TelemetryRecord } from '../kube/decode/configuration.ts';
-import type { Problem, Report } from '../kube/decode/fields.ts';
+import type { Metadata, Problem, Report } from '../kube/decode/fields.ts';
 import { objectKey } from '../kube/decode/fields.ts';
 import type {
   AccessLogRuleSpec,
@@ -33,9 +33,11 @@ export interface CompiledTelemetry {
 
 export interface TelemetryWorld extends Pick<ClusterFacts, 'rootNamespace' | 'clusterDomain'> {
   readonly provider: (name: string) => ExtensionProvider | undefined;
-  /** Others of this namespace that are for all of it, oldest first: only the first of them holds. */
-  readonly firstOfNamespace: string | undefined;
+  /** Of those of this namespace that are for all of it the oldest, which alone holds; it need not be stored yet. */
+  readonly firstOfNamespace: Age | undefined;
 }
+
+type Age = Pick<Metadata, 'name' | 'createdAtMs'>;
 
 interface Compiling {
   readonly report: Report;
@@ -58,12 +60,7 @@ export function compileTelemetry(
     return { telemetry: undefined, problems };
   }
   const targeted = spec.targetRef !== undefined || (spec.targetRefs ?? []).length > 0;
-  const first = world.firstOfNamespace;
-  if (!targeted && first !== undefined && first !== meta.name) {
-    const why = `${first} is older and alone holds for the whole namespace; merge them`;
-    report('spec', why, true);
-    return { telemetry: undefined, problems };
-  }
+  const older = targeted ? undefined : olderThan(meta, world.firstOfNamespace);
   const compiling: Compiling = { report, world };
   const targets = compileTargets(spec, meta.namespace, world, report);
   const telemetry: Telemetry = {
@@ -83,8 +80,23 @@ export function compileTelemetry(
       rule.match?.mode === 'CLIENT' ? [] : [tracingRule(rule, `spec.tracing[${index}]`, compiling)],
     ),
   };
+  if (older !== undefined) {
+    const why = `${older.name} is older and alone holds for the whole namespace; merge them`;
+    report('spec', why, true);
+    return { telemetry: undefined, problems };
+  }
   if (problems.length === 0) tellIdle(telemetry, report);
   return { telemetry, problems };
+}
+
+function olderThan(own: Age, first: Age | undefined): Age | undefined {
+  return first?.name === own.name || (first && isOlder(own, first)) ? undefined : first;
+}
+
+/** Of equally old ones the first by name. */
+export function isOlder(left: Age, right: Age): boolean {
+  const ms = left.createdAtMs - right.createdAtMs;
+  return ms === 0 ? left.name < right.name : ms < 0;
 }
 
 /** A waypoint counts as the server. */

@@ -69,6 +69,20 @@ describe('hosts', () => {
     },
   );
 
+  test.each([
+    ['short and in full is told', 'reviews.shop.svc.cluster.local', { admissible: true }],
+    ['twice in one form is refused', 'reviews', {}],
+  ])('one that is named %s', (_name, again, more) => {
+    const { services, problems } = compile({
+      hosts: ['reviews', again],
+      http: [{ route: [to('reviews')] }],
+    });
+    expect(services).toEqual(['shop/reviews.shop.svc.cluster.local']);
+    const object = 'VirtualService shop/vs';
+    const message = `${again} is named twice; remove one`;
+    expect(problems).toEqual([{ object, field: 'spec.hosts[1]', message, ...more }]);
+  });
+
   test('for gateways alone it is none of the mesh', () => {
     const { http, problems } = compile({
       hosts: ['reviews'],

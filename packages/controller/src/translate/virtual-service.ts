@@ -203,6 +203,11 @@ interface KnownHosts extends Hosts {
   readonly isSeen: boolean;
 }
 
+/** Istio refuses a host that is there twice as the same text only. */
+function isOtherText(hosts: readonly string[], index: number, host: string): true | undefined {
+  return hosts.indexOf(host) === index ? true : undefined;
+}
+
 function hostsOf(
   spec: Pick<VirtualServiceSpec, 'hosts'>,
   namespace: string,
@@ -213,7 +218,8 @@ function hostsOf(
   const ports = new Set<Port>();
   let isSeen = false;
   const endings = new Set<string>();
-  for (const [index, host] of (spec.hosts ?? []).entries()) {
+  const hosts = spec.hosts ?? [];
+  for (const [index, host] of hosts.entries()) {
     const ending = wildcardEnding(host);
     if (ending !== undefined) endings.add(ending);
     const service = meant(host, namespace, world);
@@ -241,8 +247,13 @@ function hostsOf(
         true,
       );
     }
-    if (services.includes(key)) report(`spec.hosts[${index}]`, 'is named twice; remove one');
-    else services.push(key);
+    if (services.includes(key)) {
+      report(
+        `spec.hosts[${index}]`,
+        `${host} is named twice; remove one`,
+        isOtherText(hosts, index),
+      );
+    } else services.push(key);
   }
   return { services, endings: [...endings], ports, isSeen };
 }
