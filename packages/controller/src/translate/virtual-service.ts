@@ -251,7 +251,7 @@ function hostsOf(
       report(
         `spec.hosts[${index}]`,
         `${host} is named twice; remove one`,
-        isOtherText(hosts, index),
+        isOtherText(hosts, index, host),
       );
     } else services.push(key);
   }
