@@ -119,6 +119,11 @@ export class ObjectCache<R> {
     return [...this.#passedOver].some((namespace) => this.#includes(namespace));
   }
 
+  /** Whether of what is included nothing was passed over: in a namespace, or anywhere. */
+  isWhole(namespace?: string): boolean {
+    return namespace === undefined ? this.#passedOver.size === 0 : !this.#passedOver.has(namespace);
+  }
+
   #includes(namespace: string): boolean {
     return this.#options.includes?.(namespace) ?? true;
   }

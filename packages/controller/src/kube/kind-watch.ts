@@ -30,6 +30,8 @@ export interface KindWatchOptions<R> {
   readonly log: Log;
   readonly onChange: () => void;
   readonly onSync: () => void;
+  /** A place has been listed, or the API has no such kind. */
+  readonly onListed?: () => void;
   readonly onProblem: (key: string, problem: Problem | undefined) => void;
 }
 
@@ -38,6 +40,8 @@ export interface KindWatch {
   readonly kind: string;
   /** Once everything was listed; a place that is added later changes nothing about that. */
   readonly synced: boolean;
+  /** Whether all that is included of a namespace, or without one of the whole cluster, has been read. */
+  knows(namespace?: string): boolean;
   start(): void;
   /** The places are others now, or what is included. */
   follow(): void;
@@ -103,9 +107,20 @@ class PlacedWatch<R> implements KindWatch {
   follow(): void {
     if (!this.#started) return;
     const passedOver = this.#cache.rescope();
-    const wide = this.#parts.get(everywhere.key);
+    const before = [...this.#parts.values()];
     this.#act();
-    if (passedOver) wide?.reflector?.relist();
+    if (!passedOver) return;
+    for (const { place, stopped, reflector } of before)
+      if (!stopped && !this.#cache.isWhole(place.namespace)) reflector?.relist();
+  }
+
+  knows(namespace?: string): boolean {
+    if (this.#missing) return true;
+    const covers = [...this.#parts.values()].some(
+      ({ state, place }) =>
+        state === 'listed' && (place.namespace === undefined || place.namespace === namespace),
+    );
+    return covers && this.#cache.isWhole(namespace);
   }
 
   ageMs(): number {
@@ -190,6 +205,7 @@ class PlacedWatch<R> implements KindWatch {
             part.state = 'listed';
             if (namespace === undefined) this.#missing = false;
             this.#act();
+            this.#options.onListed?.();
           },
         };
       },
@@ -230,5 +246,6 @@ class PlacedWatch<R> implements KindWatch {
     this.#missing = true;
     part.state = 'listed';
     this.#act();
+    this.#options.onListed?.();
   }
 }

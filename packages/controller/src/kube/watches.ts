@@ -38,6 +38,7 @@ import {
   tcpRouteResource,
   tlsRouteResource,
 } from '../resources/gateway-api.ts';
+import { guardScope, tellWaiting } from './guarded-scope.ts';
 import type { KindWatch, KindWatchOptions } from './kind-watch.ts';
 import { createKindWatch } from './kind-watch.ts';
 import type { ReflectorTimings } from './reflector.ts';
@@ -82,6 +83,8 @@ const unscoped: ReadonlySet<string> = new Set([
 ]);
 /** Of these a cluster has many, and they change all the time. */
 const manyKinds: ReadonlySet<string> = new Set(['Pod', 'Service', 'EndpointSlice']);
+/** These make workloads and services known: of a namespace they are read once everything else of it was. */
+const guardedKinds: ReadonlySet<string> = new Set([...manyKinds, 'ServiceEntry', 'WorkloadEntry']);
 /** What tells where others are watched: these wait for it, lest they be read where they are not wanted. */
 const tellsWhere: ReadonlySet<string> = new Set(['Namespace', 'ConfigMap', 'ControlPlane']);
 /** Of these nothing but metadata is read: the status of a Node is long, and changes. */
@@ -93,29 +96,30 @@ const metadataKinds: ReadonlySet<string> = new Set([
 ]);
 
 export function startWatches(options: WatchesOptions): Watches {
-  const { sources, scope } = options;
+  const { sources } = options;
   const problems = new Map<string, Problem>();
-  const places = { many: createPlaces(scope, limitOfMany), few: createPlaces(scope, limitOfFew) };
-  const look = (): void => {
-    for (const one of Object.values(places)) one.look();
-  };
+  const where = createWhere(options, () => kinds);
   let settle: () => void = () => undefined;
   const whenSynced = new Promise<void>((resolve) => (settle = resolve));
   const kinds: KindWatch[] = [];
   let closed = false;
   const check = (): void => {
     if (closed || kinds.some(({ kind, synced }) => tellsWhere.has(kind) && !synced)) return;
-    look();
+    where.begin();
     for (const one of kinds) one.start();
     if (kinds.every(({ synced }) => synced)) settle();
   };
-  const watch: Watch = (kind, where, decode, into, extra = {}) => {
-    const [path = '', ...otherPaths] = typeof where === 'string' ? [where] : where;
-    const { now } = manyKinds.has(kind) ? places.many : places.few;
-    const scoped = { places: now, includes: (name: string) => scope.includes(name) };
+  const follow = (which: (kind: string) => boolean): void => {
+    for (const one of kinds) if (!closed && which(one.kind)) one.follow();
+  };
+  const known = soon(() => {
+    if (!closed && where.look()) follow((kind) => guardedKinds.has(kind));
+  });
+  const watch: Watch = (kind, from, decode, into, extra = {}) => {
+    const [path = '', ...otherPaths] = typeof from === 'string' ? [from] : from;
     kinds.push(
       createKindWatch({
-        ...(unscoped.has(kind) ? { places: () => [everywhere] } : scoped),
+        ...where.of(kind),
         ...shared(options, kind, problems),
         ...extra,
         kind,
@@ -124,18 +128,17 @@ export function startWatches(options: WatchesOptions): Watches {
         into,
         optional: path.startsWith(gatewayApi) || path.startsWith('/apis/ambit.dev/'),
         onSync: check,
+        onListed: known,
       }),
     );
   };
   watchCluster(watch, options);
   watchSecurity(watch, sources);
   watchTraffic(watch, sources);
-  const follow = (which: (kind: string) => boolean): void => {
-    for (const one of kinds) if (!closed && which(one.kind)) one.follow();
-  };
-  scope.onChange(
+  options.scope.onChange(
     soon(() => {
-      look();
+      if (closed) return;
+      where.look();
       follow((kind) => !unscoped.has(kind));
     }),
   );
@@ -151,9 +154,71 @@ export function startWatches(options: WatchesOptions): Watches {
     problems: () => [...problems.values()],
     close: async () => {
       closed = true;
+      where.close();
       await Promise.all(kinds.map(async (one) => one.close()));
     },
   };
+}
+
+interface Where {
+  of(kind: string): Pick<KindWatchOptions<unknown>, 'places' | 'includes'>;
+  begin(): void;
+  /** The scope may be another, or more is known of it. True when a namespace has come in or gone out. */
+  look(): boolean;
+  close(): void;
+}
+
+/** Where each kind is watched, and what of it is held. */
+function createWhere(
+  { scope, log }: Pick<WatchesOptions, 'scope' | 'log'>,
+  kinds: () => readonly KindWatch[],
+): Where {
+  const guarded = guardScope(scope, () =>
+    kinds().filter(({ kind }) => !unscoped.has(kind) && !guardedKinds.has(kind)),
+  );
+  const places = {
+    many: createPlaces(guarded, limitOfMany),
+    entries: createPlaces(guarded, limitOfFew),
+    few: createPlaces(scope, limitOfFew),
+  };
+  const telling = tellWaiting(
+    () => guarded.waiting(),
+    ({ namespaces: names, kinds: missing }) =>
+      log.warn(
+        { namespaces: names.slice(0, 10).map((name) => name ?? 'all others'), kinds: missing },
+        'namespaces that came into scope are not served yet: these kinds were not read in them',
+      ),
+  );
+  const again = (): void => {
+    for (const one of Object.values(places)) one.look();
+    telling.look();
+  };
+  return {
+    of: (kind) => {
+      if (unscoped.has(kind)) return { places: () => [everywhere] };
+      const of = guardedKinds.has(kind) ? guarded : scope;
+      const { now } = placesOfKind(kind, places);
+      return { places: now, includes: (namespace) => of.includes(namespace) };
+    },
+    begin: () => {
+      guarded.begin();
+      again();
+    },
+    look: () => {
+      const changed = guarded.look();
+      again();
+      return changed;
+    },
+    close: () => telling.close(),
+  };
+}
+
+function placesOfKind(
+  kind: string,
+  { many, entries, few }: Readonly<Record<'many' | 'entries' | 'few', Places>>,
+): Places {
+  if (manyKinds.has(kind)) return many;
+  return guardedKinds.has(kind) ? entries : few;
 }
 
 interface Places {
@@ -162,7 +227,7 @@ interface Places {
   look(): void;
 }
 
-function createPlaces(scope: Scope, limit: NamespaceLimit): Places {
+function createPlaces(scope: Pick<Scope, 'namespaces'>, limit: NamespaceLimit): Places {
   let crowded = false;
   let now: readonly Place[] = [everywhere];
   return {
