@@ -158,6 +158,8 @@ export class ObjectCache<R> {
       if (!this.#isStale(key, read.resourceVersion)) this.#put(key, read, changes);
     for (const [key, { namespace, resourceVersion }] of this.#held) {
       if (!covers(namespace) || listed.has(key) || isOlder(version, resourceVersion)) continue;
+      // The other watch may lag, and tell of it as it was.
+      this.#bury(key, version);
       this.#drop(key, changes);
     }
     this.#tell(changes);
@@ -187,17 +189,20 @@ export class ObjectCache<R> {
     const key = objectKey(meta);
     const held = this.#held.get(key);
     if (held !== undefined && isOlder(meta.resourceVersion, held.resourceVersion)) return;
-    this.#tombstones.delete(key);
-    this.#tombstones.set(key, meta.resourceVersion);
-    if (this.#tombstones.size > maxTombstones) {
-      for (const oldest of this.#tombstones.keys()) {
-        this.#tombstones.delete(oldest);
-        break;
-      }
-    }
+    this.#bury(key, meta.resourceVersion);
     const changes: CacheChange<R>[] = [];
     this.#drop(key, changes);
     this.#tell(changes);
+  }
+
+  #bury(key: string, version: string): void {
+    this.#tombstones.delete(key);
+    this.#tombstones.set(key, version);
+    if (this.#tombstones.size <= maxTombstones) return;
+    for (const oldest of this.#tombstones.keys()) {
+      this.#tombstones.delete(oldest);
+      break;
+    }
   }
 
   /** What is new in an object. */
