@@ -233,7 +233,7 @@ function virtualServiceCompiler(
     const isDelegate = record.spec.ok && (record.spec.value.hosts ?? []).length === 0;
     if (!isDelegate) return compileVirtualService(record, world);
     const roots = read.find(virtualServices, 'delegate', objectKey(record.meta));
-    return compileDelegate(record, world, roots.length > 0);
+    return compileDelegate(record, world, roots);
   };
 }
 

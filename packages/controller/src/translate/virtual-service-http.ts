@@ -4,6 +4,8 @@ import { noChanges } from '@ambit/api';
 import type { Report } from '../kube/decode/fields.ts';
 import type { DestinationSpec, HttpRouteSpec } from '../resources/virtual-service.ts';
 import { combined } from './delegate.ts';
+import type { DelegationBudget } from './delegation-limit.ts';
+import { delegationBudget, spend } from './delegation-limit.ts';
 import { exportedToOf, isExportedTo } from './export-to.ts';
 import { arrivalsOf } from './open-port.ts';
 import type { ActionWorld, MatchedPath } from './virtual-service-action.ts';
@@ -42,17 +44,20 @@ export interface HttpCompilation {
   };
 }
 
-export function compileHttp(
-  specs: readonly HttpRouteSpec[],
-  compilation: HttpCompilation,
-): HttpRoute[] {
+/** What may still be made of delegates by one list of routes. */
+interface Budgeted extends HttpCompilation {
+  readonly budget: DelegationBudget;
+}
+
+export function compileHttp(specs: readonly HttpRouteSpec[], given: HttpCompilation): HttpRoute[] {
+  const compilation = { ...given, budget: delegationBudget() };
   return specs.flatMap((spec, index) => compileRoute(spec, `spec.http[${index}]`, compilation));
 }
 
 function compileRoute(
   own: HttpRouteSpec,
   path: string,
-  compilation: HttpCompilation,
+  compilation: Budgeted,
 ): readonly HttpRoute[] {
   const { root } = compilation;
   tellIdle(own, path, compilation.report);
@@ -123,7 +128,7 @@ function delegated(
   spec: HttpRouteSpec,
   matches: readonly ReadMatch[],
   path: string,
-  compilation: HttpCompilation,
+  compilation: Budgeted,
 ): readonly HttpRoute[] {
   const { world, report, root, namespace: own } = compilation;
   const { name = '', namespace = own } = spec.delegate ?? {};
@@ -155,6 +160,8 @@ function delegated(
   if (hosts.length > 0) {
     return closed(`VirtualService ${namespace}/${name} has hosts; a delegate has none`, true);
   }
+  const tooMuch = spend(compilation.budget, spec, http);
+  if (tooMuch !== undefined) return closed(`VirtualService ${namespace}/${name}: ${tooMuch}`, true);
   if (tls !== undefined || tcp !== undefined) {
     const why = 'tls and tcp routes of a delegate are not used; remove them';
     report(at, `${namespace}/${name}: ${why}`, true);

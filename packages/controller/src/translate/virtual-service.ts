@@ -5,6 +5,7 @@ import type { VirtualServiceRecord } from '../kube/decode/configuration.ts';
 import type { Problem, Report } from '../kube/decode/fields.ts';
 import { field, list, objectKey, texts } from '../kube/decode/fields.ts';
 import type { VirtualServiceSpec } from '../resources/virtual-service.ts';
+import { leftOut } from './delegation-limit.ts';
 import { exportedToOf } from './export-to.ts';
 import { hostnameOf, meant } from './istio-host.ts';
 import { closedRoute, compileHttp } from './virtual-service-http.ts';
@@ -112,7 +113,7 @@ function hasRoutes({ http = [], tls = [], tcp = [] }: VirtualServiceSpec): boole
 export function compileDelegate(
   { meta, spec, problems }: VirtualServiceRecord,
   world: VirtualServiceWorld,
-  isNamed: boolean,
+  roots: readonly VirtualServiceRecord[],
 ): CompiledVirtualService {
   const told = [...problems];
   const object = `VirtualService ${objectKey(meta)}`;
@@ -121,7 +122,7 @@ export function compileDelegate(
   };
   const { namespace } = meta;
   const { exportTo, http = [], tls, tcp } = spec.ok ? spec.value : {};
-  if (!isNamed) {
+  if (roots.length === 0) {
     report(
       'spec.hosts',
       'is empty, and no VirtualService delegates to this one: it routes nothing',
@@ -136,6 +137,7 @@ export function compileDelegate(
     if (routes === undefined) continue;
     report(`spec.${name}`, 'is not used, because this is a delegate: it has no hosts', true);
   }
+  tellLeftOut(objectKey(meta), roots, world, report);
   const name = object.replace(' ', '/');
   // Only for what it tells: on which ports requests come, and what else they match, its roots know.
   compileHttp(http, {
@@ -158,6 +160,25 @@ export function compileDelegate(
     tcp: [],
     problems: told,
   };
+}
+
+function tellLeftOut(
+  delegate: string,
+  roots: readonly VirtualServiceRecord[],
+  world: VirtualServiceWorld,
+  report: Report,
+): void {
+  const read = (namespace: string, name: string) => {
+    const found = world.delegate(namespace, name);
+    return found?.spec.ok === true ? found.spec.value.http : undefined;
+  };
+  for (const { meta, spec } of roots) {
+    const http = spec.ok ? (spec.value.http ?? []) : [];
+    const why = leftOut({ namespace: meta.namespace, http }, delegate, read);
+    if (why === undefined) continue;
+    report('spec.http', `not used by VirtualService ${objectKey(meta)}: ${why}`, true);
+    return;
+  }
 }
 
 /** `<namespace>/<name>` of the VirtualServices to which the routes of one with hosts delegate. */
