@@ -141,12 +141,23 @@ program would do something else than its ports, folders and rights are made for.
 {{- mulf (trimPrefix "+" (trimSuffix $unit $text) | float64) (get $factors $unit | default 1.0) -}}
 {{- end }}
 
+{{/* Resources without those that are null, which is how a value of another file is taken away. */}}
+{{- define "ambit.resources" -}}
+{{- $all := dict -}}
+{{- range $kind, $amounts := . -}}
+{{- $given := dict -}}
+{{- range $name, $amount := $amounts }}{{ if not (kindIs "invalid" $amount) }}{{ $_ := set $given $name $amount }}{{ end }}{{ end -}}
+{{- $_ := set $all $kind $given -}}
+{{- end -}}
+{{- $all | toJson -}}
+{{- end }}
+
 {{/*
 Refuses resources with which no pod is made or no program starts. Takes a list: the name of the value, and the resources.
 Measured: a program is killed while it is loaded with 48Mi, and with 10m of a CPU that alone takes longer than the probes wait.
 */}}
 {{- define "ambit.checkResources" -}}
-{{- $resources := index . 1 | default dict -}}
+{{- $resources := include "ambit.resources" (index . 1) | fromJson -}}
 {{- $limits := $resources.limits | default dict -}}
 {{- range $name, $least := dict "memory" "64Mi" "cpu" "20m" -}}
 {{- $limit := get $limits $name -}}
@@ -171,7 +182,7 @@ asks for it, the name of the resources' value, the resources, and the name and t
 limit only, Kubernetes asks for as much.
 */}}
 {{- define "ambit.checkScaledOnCpu" -}}
-{{- $resources := index . 2 | default dict -}}
+{{- $resources := include "ambit.resources" (index . 2) | fromJson -}}
 {{- $limit := include "ambit.quantity" (dig "limits" "cpu" 0 $resources) | float64 -}}
 {{- $asked := include "ambit.quantity" (dig "requests" "cpu" (dig "limits" "cpu" 0 $resources) $resources) | float64 -}}
 {{- if le $asked 0.0 -}}
@@ -253,9 +264,20 @@ what it does then.
 {{- end -}}
 {{- end }}
 
+{{/* How many a number or a percentage is. Takes a list: that, and of how many; Kubernetes rounds up. */}}
+{{- define "ambit.share" -}}
+{{- $share := toString (index . 0) -}}
+{{- if hasSuffix "%" $share -}}
+{{- divf (mulf (trimSuffix "%" $share | float64) (index . 1)) 100.0 | ceil | int -}}
+{{- else -}}
+{{- $share -}}
+{{- end -}}
+{{- end }}
+
 {{- define "ambit.checkDaemonSetRollout" -}}
 {{- $rolling := .Values.updateStrategy.rollingUpdate | default dict -}}
-{{- if and (ne (toString (get $rolling "maxSurge" | default 0)) "0") (ne (toString (get $rolling "maxUnavailable" | default 0)) "0") -}}
+{{- $none := list "0" "0%" -}}
+{{- if not (or (has (toString (get $rolling "maxSurge" | default 0)) $none) (has (toString (get $rolling "maxUnavailable" | default 0)) $none)) -}}
 {{- fail "updateStrategy.rollingUpdate: a DaemonSet has either maxSurge or maxUnavailable; set the other one to 0" -}}
 {{- end -}}
 {{- if eq .Values.updateStrategy.type "RollingUpdate" -}}

@@ -190,6 +190,51 @@ describe('the controller', () => {
       expect([pod, of(pod)]).toEqual([pod, expect.stringMatching(/without privileges/)]);
   });
 
+  test('goes on with what the owner of a waypoint added to its Deployment, and adds nothing to it', () => {
+    const proxy = {
+      name: 'istio-proxy',
+      image: 'a',
+      securityContext: { allowPrivilegeEscalation: false },
+    };
+    const secret = { name: 'A', valueFrom: { secretKeyRef: { name: 'b', key: 'c' } } };
+    const other = { name: 'A', valueFrom: { secretKeyRef: { name: 'b', key: 'd' } } };
+    const sidecar = { name: 'log', image: 'b', ports: [{ containerPort: 80, hostPort: 80 }] };
+    const volumes = [{ name: 'a', hostPath: { path: '/' } }];
+    const envFrom = [{ secretRef: { name: 'b' } }];
+    const deployment = (pod: object) => ({
+      metadata: deployed,
+      spec: { template: { spec: { serviceAccountName: 'waypoint', ...pod } } },
+    });
+    const of = (now: object, before: object): string | undefined =>
+      refusal('ambit-controller-proxies', {
+        resource: 'deployments',
+        name: 'waypoint',
+        object: deployment(now),
+        oldObject: deployment(before),
+      });
+    const theirs = { containers: [{ ...proxy, env: [secret], envFrom }, sidecar], volumes };
+    const updated = { ...proxy, image: 'b', env: [{ name: 'B', value: 'b' }, secret], envFrom };
+    const host = { containers: [proxy], hostNetwork: true };
+    const reader = { ...proxy, name: 'reader', env: [secret] };
+    for (const [now, before] of [
+      [{ ...theirs, containers: [updated, sidecar] }, theirs],
+      [{ containers: [proxy] }, theirs],
+      [{ ...theirs, initContainers: [sidecar] }, theirs],
+      [host, host],
+    ] as const)
+      expect([now, of(now, before)]).toEqual([now, undefined]);
+    for (const [now, before] of [
+      [{ containers: [{ ...proxy, env: [other] }, sidecar] }, theirs],
+      [{ containers: [proxy, { ...proxy, name: 'more', env: [secret] }] }, theirs],
+      [{ containers: [proxy, { ...sidecar, image: 'c' }] }, theirs],
+      [{ containers: [{ ...reader, image: 'c' }] }, { containers: [reader] }],
+      [{ ...theirs, volumes: [{ name: 'b', hostPath: { path: '/' } }] }, theirs],
+      [{ ...theirs, hostPID: true }, { ...theirs, hostNetwork: true }],
+      [theirs, { containers: [proxy] }],
+    ] as const)
+      expect([now, of(now, before)]).toEqual([now, expect.stringMatching(/without privileges/)]);
+  });
+
   test('writes ConfigMaps, Secrets and Leases of its own names only', () => {
     const of = (resource: string, name: string, where = 'shop'): string | undefined =>
       refusal('ambit-controller-named', { resource, name, in: where, object: {} });
@@ -234,6 +279,9 @@ describe('the controller', () => {
       pod([ready], {}, { podIP: '10.0.0.2' }),
       pod([ready], {}, { phase: 'Failed' }),
       pod([ready], {}, { loadBalancer: { ingress: [{ ip: '10.0.0.2' }] } }),
+      pod([ready], {}, { startTime: '2026-01-01T00:00:00Z' }),
+      pod([ready], {}, { podIP: undefined, qosClass: 'Guaranteed' }),
+      { metadata: { name: 'a' }, status: { phase: 'Running', conditions: [ready] } },
     ])
       expect(of(now, before)).toMatch(/which waypoint they are bound to, and of nothing else/);
     for (const metadata of [

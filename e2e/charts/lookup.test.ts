@@ -109,3 +109,31 @@ test.each<readonly [Chart, string, string]>([
     `${value}.enabled: the cluster has no definition of ${kind}; install the Prometheus operator first`,
   );
 }, 60_000);
+
+test('a node agent that keeps ports of its node is replaced, and none is put beside it', async () => {
+  const template = (ports: readonly object[]) => ({
+    metadata: { labels: { app: 'cni-redirect' } },
+    spec: { containers: [{ name: 'agent', image: 'none.example/none', ports }] },
+  });
+  const set = (ports: readonly object[]) => ({
+    apiVersion: 'apps/v1',
+    kind: 'DaemonSet',
+    metadata: {
+      name: 'cni-redirect',
+      namespace,
+      labels: { 'app.kubernetes.io/part-of': 'ambit' },
+      annotations: { 'meta.helm.sh/release-namespace': namespace },
+    },
+    spec: { selector: { matchLabels: { app: 'cni-redirect' } }, template: template(ports) },
+  });
+  const refused = /for this upgrade set updateStrategy\.rollingUpdate\.maxSurge=0 and maxUnavailable=1/;
+  await kubectl.out(['apply', '-f', '-'], stringify(set([{ containerPort: 8000 }])));
+  expect(await install({}, 'cni-redirect')).toMatch(refused);
+  const rollingUpdate = { maxSurge: 0, maxUnavailable: 1 };
+  const said = await install({ 'updateStrategy.rollingUpdate': rollingUpdate }, 'cni-redirect');
+  expect(said).not.toMatch(refused);
+  await kubectl.out(['delete', 'daemonset', 'cni-redirect', '-n', namespace]);
+  await kubectl.out(['apply', '-f', '-'], stringify(set([])));
+  expect(await install({}, 'cni-redirect')).not.toMatch(refused);
+  await kubectl.out(['delete', 'daemonset', 'cni-redirect', '-n', namespace]);
+}, 60_000);

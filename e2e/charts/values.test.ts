@@ -623,7 +623,8 @@ describe('the proxy is on every node on which the agent is', () => {
   const anything = [{ operator: 'Exists' }];
   const one = { key: 'a', value: 'b' };
   const drained = { key: 'node.kubernetes.io/unschedulable', operator: 'Exists' };
-  const linux = where('kubernetes.io/os', 'In', 'linux');
+  const os = 'kubernetes.io/os';
+  const linux = where(os, 'In', 'linux');
   const edge = where('role', 'In', 'edge');
 
   test.each<readonly [string, Values]>([
@@ -640,6 +641,29 @@ describe('the proxy is on every node on which the agent is', () => {
     ['one of several', both('affinity', required(linux, edge), required(edge))],
     ['a wider one', both('affinity', required(where('role', 'Exists')), required(edge))],
     ['what nodeSelector says', { 'ztunnel.affinity': required(linux) }],
+    ['what nodeSelector excludes', { 'ztunnel.affinity': required(where(os, 'NotIn', 'windows')) }],
+    [
+      'another order',
+      both('affinity', required(where('t', 'NotIn', 'a', 'b')), required(where('t', 'NotIn', 'b', 'a'))),
+    ],
+    ...[
+      where('t', 'NotIn', 'fargate', 'auto'),
+      where('t', 'In', 'ec2'),
+      where('t', 'DoesNotExist'),
+    ].map((agents): [string, Values] => [
+      JSON.stringify(agents),
+      both('affinity', required(where('t', 'NotIn', 'fargate')), required(agents)),
+    ]),
+    ['a lower bound', both('affinity', required(where('n', 'Gt', '3')), required(where('n', 'Gt', '5')))],
+    ['an upper bound', both('affinity', required(where('n', 'Lt', '5')), required(where('n', 'In', '4')))],
+    [
+      'a nodeSelector that the affinity of the agent says',
+      { 'ztunnel.nodeSelector': { role: 'edge' }, 'cni-redirect.affinity': required(edge) },
+    ],
+    [
+      'what terms say together',
+      { 'ztunnel.affinity': required(edge, where('role', 'NotIn', 'edge')) },
+    ],
   ])('%s', (_what, values) => {
     expect(() => renderText('ambit', { values })).not.toThrow();
   });
@@ -661,6 +685,22 @@ describe('the proxy is on every node on which the agent is', () => {
     ],
     ['an affinity of the proxy alone', { 'ztunnel.affinity': required(edge) }, affinity],
     ['one of two terms', both('affinity', required(edge), required(linux, edge)), affinity],
+    ['nodes that the agent has', { 'ztunnel.affinity': required(where('t', 'NotIn', 'a')) }, affinity],
+    [
+      'fewer nodes that the agent has',
+      both('affinity', required(where('t', 'NotIn', 'a')), required(where('t', 'NotIn', 'b'))),
+      affinity,
+    ],
+    [
+      'a bound that is higher',
+      both('affinity', required(where('n', 'Gt', '5')), required(where('n', 'Gt', '3'))),
+      affinity,
+    ],
+    [
+      'a nodeSelector of the proxy alone',
+      { 'ztunnel.nodeSelector': { role: 'edge' } },
+      /ztunnel\.nodeSelector asks for role=edge and cni-redirect\.nodeSelector does not/,
+    ],
     [
       'fewer values',
       both('affinity', required(edge), required(where('role', 'In', 'edge', 'core'))),
@@ -721,6 +761,32 @@ test('annotations of pods that the chart has, too, are those of whoever installs
   }
 });
 
+test('more new pods than there are may come at once, and none is written in two ways', () => {
+  const surging = render('controller', { values: { rollingMaxSurge: '150%' } });
+  expect(find(surging, 'Deployment', 'ambit-controller')['spec']).toMatchObject({
+    strategy: { rollingUpdate: { maxSurge: '150%' } },
+  });
+  expect(renders('controller', { rollingMaxUnavailable: '101%' })).toBe(false);
+  for (const chart of ['ztunnel', 'cni-redirect'] as const)
+    for (const rollingUpdate of [
+      { maxSurge: '0%', maxUnavailable: 1 },
+      { maxSurge: 1, maxUnavailable: '0%' },
+    ])
+      expect(renders(chart, { 'updateStrategy.rollingUpdate': rollingUpdate })).toBe(true);
+});
+
+test.each([controller, ztunnel, agent])('of $name an amount that is null is none', ({ chart, kind, name }) => {
+  const resources = { limits: { cpu: null, memory: '1Gi' }, requests: { cpu: '20m', memory: null } };
+  const values = { 'resources': resources, 'global.waypoint.resources': resources };
+  const { spec } = find(render(chart, { values }), kind, name) as unknown as {
+    spec: { template: { spec: { containers: { resources: object }[] } } };
+  };
+  const given = { limits: { memory: '1Gi' }, requests: { cpu: '20m' } };
+  expect(spec.template.spec.containers[0]?.resources).toEqual(given);
+  if (chart !== 'controller') return;
+  expect(JSON.parse(envOf(controller, values).get('WAYPOINT_RESOURCES')!)).toEqual(given);
+});
+
 describe('a budget holds up no drain', () => {
   const budgetOf = (chart: Chart, values: Values): unknown =>
     render(chart, { values }).find(({ kind }) => kind === 'PodDisruptionBudget')?.['spec'];
@@ -743,7 +809,25 @@ describe('a budget holds up no drain', () => {
       'podDisruptionBudget.minAvailable': 2,
     };
     expect(budgetOf('gateway', scaled)).toMatchObject({ minAvailable: 2 });
-    const unknown = { ...enabled, 'podDisruptionBudget.minAvailable': 2 };
-    expect(() => budgetOf('gateway', unknown)).toThrow(/take it out .*or set autoscaling\.enabled/);
+    for (const minAvailable of [2, '50%']) {
+      const unknown = { ...enabled, 'podDisruptionBudget.minAvailable': minAvailable };
+      expect(() => budgetOf('gateway', unknown)).toThrow(/take it out .*or set autoscaling\.enabled/);
+    }
+  });
+
+  test('that is a percentage is counted as Kubernetes does', () => {
+    const of = (chart: Chart, share: string) => () =>
+      budgetOf(chart, {
+        'podDisruptionBudget.enabled': true,
+        'podDisruptionBudget.minAvailable': share,
+        ...(chart === 'gateway'
+          ? { autoscaling: { enabled: true, minReplicas: 2 } }
+          : { replicaCount: 2 }),
+      });
+    for (const chart of ['controller', 'gateway'] as const) {
+      expect(of(chart, '50%')()).toMatchObject({ minAvailable: '50%' });
+      expect(of(chart, '51%')).toThrow(/minAvailable 51% of .* lets no node be drained/);
+      expect(of(chart, '100%')).toThrow(/minAvailable/);
+    }
   });
 });

@@ -8,6 +8,7 @@ netnsDir: {{ .Values.cniNetnsDir | default (ternary "/var/run/docker/netns" "/va
 {{/* Refuses values that cannot work, with a sentence. */}}
 {{- define "cni-redirect.check" -}}
 {{- include "ambit.checkDaemonSetRollout" . -}}
+{{- include "cni-redirect.checkUpgrade" . -}}
 {{- with .Values.releaseGrace -}}
 {{- include "ambit.checkDuration" (list "releaseGrace" . "0s" "596h") -}}
 {{- end -}}
@@ -33,6 +34,19 @@ netnsDir: {{ .Values.cniNetnsDir | default (ternary "/var/run/docker/netns" "/va
 {{- $folders := list (list "the plugin's socket" "/var/run/istio-cni") (list "ztunnel's socket" "/var/run/ztunnel") -}}
 {{- include "ambit.checkFolders" (concat $folders (list (list "cniBinDir" $paths.binDir) (list "cniConfDir" $paths.confDir) (list "cniNetnsDir" $paths.netnsDir))) -}}
 {{- include "ambit.checkPriorityClass" . -}}
+{{- end }}
+
+{{/* Refuses to put an agent beside one of before that declares its ports: the new one would wait for them for ever. */}}
+{{- define "cni-redirect.checkUpgrade" -}}
+{{- $surge := get (.Values.updateStrategy.rollingUpdate | default dict) "maxSurge" | default 0 | toString -}}
+{{- if and (eq .Values.updateStrategy.type "RollingUpdate") (not (has $surge (list "0" "0%"))) -}}
+{{- $stands := lookup "apps/v1" "DaemonSet" .Release.Namespace "cni-redirect" -}}
+{{- range dig "spec" "template" "spec" "containers" list ($stands | default dict) -}}
+{{- if .ports -}}
+{{- fail "updateStrategy.rollingUpdate: the agent that runs keeps ports of its node, beside which no other one starts; for this upgrade set updateStrategy.rollingUpdate.maxSurge=0 and maxUnavailable=1" -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- end }}
 
 {{/* Whether one toleration (of one effect) is covered by a list of them. Takes a list of both. */}}

@@ -12,7 +12,7 @@
 {{- fail (printf "resourceQuotas.pods %v is less than the %d controllers that are asked for; make it larger" $values.resourceQuotas.pods $most) -}}
 {{- end -}}
 {{- $replicas := int (ternary $values.autoscaleMin $values.replicaCount $values.autoscaleEnabled) -}}
-{{- if and $values.podDisruptionBudget.enabled (gt $replicas 1) (ge (int $values.podDisruptionBudget.minAvailable) $replicas) -}}
+{{- if and $values.podDisruptionBudget.enabled (gt $replicas 1) (ge (include "ambit.share" (list $values.podDisruptionBudget.minAvailable $replicas) | int) $replicas) -}}
 {{- fail (printf "podDisruptionBudget.minAvailable %v of %d controllers lets no node be drained; set it below the number of controllers" $values.podDisruptionBudget.minAvailable $replicas) -}}
 {{- end -}}
 {{- with dig "trustDomain" "" $values.meshConfig -}}
