@@ -49,7 +49,17 @@ const deployment = {
     selector: { matchLabels: { app: 'foreign' } },
     template: {
       metadata: { labels: { app: 'foreign' } },
-      spec: { containers: [{ name: 'a', image: 'none.example/none' }] },
+      // But for whose it is nothing is wrong with it: of several policies any may be the one that speaks.
+      spec: {
+        serviceAccountName: 'foreign',
+        containers: [
+          {
+            name: 'a',
+            image: 'none.example/none',
+            securityContext: { allowPrivilegeEscalation: false },
+          },
+        ],
+      },
     },
   },
 };
@@ -89,7 +99,7 @@ const deployment = {
     [
       'a Deployment that is new',
       ['create', 'deployment', 'new', '--image=none.example/none', ...inRights],
-      /for a Gateway only: deployments rights\/new has not the label/,
+      /for a Gateway only: deployments rights\/new has not the label|proxies that run as the ServiceAccount of their own name only/,
     ],
     [
       'a ConfigMap',

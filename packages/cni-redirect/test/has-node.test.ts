@@ -35,7 +35,7 @@ test('the startup probe of an agent passes once that one has its node', async ()
   const offer = await offerNode({
     path: join(dir, handoverSocketName),
     name: 'agent-1',
-    give: () => Promise.resolve(false),
+    give: () => Promise.resolve('kept'),
     given: () => undefined,
   });
   try {

@@ -15,6 +15,7 @@ import { follow } from './kube/follow.ts';
 import { checkWriting } from './kube/check-writing.ts';
 import { WriteAccess } from './kube/write-access.ts';
 import { annotate, annotateSelf, fetchPod, recordEvent } from './kube/writes.ts';
+import type { StopReason } from './keep.ts';
 import { Leave, removeFiles } from './leave.ts';
 import { createObserver } from './observe.ts';
 import type { Fate, OwnDaemonSet } from './own-daemonset.ts';
@@ -39,7 +40,7 @@ export interface AgentDeps {
 export interface Agent {
   readonly healthAddress: AddressInfo;
   /** A program that ends may be the last of the mesh on its node; one that hands over is not. */
-  stop(reason?: 'ends' | 'hands-over'): Promise<void>;
+  stop(reason?: StopReason): Promise<void>;
 }
 
 /** Starts the node agent: watches, sockets for plugin and ztunnel, then the plugin's installation. */
@@ -127,8 +128,8 @@ async function start(
       const quiet = [namespaceFollower, podFollower, taint, writing, ownDaemonSet, installation];
       for (const one of quiet) one?.close();
       // Otherwise rules and listeners stay: pods that are captured go on, and new ones wait for the next agent.
-      const isLast = config.removeOnStop || ownDaemonSet?.fate === 'leaving';
-      const forGood = reason === 'ends' && isLast;
+      const isLast = config.removeOnStop && reason === 'ends';
+      const forGood = isLast || (ownDaemonSet?.fate === 'leaving' && reason !== 'hands-over');
       await leave.stop(forGood);
       await closing.close();
       if (forGood) removeFiles(config);

@@ -1,7 +1,6 @@
 import { chmodSync, rmSync } from 'node:fs';
-import type { Server, Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import { connect, createServer } from 'node:net';
-import { MeshError, errnoCode } from '@ambit/core';
 
 /** Of the directory of the agents' state: here whoever has the node is asked for it. */
 export const handoverSocketName = 'handover.sock';
@@ -39,9 +38,9 @@ export interface Link extends Pick<Answer, 'owner' | 'yours'> {
 const schema = 1;
 const maxLineBytes = 4_096;
 const maxAsking = 32;
-const nobody: readonly (string | undefined)[] = ['ENOENT', 'ECONNREFUSED'];
+const questionMs = 5_000;
 
-/** Asks the agent that has the node. Undefined where none has it, or where it ended while it was asked. */
+/** Asks the agent that has the node. Undefined where there was no answer, which does not mean that nobody has it. */
 export async function askOwner(
   path: string,
   ask: Ask,
@@ -52,51 +51,48 @@ export async function askOwner(
   const ended = new Promise<void>((resolve) => socket.once('close', () => resolve()));
   const question: Question = { schema, ask, ...self };
   socket.write(`${JSON.stringify(question)}\n`);
-  const timer = setTimeout(
-    () =>
-      socket.destroy(
-        new MeshError(
-          'agent/not-handed-over',
-          `the agent of this node did not answer in ${withinMs} ms`,
-        ),
-      ),
-    withinMs,
-  );
-  try {
-    const line = await firstLine(socket);
-    if (line === undefined) return undefined;
-    const { owner, yours } = readAnswer(line);
-    return { owner, yours, ended, close: () => void socket.destroy() };
-  } catch (error) {
-    socket.destroy();
-    if (nobody.includes(errnoCode(error))) return undefined;
-    throw error;
-  } finally {
-    clearTimeout(timer);
-  }
+  const answer = readAnswer(await firstLine(socket, withinMs));
+  if (answer !== undefined)
+    return { owner: answer.owner, yours: answer.yours, ended, close: () => void socket.destroy() };
+  socket.destroy();
+  return undefined;
 }
+
+/** What becomes of a node that is asked for: given, kept, or another one has it already. */
+export type Given = 'given' | 'kept' | 'gone';
 
 export interface OfferOptions {
   readonly path: string;
   readonly name: string;
-  /** Whether it is to have the node. Once that settles with true, nothing of this agent is in its way. */
-  readonly give: (to: Candidate) => Promise<boolean>;
+  /** Whether the other one is to have the node. Once it is given, nothing of this agent is in its way. */
+  readonly give: (to: Candidate) => Promise<Given>;
   /** The other one has it, for as long as it lives. */
   readonly given: (to: Candidate, ended: Promise<void>) => void;
 }
 
-/** Answers other agents, as the one that has the node, until it gives it away. */
-export async function offerNode(options: OfferOptions): Promise<{ close(): void }> {
+export interface Offer {
+  /** Whether others wait for this agent's end. */
+  readonly hasOthers: boolean;
+  /** No longer takes questions; those who wait are not told. */
+  closeDoor(): void;
+  close(): void;
+}
+
+/** Answers other agents, as the one that has the node. Only whoever holds its lock may: the path is taken from anybody. */
+export async function offerNode(options: OfferOptions): Promise<Offer> {
   const { path } = options;
   const open = new Set<Socket>();
+  const waiting = new Set<Socket>();
   const server = createServer((socket) => {
     open.add(socket);
     socket.on('error', () => socket.destroy());
-    socket.once('close', () => open.delete(socket));
-    void serve(socket, server, options);
+    socket.once('close', () => {
+      open.delete(socket);
+      waiting.delete(socket);
+    });
+    serve(socket, options, () => waiting.add(socket)).catch(() => socket.destroy());
   });
   server.maxConnections = maxAsking;
-  // Nobody answers there: it is what one that was killed has left.
   rmSync(path, { force: true });
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);
@@ -104,6 +100,10 @@ export async function offerNode(options: OfferOptions): Promise<{ close(): void 
   });
   chmodSync(path, 0o600);
   return {
+    get hasOthers() {
+      return waiting.size > 0;
+    },
+    closeDoor: () => void server.close(),
     close: () => {
       server.close();
       for (const socket of open) socket.destroy();
@@ -111,61 +111,75 @@ export async function offerNode(options: OfferOptions): Promise<{ close(): void 
   };
 }
 
-async function serve(socket: Socket, server: Server, options: OfferOptions): Promise<void> {
+async function serve(socket: Socket, options: OfferOptions, waits: () => void): Promise<void> {
+  const { name, give, given } = options;
   const ended = new Promise<void>((resolve) => socket.once('close', () => resolve()));
   const answer = (owner: string, yours: boolean): void => {
     const line: Answer = { schema, owner, yours };
     socket.write(`${JSON.stringify(line)}\n`);
   };
-  try {
-    const line = await firstLine(socket);
-    if (line === undefined) return;
-    const { ask, name, since } = readQuestion(line);
-    if (ask !== 'take-over' || !(await options.give({ name, since }))) {
-      answer(options.name, false);
-      return;
-    }
-    // The name is free before the other one knows that the node is its own.
-    server.close();
-    answer(name, true);
-    options.given({ name, since }, ended);
-  } catch {
+  const line = await firstLine(socket, questionMs);
+  if (line === undefined) {
     socket.destroy();
+    return;
   }
+  const question = readQuestion(line);
+  // One of another version waits for the end of this one, as does one that asks for no more.
+  if (question?.ask !== 'take-over') {
+    if (question?.ask !== 'who') waits();
+    answer(name, false);
+    return;
+  }
+  const to = { name: question.name, since: question.since };
+  const outcome = await give(to);
+  if (outcome === 'gone') {
+    socket.destroy();
+    return;
+  }
+  if (outcome === 'kept') waits();
+  answer(outcome === 'given' ? to.name : name, outcome === 'given');
+  if (outcome === 'given') given(to, ended);
 }
 
-/** Undefined where the other side ends before it. */
-function firstLine(socket: Socket): Promise<string | undefined> {
-  return new Promise((resolve, reject) => {
+/** Undefined where the other side ends before it, is not there, or takes too long. */
+function firstLine(socket: Socket, withinMs: number): Promise<string | undefined> {
+  return new Promise((resolve) => {
     let text = '';
+    const over = (line: string | undefined): void => {
+      clearTimeout(timer);
+      resolve(line);
+    };
+    const timer = setTimeout(() => over(undefined), withinMs);
     socket.setEncoding('utf8');
     socket.on('data', (chunk: string) => {
-      text += chunk;
+      if (text.length <= maxLineBytes) text += chunk;
       const end = text.indexOf('\n');
-      if (end >= 0) resolve(text.slice(0, end));
-      else if (text.length > maxLineBytes) reject(new Error('the line is too long'));
+      if (end >= 0) over(text.slice(0, end));
+      else if (text.length > maxLineBytes) over(undefined);
     });
-    socket.once('error', reject);
-    socket.once('close', () => resolve(undefined));
+    socket.on('error', () => over(undefined));
+    socket.once('close', () => over(undefined));
   });
 }
 
-function readQuestion(line: string): Question {
-  const fields = JSON.parse(line) as Partial<Question>;
+function readQuestion(line: string): Question | undefined {
+  const fields = parsed(line);
   const { ask, name, since } = fields;
-  if (fields.schema !== schema || typeof name !== 'string' || typeof since !== 'number')
-    throw new Error('not a question of an agent');
-  if (ask !== 'who' && ask !== 'stand-by' && ask !== 'take-over')
-    throw new Error('not a question of an agent');
+  if (fields['schema'] !== schema || typeof name !== 'string' || typeof since !== 'number')
+    return undefined;
+  if (ask !== 'who' && ask !== 'stand-by' && ask !== 'take-over') return undefined;
   return { schema, ask, name, since };
 }
 
-function readAnswer(line: string): Answer {
-  const { owner, yours } = JSON.parse(line) as Partial<Answer>;
-  if (typeof owner !== 'string' || typeof yours !== 'boolean')
-    throw new MeshError(
-      'agent/not-handed-over',
-      'the agent of this node answered what is no answer',
-    );
-  return { schema, owner, yours };
+function readAnswer(line: string | undefined): Pick<Answer, 'owner' | 'yours'> | undefined {
+  const { owner, yours } = parsed(line ?? '');
+  return typeof owner === 'string' && typeof yours === 'boolean' ? { owner, yours } : undefined;
+}
+
+function parsed(line: string): Readonly<Record<string, unknown>> {
+  try {
+    return Object(JSON.parse(line)) as Readonly<Record<string, unknown>>;
+  } catch {
+    return {};
+  }
 }

@@ -9,6 +9,8 @@ import { runOnNode } from '../rules/run.ts';
 import { bootMarkFile } from './boot-mark.ts';
 import type { AgentConfig } from './config.ts';
 import { stopDrainMs } from './config.ts';
+import { handoverSocketName } from './handover.ts';
+import { lockOf } from './keep.ts';
 import type { Pods } from './pods.ts';
 import { recordsFile } from './records.ts';
 
@@ -102,6 +104,7 @@ export function removeFiles({
   for (const file of [
     recordsFile(stateDir),
     bootMarkFile(stateDir),
+    lockOf(join(stateDir, handoverSocketName)),
     join(dirname(ztunnelSocket), stateKeyName),
   ])
     rmSync(file, { force: true });

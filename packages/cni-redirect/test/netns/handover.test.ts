@@ -93,10 +93,9 @@ describe('a node whose agent is replaced by one beside it', () => {
   test('stays with the one that can work while the new one cannot', async () => {
     await startFirst();
     let allowed = false;
-    w.kube.intercept = ({ url }) =>
-      !allowed && url.searchParams.get('limit') === '1'
-        ? { status: 403, body: { kind: 'Status', message: 'pods is forbidden' } }
-        : undefined;
+    const forbidden = { status: 403, body: { kind: 'Status', message: 'pods is forbidden' } };
+    w.kube.intercept = ({ method, url }) =>
+      !allowed && method === 'PATCH' && url.pathname.endsWith('/agent-2') ? forbidden : undefined;
     const second = keep('agent-2');
     await w.until('told', () => said('this agent cannot take its node over yet'));
     expect(await w.cmdadd()).toMatchObject({ status: 200 });

@@ -103,14 +103,20 @@ async function send(
         }),
   };
   if (request.signal !== undefined) options.signal = request.signal;
-  return new Promise((resolve, reject) => {
-    const outgoing = (secure ? https : http).request(url, options, resolve);
-    outgoing.on('error', (cause: Error) => {
-      reject(new KubeError(`${label(request)}: ${cause.message}`, { cause }));
+  const attempt = (again: boolean): Promise<http.IncomingMessage> =>
+    new Promise((resolve, reject) => {
+      const own = again ? options : { ...options, agent: false as const };
+      const outgoing = (secure ? https : http).request(url, own, resolve);
+      outgoing.on('error', (cause: NodeJS.ErrnoException) => {
+        // The server closed a connection that was idle, in the very moment in which it was used again.
+        const wasIdle = outgoing.reusedSocket && cause.code === 'ECONNRESET';
+        if (again && wasIdle && options.method === 'GET') resolve(attempt(false));
+        else reject(new KubeError(`${label(request)}: ${cause.message}`, { cause }));
+      });
+      outgoing.on('socket', (socket) => socket.setKeepAlive(true, socketKeepAliveMs));
+      outgoing.end(body);
     });
-    outgoing.on('socket', (socket) => socket.setKeepAlive(true, socketKeepAliveMs));
-    outgoing.end(body);
-  });
+  return attempt(true);
 }
 
 async function* streamLines(

@@ -28,3 +28,15 @@ test.each([
     });
   },
 );
+
+test('a program that is told to end before it has started ends at once', () => {
+  const waits = script
+    .replace('async () => running', '() => new Promise(() => undefined)')
+    .replace('await runMain', 'void runMain');
+  const words = ['--input-type=module', '-e', waits, '{}'];
+  const { status, stdout, stderr } = spawnSync(process.execPath, words, {
+    encoding: 'utf8',
+    timeout: 15_000,
+  });
+  expect({ status, stdout, stderr }).toEqual({ status: 0, stdout: '', stderr: '' });
+});

@@ -28,18 +28,17 @@ export async function runMain(
   process.on('unhandledRejection', failed('unexpected rejection'));
   // With SIGUSR1 anybody of the same user could open the inspector.
   process.on('SIGUSR1', () => undefined);
-  let running: Running;
-  try {
-    running = await start();
-  } catch (error) {
-    failed('cannot start')(error);
-    return;
-  }
+  let running: Running | undefined;
   let stopping = false;
   const stop = (signal: string): void => {
     if (stopping) return;
     stopping = true;
     logger.info({ signal }, 'stopping');
+    if (running === undefined) {
+      // Of what has not begun there is nothing to end in order; as a container's first process it would not be ended at all.
+      exit(0);
+      return;
+    }
     const deadlineMs = running.stopDeadlineMs ?? stopDeadlineMs;
     const deadline = setTimeout(() => {
       logger.warn({ deadlineMs }, 'the deadline for stopping has passed');
@@ -52,4 +51,9 @@ export async function runMain(
   };
   process.on('SIGTERM', () => stop('SIGTERM'));
   process.on('SIGINT', () => stop('SIGINT'));
+  try {
+    running = await start();
+  } catch (error) {
+    failed('cannot start')(error);
+  }
 }

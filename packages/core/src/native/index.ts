@@ -1,5 +1,7 @@
 export { inNetns, makeNetns, netnsInode, openNetns, warmThreadpool } from './netns.ts';
 export type { Netns } from './netns.ts';
+export { tryLockFile } from './lock.ts';
+export type { FileLock } from './lock.ts';
 export {
   adoptServer,
   connectFd,

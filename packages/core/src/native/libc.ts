@@ -23,6 +23,10 @@ export const listen = libc.func('int listen(int fd, int backlog)') as (
   backlog: number,
 ) => number;
 export const close = libc.func('int close(int fd)') as (fd: number) => number;
+export const flock = libc.func('int flock(int fd, int operation)') as (
+  fd: number,
+  operation: number,
+) => number;
 export const setsockopt = libc.func(
   'int setsockopt(int fd, int level, int name, const uint8_t *value, uint32_t length)',
 ) as (fd: number, level: number, name: number, value: Uint8Array, length: number) => number;
