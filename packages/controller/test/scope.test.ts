@@ -76,6 +76,28 @@ describe('with discovery selectors', () => {
     expect(watches.problems().map(({ object }) => object)).toEqual(['Service in/broken']);
   });
 
+  test.each([
+    ['selectors', 'discoverySelectors: [{ matchLabels: 5 }]', 'discoverySelectors'],
+    ['YAML', 'discoverySelectors: [', 'data.mesh'],
+  ])('wrong %s at the first read: nothing is until they are right', async (_what, mesh, told) => {
+    configure(mesh);
+    const started = start();
+    const asks = () =>
+      fake.requests.filter(({ path, watch }) => path.endsWith('/configmaps') && !watch).length;
+    await until(() => asks() > 4, 'that it is asked for again');
+    expect([watches.synced, held(), sources.meshConfig.size]).toEqual([false, [], 0]);
+    const why = watches.awaited().find((one) => one.startsWith('ConfigMap ('));
+    expect(why).toContain(`ConfigMap ${root}/istio: data.mesh`);
+    expect(why).toContain(told);
+    expect(JSON.stringify(log.lines.map(({ level }) => level))).toContain('warn');
+    configure(selectMesh);
+    await started;
+    expect([held(), watches.awaited()]).toEqual([['in/a', `${root}/ztunnel`], []]);
+    configure(mesh);
+    putPod('in', 'z');
+    await holds('in/a', 'in/z', `${root}/ztunnel`);
+  });
+
   test('without any, everything is held', async () => {
     await start();
     expect(held()).toEqual(['in/a', `${root}/ztunnel`, 'out/b']);

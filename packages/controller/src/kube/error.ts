@@ -18,6 +18,9 @@ export class KubeError extends Error {
   }
 }
 
+/** What is read is not usable, and nothing before it was: whoever needs it waits until it is mended. */
+export class UnusableError extends Error {}
+
 /** The HTTP status of a failed call, 0 for anything else; never `instanceof`, which fails across realms. */
 export function kubeStatus(error: unknown): number {
   if (typeof error !== 'object' || error === null || !('code' in error)) return 0;

@@ -4,7 +4,7 @@ import type { Decode } from './cache.ts';
 import { ObjectCache } from './cache.ts';
 import type { KubeClient } from './client.ts';
 import type { Problem } from './decode/fields.ts';
-import { kubeStatus } from './error.ts';
+import { kubeStatus, UnusableError } from './error.ts';
 import type { Reflector, ReflectorSink, ReflectorTimings } from './reflector.ts';
 import { startReflector } from './reflector.ts';
 import type { Place, Running } from './watch-plan.ts';
@@ -40,6 +40,8 @@ export interface KindWatch {
   readonly kind: string;
   /** Once everything was listed; a place that is added later changes nothing about that. */
   readonly synced: boolean;
+  /** Why it is not synced, where what was read is the reason. */
+  readonly why: string | undefined;
   /** Whether all that is included of a namespace, or without one of the whole cluster, has been read. */
   knows(namespace?: string): boolean;
   start(): void;
@@ -71,6 +73,7 @@ class PlacedWatch<R> implements KindWatch {
   #missing = false;
   #started = false;
   #synced = false;
+  #why: string | undefined;
 
   constructor(options: KindWatchOptions<R>) {
     this.#options = options;
@@ -96,6 +99,10 @@ class PlacedWatch<R> implements KindWatch {
 
   get synced(): boolean {
     return this.#synced;
+  }
+
+  get why(): string | undefined {
+    return this.#why;
   }
 
   start(): void {
@@ -203,6 +210,7 @@ class PlacedWatch<R> implements KindWatch {
             if (part.stopped) return;
             taker.done(version);
             part.state = 'listed';
+            this.#why = undefined;
             if (namespace === undefined) this.#missing = false;
             this.#act();
             this.#options.onListed?.();
@@ -230,6 +238,7 @@ class PlacedWatch<R> implements KindWatch {
     const { namespace } = part.place;
     const fields = { err: error, kind, attempt, ...(namespace === undefined ? {} : { namespace }) };
     const isMissing = optional && kubeStatus(error) === 404;
+    if (error instanceof UnusableError) this.#why = error.message;
     if (part.state === 'asking') part.state = 'failing';
     if (isMissing && attempt >= paths.length) this.#isMissing(part);
     else this.#act();

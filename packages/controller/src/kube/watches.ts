@@ -63,7 +63,7 @@ export interface Watches {
   readonly synced: boolean;
   /** Settles once every kind has been listed. */
   readonly whenSynced: Promise<void>;
-  /** Kinds that have not been listed yet. */
+  /** Kinds that have not been listed yet, and why where that is told. */
   awaited(): readonly string[];
   /** Milliseconds since each kind's most silent watch showed a sign of life. */
   ages(): ReadonlyMap<string, number>;
@@ -132,7 +132,9 @@ export function startWatches(options: WatchesOptions): Watches {
       }),
     );
   };
-  watchCluster(watch, options);
+  watchCluster(watch, options, () =>
+    kinds.some(({ kind, synced }) => kind === 'ConfigMap' && !synced),
+  );
   watchSecurity(watch, sources);
   watchTraffic(watch, sources);
   options.scope.onChange(
@@ -149,7 +151,10 @@ export function startWatches(options: WatchesOptions): Watches {
       return kinds.every(({ synced }) => synced);
     },
     whenSynced,
-    awaited: () => kinds.filter(({ synced }) => !synced).map(({ kind }) => kind),
+    awaited: () =>
+      kinds
+        .filter(({ synced }) => !synced)
+        .map(({ kind, why }) => (why === undefined ? kind : `${kind} (${why})`)),
     ages: () => new Map(kinds.map((one) => [one.kind, one.ageMs()])),
     problems: () => [...problems.values()],
     close: async () => {
@@ -286,7 +291,11 @@ type Watch = <R>(
     Partial<Pick<KindWatchOptions<R>, 'places'>>,
 ) => void;
 
-function watchCluster(watch: Watch, { sources, rootNamespace, log }: WatchesOptions): void {
+function watchCluster(
+  watch: Watch,
+  { sources, rootNamespace, log }: WatchesOptions,
+  isFirstConfig: () => boolean,
+): void {
   const services = '/api/v1/services';
   const slices = '/apis/discovery.k8s.io/v1/endpointslices';
   watch('Namespace', '/api/v1/namespaces', decodeNamespace, sources.namespaces);
@@ -303,8 +312,9 @@ function watchCluster(watch: Watch, { sources, rootNamespace, log }: WatchesOpti
   watch(
     'ConfigMap',
     `/api/v1/namespaces/${rootNamespace}/configmaps`,
-    createMeshConfigDecoder((problem) =>
-      log.warn({ ...problem }, 'not taken from the mesh configuration'),
+    createMeshConfigDecoder(
+      (problem) => log.warn({ ...problem }, 'not taken from the mesh configuration'),
+      isFirstConfig,
     ),
     sources.meshConfig,
     { fieldSelector: `metadata.name=${meshConfigMap}` },
