@@ -94,6 +94,30 @@ describe('a ServiceEntry', () => {
     expect(world.warnings(entry({}, bound, { name: 'old', ...created }))).toEqual([]);
   });
 
+  test.each<[string, object]>([
+    [
+      'VirtualService',
+      { hosts: ['web'], http: [{ route: [{ destination: { host: 'api.example.com' } }] }] },
+    ],
+    [
+      'HTTPRoute',
+      {
+        parentRefs: [{ group: '', kind: 'Service', name: 'web', port: 80 }],
+        rules: [
+          {
+            backendRefs: [
+              { group: 'networking.istio.io', kind: 'Hostname', name: 'api.example.com', port: 80 },
+            ],
+          },
+        ],
+      },
+    ],
+  ])('without address and waypoint that a %s names', (kind, spec) => {
+    world.put({ kind, metadata: { name: 'out', namespace: 'shop' }, spec });
+    expect(world.warnings(entry({}, {}))).toEqual([]);
+    expect(world.warnings(entry({ hosts: ['other.example.com'] }, {}))).toEqual([noAddress]);
+  });
+
   test('whose waypoint is about to be deployed', () => {
     world.collections.sources.gatewayAccounts.delete('shop/waypoint');
     expect(world.warnings(entry({ addresses }))).toEqual([]);

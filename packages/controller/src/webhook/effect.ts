@@ -8,6 +8,7 @@ import type { Sources } from '../collections/sources.ts';
 import type { Metadata } from '../kube/decode/fields.ts';
 import { objectKey } from '../kube/decode/fields.ts';
 import type { ParentRefSpec } from '../resources/gateway-api.ts';
+import type { EntryNote } from '../translate/entry-claims.ts';
 import type { CompiledWorkloadEntry } from '../translate/entry-endpoint.ts';
 import { tunnelLabel } from '../translate/entry-workload.ts';
 import type { CompiledGatewayRoute } from '../translate/gateway-route.ts';
@@ -16,6 +17,7 @@ import type { CompiledServiceEntry } from '../translate/service-entry.ts';
 import type { CompiledVirtualService } from '../translate/virtual-service.ts';
 import type { Binding, CompiledWaypoint } from '../translate/waypoint.ts';
 import { obstacleOf } from '../translate/waypoint.ts';
+import { isNamedByRoutes } from './named-hosts.ts';
 import { selectsNobody } from './selected.ts';
 import type { Told } from './strangers.ts';
 
@@ -36,15 +38,21 @@ export function idleServiceEntry(
       // What is reached by name is reached through a waypoint.
       reason === 'Conflict' || binding.kind === 'none' || field === 'spec.resolution',
   );
+  // Or through that of the service whose routes name it.
+  const isNamed = told.some(isOfNoAddress) && isNamedByRoutes(entry.hosts, known.sources);
   const selector = entry.selector ?? new Map<string, string>();
   return [
-    ...told,
+    ...told.filter((one) => !isNamed || !isOfNoAddress(one)),
     ...(entry.visibleTo?.length === 0
       ? [{ field: 'spec.exportTo', message: 'is ~ alone, so nobody sees it; name a namespace' }]
       : []),
     ...selectsNobody('spec.workloadSelector.labels', selector, namespace, known),
     ...refusing(binding, entry.meta),
   ];
+}
+
+function isOfNoAddress({ reason, field }: EntryNote): boolean {
+  return reason === 'NotCaptured' && field === 'spec.addresses';
 }
 
 /** Of a WorkloadEntry that is nobody's endpoint, which is still a workload with an address. */
