@@ -73,13 +73,8 @@ export function findNetns(
   pod: NetnsOwner,
 ): FoundNetns | undefined {
   const record = records.get(pod.uid);
-  const recorded = record && tryOpen(netnsDir, record.netns);
-  if (
-    recorded !== undefined &&
-    recorded.netns.inode === record?.inode &&
-    owns(recorded, pod.addresses)
-  )
-    return recorded;
+  const recorded = record && openRecorded(netnsDir, record);
+  if (recorded !== undefined && owns(recorded, pod.addresses)) return recorded;
   recorded?.netns.close();
   const others = new Set(
     records.all().flatMap(({ uid, netns }) => (uid === pod.uid ? [] : [netns])),
@@ -94,6 +89,17 @@ export function findNetns(
     }
     found.netns.close();
   }
+  return undefined;
+}
+
+/** Opens the namespace of a record; undefined where it is gone, also when another one has its name by now. */
+export function openRecorded(
+  netnsDir: string,
+  { netns, inode }: Pick<PodRecord, 'netns' | 'inode'>,
+): FoundNetns | undefined {
+  const found = tryOpen(netnsDir, netns);
+  if (found === undefined || found.netns.inode === inode) return found;
+  found.netns.close();
   return undefined;
 }
 

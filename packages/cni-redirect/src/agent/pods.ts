@@ -4,6 +4,7 @@ import { MeshError, causeChain, errnoCode } from '@ambit/core';
 import { renderClosedRules, renderPodRules, renderRemoval } from '../rules/index.ts';
 import { RulesInForce } from '../rules/in-force.ts';
 import { runInPod } from '../rules/run.ts';
+import { Draining } from './draining.ts';
 import type { Enrolment, PodFacts } from './enrol.ts';
 import { captureOf, decideEnrolment, isMarked, isRunning } from './enrol.ts';
 import { FirstLook } from './first-look.ts';
@@ -15,12 +16,11 @@ import { Patrol } from './patrol.ts';
 import { ProbeRules } from './probe-rules.ts';
 import type { PodRecord, PodRecords } from './records.ts';
 import { isAlive } from './records.ts';
-import { deleteRules } from './release.ts';
 import { isListening } from './sockets.ts';
 import type { StartingPod } from './starting.ts';
-import { factsOf } from './starting.ts';
+import { factsOf, untilConnected } from './starting.ts';
 import type { Tracked } from './tracked.ts';
-import { trackedOf } from './tracked.ts';
+import { isBound, trackedOf } from './tracked.ts';
 import type { ZtunnelServer } from './ztunnel-server.ts';
 
 export interface PodsOptions {
@@ -38,12 +38,12 @@ export interface PodsOptions {
   readonly logger: Logger;
 }
 
-/** How often a pod that left is asked whether its captured connections have ended. */
-const drainCheckMs = 5_000;
 /** How often one of the captured pods is looked at: rules can be changed by whoever has CAP_NET_ADMIN in a pod. */
 const patrolPace = { roundMs: 60_000, minMs: 1_000, maxMs: 5_000 };
 /** How long the start of a pod waits for those that were there before it; after that the runtime tries again. */
 const firstLookMs = 3_000;
+/** How long it waits for a ztunnel: after another agent's end one is back within two seconds. */
+const ztunnelMs = 5_000;
 
 /**
  * Brings each pod of the node to where its labels want it. Order is what loses no request: listeners, rules,
@@ -61,12 +61,17 @@ export class Pods {
   /** While something is missing the node is not ready, and pods of the mesh do not start. */
   readonly firstLook = new FirstLook((except) => this.#unsettled(except));
   readonly #patrol: Patrol<Tracked>;
+  readonly #draining: Draining;
   #closed = false;
   #leaving = false;
 
   constructor(options: PodsOptions) {
     this.#options = options;
     this.#inForce = new RulesInForce(options.logger);
+    this.#draining = new Draining({
+      ...options,
+      inTurn: (uid, work) => this.#inTurn(uid, work),
+    });
     for (const record of options.records.all()) {
       if (record.enrolled !== undefined && isAlive(record))
         this.#restored.set(record.uid, record.enrolled);
@@ -104,12 +109,14 @@ export class Pods {
 
   gone(facts: PodFacts): void {
     const tracked = this.#tracked.get(facts.uid);
+    const drains = this.#draining.has(facts.uid);
     this.#tracked.delete(facts.uid);
     this.#options.records.delete(facts.uid);
+    this.#draining.forget(facts.uid);
     this.#options.observer.gone(facts);
     if (tracked === undefined) return;
     clearTimeout(tracked.retry);
-    clearTimeout(tracked.draining);
+    tracked.released ||= drains;
     tracked.work = tracked.work.then(() => this.#forget(tracked));
   }
 
@@ -160,25 +167,30 @@ export class Pods {
    */
   async leave(drainMs: number, force: boolean): Promise<void> {
     this.#leaving = true;
-    const bound = [...this.#tracked.values()].filter((one) => one.enrolled ?? one.draining);
-    const left = bound.map((tracked) =>
-      this.#serially(tracked, async () => {
-        clearTimeout(tracked.retry);
-        if (tracked.enrolled !== undefined) await this.#release(tracked, tracked.facts);
-        clearTimeout(tracked.draining);
-        const deleted = await this.#deleteRules(tracked, drainMs, force);
-        if (!deleted) this.#deleteRulesOnceDrained(tracked);
+    // What is under way for a pod comes first, and may just capture it.
+    const uids = new Set([...this.#tracked.keys(), ...this.#draining.uids()]);
+    const left = [...uids].map((uid) =>
+      this.#inTurn(uid, async () => {
+        const tracked = this.#tracked.get(uid);
+        clearTimeout(tracked?.retry);
+        if (tracked !== undefined && isBound(tracked)) await this.#release(tracked, tracked.facts);
+        await this.#draining.end(uid, drainMs, force);
       }),
     );
-    for (const outcome of await Promise.allSettled(left))
-      if (outcome.status === 'rejected')
-        this.#options.logger.warn({ reason: causeChain(outcome.reason) }, 'a pod was not let go');
+    for (const outcome of await Promise.allSettled(left)) {
+      if (outcome.status === 'fulfilled') continue;
+      if (!force)
+        throw new MeshError('agent/not-released', 'a pod was not let go', {
+          cause: outcome.reason,
+        });
+      this.#options.logger.warn({ reason: causeChain(outcome.reason) }, 'a pod was not let go');
+    }
   }
 
   /** The runtime starts a pod. Throws, and so fails the pod's sandbox, when an enrolled pod cannot be captured. */
   async starting(start: StartingPod): Promise<Enrolment> {
-    const { netnsDir } = this.#options;
-    if (this.#leaving) throw new MeshError('agent/leaving', 'the mesh is leaving this node');
+    const { netnsDir, ztunnel } = this.#options;
+    this.#assertOpen();
     const facts = await factsOf(start, this.#options.fetchPod);
     const found = openByHostPath(netnsDir, start);
     try {
@@ -186,18 +198,18 @@ export class Pods {
       this.#assertOpen();
       const before = this.#options.records.get(facts.uid);
       // Asked for a second time it is not as if it never had been captured.
-      const same = before?.inode === found.netns.inode ? before.enrolled : undefined;
-      this.#record(facts.uid, found, same);
+      if (before?.inode !== found.netns.inode) this.#record(facts.uid, found, undefined);
       const decision = this.#decide(facts);
       const tracked = this.#track(facts);
       if (!decision.enrolled) return decision;
       const known = { ...facts, addresses: start.addresses };
-      await this.#serially(tracked, () =>
-        runInPod(found.netns, renderClosedRules(captureOf(known, start.addresses))),
-      );
+      await this.#serially(tracked, () => {
+        this.#assertOpen();
+        return runInPod(found.netns, renderClosedRules(captureOf(known, start.addresses)));
+      });
       // Not one after the other with the rest of this pod's work, which may have to be done first.
-      if (this.#options.ztunnel().connected) await this.firstLook.passed(facts.uid, firstLookMs);
-      this.#assertOpen();
+      await untilConnected(ztunnel(), ztunnelMs, () => this.#assertOpen());
+      if (ztunnel().connected) await this.firstLook.passed(facts.uid, firstLookMs);
       await this.#serially(tracked, () => this.#enrol(tracked, known, found));
       return decision;
     } finally {
@@ -224,16 +236,15 @@ export class Pods {
   async close(): Promise<void> {
     this.#closed = true;
     this.#patrol.close();
-    for (const { retry, draining } of this.#tracked.values()) {
-      clearTimeout(retry);
-      clearTimeout(draining);
-    }
+    for (const { retry } of this.#tracked.values()) clearTimeout(retry);
+    await this.#draining.close();
     await Promise.allSettled([...this.#tracked.values()].map(({ work }) => work));
     this.#options.records.close();
   }
 
-  /** What has begun before the end and is carried out after it would be done beside the next agent. */
+  /** What has begun before the end and is carried out after it would be done beside the next agent, or undo the leaving. */
   #assertOpen(): void {
+    if (this.#leaving) throw new MeshError('agent/leaving', 'the mesh is leaving this node');
     if (this.#closed)
       throw new MeshError('agent/ending', 'the agent of this node is being replaced');
   }
@@ -266,6 +277,11 @@ export class Pods {
     return done;
   }
 
+  #inTurn(uid: string, work: () => Promise<void>): Promise<void> {
+    const tracked = this.#tracked.get(uid);
+    return tracked === undefined ? work() : this.#serially(tracked, work);
+  }
+
   #schedule(tracked: Tracked): void {
     if (this.#leaving) return;
     clearTimeout(tracked.retry);
@@ -275,7 +291,7 @@ export class Pods {
         tracked.settled ||= isRunning(tracked.facts);
       },
       (error: unknown) => {
-        if (this.#closed) return;
+        if (this.#closed || this.#leaving) return;
         const nothingThere = errnoCode(error) === 'agent/no-netns';
         // What never was in the mesh goes on as it did.
         const isAsItWas = tracked.closed || nothingThere || !isMarked(tracked.facts);
@@ -330,6 +346,7 @@ export class Pods {
       const { nft } = renderPodRules(captureOf(facts, facts.addresses));
       const state = await this.#inForce.stateOf(found.netns, nft);
       if (state === 'gone') this.#options.observer.lost(facts, 'rules');
+      this.#assertOpen();
       // Others can be those of an agent of another version.
       if (state !== 'in-force')
         await runInPod(found.netns, renderClosedRules(captureOf(facts, facts.addresses)));
@@ -384,6 +401,7 @@ export class Pods {
 
   async #enrol(tracked: Tracked, facts: PodFacts, found: FoundNetns): Promise<void> {
     const { logger, observer, ztunnel, annotate } = this.#options;
+    this.#assertOpen();
     const pod: EnrolledPod = {
       uid: facts.uid,
       name: facts.name,
@@ -401,10 +419,12 @@ export class Pods {
     tracked.enrolled = pod;
     tracked.verified = true;
     tracked.closed = true;
+    tracked.released = false;
+    this.#draining.forget(facts.uid);
     this.#record(facts.uid, found, pod);
     observer.captured(facts);
     // A pod that starts is told of by its status a moment later; until the mark is there clients speak plain text to it.
-    void annotate(facts, true).catch((error: unknown) => {
+    tracked.marking = annotate(facts, true).catch((error: unknown) => {
       logger.warn({ pod: nameOf(facts), reason: causeChain(error) }, 'pod not annotated');
       tracked.retry = setTimeout(() => this.#schedule(tracked), tracked.backoff.nextMs());
     });
@@ -413,6 +433,8 @@ export class Pods {
   async #release(tracked: Tracked, facts: PodFacts): Promise<void> {
     const { logger, observer, ztunnel, annotate, records, netnsDir, releaseGraceMs } =
       this.#options;
+    // Whichever comes last holds.
+    await tracked.marking;
     try {
       await annotate(facts, false);
       await new Promise((resolve) => setTimeout(resolve, releaseGraceMs));
@@ -425,7 +447,7 @@ export class Pods {
     if (found !== undefined) {
       try {
         await runInPod(found.netns, renderRemoval('drain'));
-        this.#record(facts.uid, found, undefined);
+        this.#draining.begin(facts.uid, found);
       } finally {
         found.netns.close();
       }
@@ -433,32 +455,10 @@ export class Pods {
     tracked.enrolled = undefined;
     tracked.verified = false;
     tracked.closed = false;
+    tracked.released = true;
     await ztunnel().remove(facts.uid, 'released');
     await this.#probes.delete(facts.uid);
-    this.#deleteRulesOnceDrained(tracked);
     observer.released(facts);
-  }
-
-  /** Connections that were redirected need the translation for as long as they live. */
-  #deleteRulesOnceDrained(tracked: Tracked): void {
-    tracked.draining = setTimeout(() => {
-      this.#serially(tracked, async () => {
-        if (this.#closed || tracked.enrolled !== undefined) return;
-        if (!(await this.#deleteRules(tracked, 0, false))) this.#deleteRulesOnceDrained(tracked);
-      }).catch((error: unknown) => {
-        this.#options.logger.warn({ reason: causeChain(error) }, 'rules of a pod not deleted');
-      });
-    }, drainCheckMs);
-  }
-
-  async #deleteRules({ facts }: Tracked, withinMs: number, force: boolean): Promise<boolean> {
-    const found = findNetns(this.#options.netnsDir, this.#options.records, facts);
-    if (found === undefined) return true;
-    try {
-      return await deleteRules(found.netns, withinMs, force);
-    } finally {
-      found.netns.close();
-    }
   }
 
   #record(uid: string, found: FoundNetns, enrolled: EnrolledPod | undefined): void {
@@ -477,11 +477,10 @@ export class Pods {
   }
 
   async #forget(tracked: Tracked): Promise<void> {
-    const { enrolled, draining, facts } = tracked;
+    const { enrolled, released, facts } = tracked;
     tracked.enrolled = undefined;
     try {
-      // ztunnel lingers for a pod that was released.
-      if (enrolled !== undefined || draining !== undefined)
+      if (enrolled !== undefined || released)
         await this.#options.ztunnel().remove(facts.uid, 'deleted');
       await this.#probes.delete(facts.uid);
     } catch (error) {

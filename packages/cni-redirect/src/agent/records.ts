@@ -11,6 +11,8 @@ export interface PodRecord {
   readonly inode: string;
   /** Set while the pod is captured: a restarted agent tells ztunnel of it before it has asked the API server. */
   readonly enrolled?: EnrolledPod;
+  /** Set from its release until its rules are deleted, which the next agent may have to do. */
+  readonly draining?: true;
 }
 
 export const recordsFile = (stateDir: string): string => join(stateDir, 'pods.json');

@@ -32,3 +32,18 @@ export async function factsOf(
     );
   return facts;
 }
+
+const checkMs = 50;
+
+/** Waits for a ztunnel, which connects anew when an agent took the node over. What may end the wait throws. */
+export async function untilConnected(
+  ztunnel: { readonly connected: boolean },
+  withinMs: number,
+  assertGoesOn: () => void,
+): Promise<void> {
+  const deadlineMs = performance.now() + withinMs;
+  while (!ztunnel.connected && performance.now() < deadlineMs) {
+    await new Promise((resolve) => setTimeout(resolve, checkMs));
+    assertGoesOn();
+  }
+}

@@ -1,6 +1,7 @@
 import type { EnrolledPod } from '@ambit/api';
 import { createBackoff } from '@ambit/core';
 import type { PodFacts } from './enrol.ts';
+import { isMarked, isRunning } from './enrol.ts';
 
 /** What the agent knows of a pod of its node. */
 export interface Tracked {
@@ -14,7 +15,10 @@ export interface Tracked {
   closed: boolean;
   /** True once it was looked at with a ztunnel connected. */
   settled: boolean;
-  draining: NodeJS.Timeout | undefined;
+  /** True once it was let go: ztunnel lingers for it. */
+  released: boolean;
+  /** Under way while it is being marked; never rejects. */
+  marking: Promise<void>;
   work: Promise<void>;
   retry: NodeJS.Timeout | undefined;
   readonly backoff: ReturnType<typeof createBackoff>;
@@ -28,9 +32,15 @@ export function trackedOf(facts: PodFacts, enrolled: EnrolledPod | undefined): T
     verified: false,
     closed: false,
     settled: false,
-    draining: undefined,
+    released: false,
+    marking: Promise.resolve(),
     work: Promise.resolve(),
     retry: undefined,
     backoff: createBackoff(200, 10_000),
   };
+}
+
+/** Whether something of the mesh is in a pod, as far as is known. */
+export function isBound({ facts, enrolled, closed, released }: Tracked): boolean {
+  return enrolled !== undefined || closed || (isMarked(facts) && isRunning(facts) && !released);
 }
