@@ -5,6 +5,7 @@ import type { Logger, Metrics } from '@ambit/core';
 import { createMetrics, warmThreadpool } from '@ambit/core';
 import type { V1Namespace, V1Pod } from '@kubernetes/client-node';
 import { CoreV1Api, KubeConfig } from '@kubernetes/client-node';
+import type { Installation } from '../install/install.ts';
 import { install } from '../install/install.ts';
 import { BootMark } from './boot-mark.ts';
 import { Closing } from './closing.ts';
@@ -14,11 +15,12 @@ import type { Follower } from './kube/follow.ts';
 import { follow } from './kube/follow.ts';
 import { checkWriting } from './kube/check-writing.ts';
 import { WriteAccess } from './kube/write-access.ts';
-import { annotate, annotateSelf, fetchPod, recordEvent } from './kube/writes.ts';
+import { annotate, fetchPod, recordEvent } from './kube/writes.ts';
 import type { StopReason } from './keep.ts';
 import { Leave, removeFiles } from './leave.ts';
+import { LeftMark } from './left-mark.ts';
 import { createObserver } from './observe.ts';
-import type { Fate, OwnDaemonSet } from './own-daemonset.ts';
+import type { OwnDaemonSet } from './own-daemonset.ts';
 import { followOwnDaemonSet } from './own-daemonset.ts';
 import { keepTaint } from './node-taint.ts';
 import { startPluginServer } from './plugin-server.ts';
@@ -29,6 +31,9 @@ import { PodRecords } from './records.ts';
 import { checkRequirements } from './requirements.ts';
 import type { ZtunnelServer } from './ztunnel-server.ts';
 import { startZtunnelServer } from './ztunnel-server.ts';
+
+/** How long an agent that begins asks whether its mesh is leaving. */
+const fateMs = 5_000;
 
 export interface AgentDeps {
   readonly logger: Logger;
@@ -91,14 +96,14 @@ async function start(
   closing.add(() => writing.close());
   const namespaceFollower = followNamespaces({ kube, core, namespaces, pods, logger });
   closing.add(() => namespaceFollower.close());
+  const ownDaemonSet = followFate(config, kube, logger);
+  closing.add(() => ownDaemonSet?.close());
   await unless(signal, namespaceFollower.synced);
-  const ztunnel: ZtunnelServer = await startZtunnelServer({
-    path: config.ztunnelSocket,
-    pods: () => pods.enrolled(),
-    onConnected: () => pods.retryAll(),
-    onRefused: ({ uid }) => pods.refused(uid),
-    logger,
-  });
+  // Before anything is captured: a mesh that is leaving must not come back with an agent that begins.
+  await unless(signal, fateIsKnown(ownDaemonSet, logger));
+  const leaving = ownDaemonSet?.fate === 'leaving';
+  if (leaving) pods.beginLeaving();
+  const ztunnel: ZtunnelServer = await serveZtunnel(config, pods, logger);
   closing.add(() => ztunnel.close());
   // What is under way may have to be told to it.
   closing.add(() => pods.close());
@@ -107,30 +112,28 @@ async function start(
   await unless(signal, podFollower.synced);
   const plugin = await startPluginServer({ path: config.pluginSocket, pods, metrics, logger });
   closing.add(() => plugin.close());
-  const installation = await install({
-    ...config,
-    agentSocket: config.pluginSocketOnHost,
-    excludeNamespaces: config.excludedNamespaces,
-    logger,
-  });
+  const mark = new LeftMark({ core, self: config.self, logger });
+  await mark.takeBack();
+  const installation = await installPlugin(config, leaving, logger);
   closing.add(() => installation.close());
   readiness.of({ ztunnel, installation, access, firstLook: pods.firstLook });
-  const sayLeft = (left: boolean): Promise<void> => annotateSelf(core, config.self, left);
-  const leave = new Leave({ installation, pods, sayLeft, logger });
+  const sayLeft = (left: boolean): Promise<void> => mark.set(left);
+  const leave = new Leave({ installation, pods, sayLeft, leaving, logger });
   hasLeft = () => leave.hasLeft;
   count = countPods(metrics, pods, readiness);
-  const ownDaemonSet = followFate(config, kube, leave, logger);
-  closing.add(() => ownDaemonSet?.close());
+  ownDaemonSet?.onFate((fate) => leave.ask(fate === 'leaving'));
   logger.info({ node: config.node }, 'agent started');
   return {
     healthAddress: health.address,
     async stop(reason = 'ends') {
+      if (reason === 'hands-over') readiness.handsOver();
       const quiet = [namespaceFollower, podFollower, taint, writing, ownDaemonSet, installation];
       for (const one of quiet) one?.close();
       // Otherwise rules and listeners stay: pods that are captured go on, and new ones wait for the next agent.
       const isLast = config.removeOnStop && reason === 'ends';
       const forGood = isLast || (ownDaemonSet?.fate === 'leaving' && reason !== 'hands-over');
       await leave.stop(forGood);
+      if (reason === 'hands-over' && leave.hasLeft) await mark.takeBack();
       await closing.close();
       if (forGood) removeFiles(config);
     },
@@ -152,12 +155,40 @@ async function unless<T>(signal: AbortSignal | undefined, promise: Promise<T>): 
 function followFate(
   { daemonSet }: AgentConfig,
   kube: KubeConfig,
-  leave: Leave,
   logger: Logger,
 ): OwnDaemonSet | undefined {
-  if (daemonSet === undefined) return undefined;
-  const onFate = (fate: Fate): void => leave.ask(fate === 'leaving');
-  return followOwnDaemonSet({ ...daemonSet, config: kube, onFate, logger });
+  return daemonSet && followOwnDaemonSet({ ...daemonSet, config: kube, logger });
+}
+
+/** Who may not read it goes on, as one whose mesh stays: without the agent no pod of the node would start. */
+async function fateIsKnown(set: OwnDaemonSet | undefined, logger: Logger): Promise<void> {
+  if (set === undefined) return;
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<void>((resolve) => (timer = setTimeout(resolve, fateMs)));
+  await Promise.race([set.known, late]);
+  clearTimeout(timer);
+  if (set.fate === undefined)
+    logger.warn('the agent could not read its DaemonSet, and takes it that the mesh stays');
+}
+
+function serveZtunnel(config: AgentConfig, pods: Pods, logger: Logger): Promise<ZtunnelServer> {
+  return startZtunnelServer({
+    path: config.ztunnelSocket,
+    pods: () => pods.enrolled(),
+    onConnected: () => pods.retryAll(),
+    onRefused: ({ uid }) => pods.refused(uid),
+    logger,
+  });
+}
+
+function installPlugin(config: AgentConfig, held: boolean, logger: Logger): Promise<Installation> {
+  return install({
+    ...config,
+    held,
+    agentSocket: config.pluginSocketOnHost,
+    excludeNamespaces: config.excludedNamespaces,
+    logger,
+  });
 }
 
 interface TaintParts {

@@ -19,6 +19,8 @@ export interface LeaveOptions {
   readonly pods: Pods;
   /** Says on the agent's own pod that it has let go of everything on its node. */
   readonly sayLeft: (left: boolean) => Promise<void>;
+  /** Whether the mesh was leaving when the agent began. */
+  readonly leaving: boolean;
   readonly logger: Logger;
 }
 
@@ -30,11 +32,15 @@ export class Leave {
   readonly #options: LeaveOptions;
   #wanted = false;
   #left = false;
+  #said = false;
   #closed = false;
+  #end = (): void => undefined;
+  readonly #ending = new Promise<void>((resolve) => (this.#end = resolve));
   #work = Promise.resolve();
 
   constructor(options: LeaveOptions) {
     this.#options = options;
+    this.ask(options.leaving);
   }
 
   /** Whether nothing of the mesh is on the node any more. */
@@ -52,6 +58,7 @@ export class Leave {
   /** The agent ends; with `forGood` nothing of the mesh stays behind. */
   async stop(forGood: boolean): Promise<void> {
     this.#closed = true;
+    this.#end();
     await this.#work;
     if (!forGood) return;
     if (this.#left) await this.#options.pods.leave(stopDrainMs, true);
@@ -61,24 +68,31 @@ export class Leave {
   async #bringAbout(): Promise<void> {
     const { installation, pods, sayLeft, logger } = this.#options;
     const backoff = createBackoff(250, 5_000);
-    while (this.#wanted !== this.#left && !this.#closed) {
+    while (!this.#isSo() && !this.#closed) {
       try {
-        if (this.#wanted) await this.#leave(askedDrainMs, false);
-        else {
+        if (this.#wanted && !this.#left) await this.#leave(askedDrainMs, false);
+        else if (!this.#wanted && this.#left) {
           await installation.resume();
           pods.stay();
           this.#left = false;
         }
-        await sayLeft(this.#left);
+        const left = this.#left;
+        await sayLeft(left);
+        this.#said = left;
       } catch (error) {
         const waitMs = backoff.nextMs();
         logger.warn(
           { reason: causeChain(error) },
           'the mesh could not leave this node or come back',
         );
-        await new Promise((resolve) => setTimeout(resolve, waitMs));
+        await Promise.race([new Promise((resolve) => setTimeout(resolve, waitMs)), this.#ending]);
       }
     }
+  }
+
+  /** Whether all is as it is wanted, and said. */
+  #isSo(): boolean {
+    return this.#wanted === this.#left && this.#said === this.#left;
   }
 
   /** First no new pod comes to it, then those that are in it are let go. */

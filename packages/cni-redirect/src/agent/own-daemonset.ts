@@ -16,6 +16,10 @@ export type Fate = 'stays' | 'leaving';
 export interface OwnDaemonSet {
   /** Undefined until the API server has told. */
   readonly fate: Fate | undefined;
+  /** Resolves at its first word. */
+  readonly known: Promise<void>;
+  /** Tells the fate that is known, and every word after it. */
+  onFate(told: (fate: Fate) => void): void;
   close(): void;
 }
 
@@ -23,19 +27,19 @@ export interface OwnDaemonSetOptions {
   readonly config: KubeConfig;
   readonly namespace: string;
   readonly name: string;
-  readonly onFate: (fate: Fate) => void;
   readonly logger: Logger;
 }
 
 export function followOwnDaemonSet(options: OwnDaemonSetOptions): OwnDaemonSet {
-  const { config, namespace, name, onFate, logger } = options;
+  const { config, namespace, name, logger } = options;
   const apps = config.makeApiClient(AppsV1Api);
   const fieldSelector = `metadata.name=${name}`;
   let fate: Fate | undefined;
+  let told: (fate: Fate) => void = () => undefined;
   const see = (set: V1DaemonSet | undefined): void => {
     // Of one that is gone the last word holds.
     fate = set === undefined ? (fate ?? 'stays') : fateOf(set);
-    onFate(fate);
+    told(fate);
   };
   const follower = follow<V1DaemonSet>({
     config,
@@ -50,6 +54,11 @@ export function followOwnDaemonSet(options: OwnDaemonSetOptions): OwnDaemonSet {
   return {
     get fate() {
       return fate;
+    },
+    known: follower.synced,
+    onFate(tell) {
+      told = tell;
+      if (fate !== undefined) tell(fate);
     },
     close: () => follower.close(),
   };

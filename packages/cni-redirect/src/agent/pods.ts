@@ -249,6 +249,11 @@ export class Pods {
       throw new MeshError('agent/ending', 'the agent of this node is being replaced');
   }
 
+  /** The mesh was leaving before this agent began: it captures none. */
+  beginLeaving(): void {
+    this.#leaving = true;
+  }
+
   /** The mesh stays after all. */
   stay(): void {
     this.#leaving = false;

@@ -6,6 +6,8 @@ export interface Readiness {
   missing(): string | undefined;
   /** From now on these tell. */
   of(parts: ReadinessOf): void;
+  /** Never again: the node is given to another agent. */
+  handsOver(): void;
 }
 
 export interface ReadinessOf {
@@ -20,9 +22,12 @@ export interface ReadinessOf {
  */
 export function createReadiness(): Readiness {
   let parts: ReadinessOf | undefined;
+  let over = false;
   return {
+    handsOver: () => void (over = true),
     of: (all) => void (parts = all),
     missing() {
+      if (over) return 'another agent takes this node over';
       if (parts === undefined)
         return 'the API server has not told the pods of this node yet; the log says why';
       const { ztunnel, installation, access, firstLook } = parts;

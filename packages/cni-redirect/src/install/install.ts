@@ -20,6 +20,8 @@ export interface InstallOptions extends Directories {
   readonly pluginSource: string;
   readonly agentSocket: string;
   readonly excludeNamespaces: readonly string[];
+  /** Puts nothing there before it is resumed: the mesh is leaving the node. */
+  readonly held?: boolean;
   readonly logger: Logger;
 }
 
@@ -35,6 +37,7 @@ export interface Installation {
 
 const checkMs = 2_000;
 const settleMs = 50;
+const leavingText = `the mesh is leaving this node (annotation ${leavingAnnotation} of the agent's DaemonSet; take it away to call that off)`;
 
 /**
  * Installs the plugin and keeps it installed and chained, whoever rewrites the configuration or clears a directory.
@@ -42,7 +45,7 @@ const settleMs = 50;
  */
 export async function install(options: InstallOptions): Promise<Installation> {
   const installer = new Installer(options);
-  await installer.run();
+  if (options.held !== true) await installer.run();
   return installer;
 }
 
@@ -59,6 +62,7 @@ class Installer implements Installation {
   constructor(options: InstallOptions) {
     this.#options = options;
     const { binDir, binDirOnHost, pluginSource } = options;
+    if (options.held === true) this.missing = leavingText;
     this.#files = { source: pluginSource, binDir, binDirOnHost, name: pluginType };
   }
 
@@ -73,7 +77,7 @@ class Installer implements Installation {
     // Out of the chain first: a chain must not name what is not there.
     await unchainAll(this.#options.confDir);
     await removePlugin(this.#files);
-    this.missing = `the mesh is leaving this node (annotation ${leavingAnnotation} of the agent's DaemonSet; take it away to call that off)`;
+    this.missing = leavingText;
     this.#options.logger.info('the plugin is taken out of the CNI configuration and removed');
   }
 

@@ -1,4 +1,4 @@
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import type { Kept } from '../../src/agent/keep.ts';
@@ -45,12 +45,12 @@ async function ready(): Promise<{ readonly status: number; readonly text: string
 const isReady = async (): Promise<boolean> => (await ready()).status === 200;
 const said = (text: string): boolean => w.logs.some((line) => line.includes(text));
 
-async function startFirst(): Promise<void> {
+async function startFirst(env = ports): Promise<void> {
   putAgentPod('agent-1', '2026-01-01T00:00:00Z');
   putAgentPod('agent-2', '2026-01-01T00:00:05Z');
   w.label('ambient');
   w.putPod();
-  await keep('agent-1');
+  await keep('agent-1', env);
   w.ztunnel('z1');
   await w.until('ready', isReady);
   expect(w.captured()).toBe(true);
@@ -153,4 +153,78 @@ describe('a node whose agent is replaced by one beside it', () => {
     await first.stop();
     expect(w.captured()).toBe(true);
   });
+});
+
+describe('a node whose mesh leaves while its agent is replaced', () => {
+  const sets = '/apis/apps/v1/daemonsets';
+  const env = { ...ports, DAEMONSET_NAME: 'cni-redirect' };
+  const chained = (): boolean =>
+    readFileSync(join(w.root, 'net.d/10-main.conflist'), 'utf8').includes('ambit-cni');
+
+  function leaving(leaves: boolean): void {
+    const annotations = leaves ? { 'ambit.dev/leaving': 'true' } : {};
+    w.kube.put(sets, {
+      metadata: { name: 'cni-redirect', namespace: 'istio-system', annotations },
+    });
+  }
+
+  function hasLeft(name: string): boolean {
+    const pod = w.kube.get(podsPath, `istio-system/${name}`);
+    const { annotations } = pod?.metadata as { annotations?: Record<string, string> };
+    return annotations?.['ambit.dev/left'] === 'true';
+  }
+
+  async function left(): Promise<void> {
+    leaving(false);
+    await startFirst(env);
+    leaving(true);
+    await w.until('released', () => !w.captured() && w.annotation() === undefined);
+    w.ztunnels[0]!.stopListening();
+    await w.until('left', () => hasLeft('agent-1'));
+  }
+
+  test('is left by the new one, which says so instead of the one that stands by', async () => {
+    await left();
+    let seen = false;
+    const look = setInterval(() => (seen ||= chained() || w.captured()), 5);
+    await keep('agent-2', env);
+    w.ztunnel('z2');
+    expect(hasLeft('agent-1')).toBe(false);
+    await w.until('left', () => hasLeft('agent-2'));
+    clearInterval(look);
+    expect(seen).toBe(false);
+    leaving(false);
+    await w.until('back', () => chained() && w.captured() && !hasLeft('agent-2'));
+  });
+
+  test('is not said to be left by one that begins again when the mesh stays', async () => {
+    await left();
+    w.kube.intercept = ({ method }) => (method === 'PATCH' ? { status: 500, body: {} } : undefined);
+    await kept.pop()!.stop();
+    expect(hasLeft('agent-1')).toBe(true);
+    w.kube.intercept = undefined;
+    leaving(false);
+    await keep('agent-1', env);
+    expect(hasLeft('agent-1')).toBe(false);
+  });
+
+  test('is given over within a moment when the API server does not answer', async () => {
+    await left();
+    w.kube.intercept = ({ method, url }) =>
+      method === 'PATCH' && url.pathname.endsWith('/agent-1') ? 'hang' : undefined;
+    const begun = performance.now();
+    await keep('agent-2', env);
+    expect(performance.now() - begun).toBeLessThan(8_000);
+    w.kube.intercept = undefined;
+  });
+});
+
+test('an agent is not ready from the moment at which it gives its node away', async () => {
+  await startFirst({ ...ports, RELEASE_GRACE: '2s' });
+  w.label(undefined);
+  await w.until('being released', () => w.annotation() === undefined);
+  const second = keep('agent-2');
+  await w.until('told', async () => (await ready()).text.includes('another agent takes this node'));
+  expect(await ready()).toEqual({ status: 503, text: 'another agent takes this node over\n' });
+  await second;
 });

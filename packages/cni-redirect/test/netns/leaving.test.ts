@@ -118,7 +118,8 @@ describe('the rules of a pod that was let go', () => {
     open.close();
     w.ztunnels[0]!.stopListening();
     await w.until('deleted', () => !hasRules());
-    expect(record()).not.toHaveProperty('draining');
+    // It is written down a moment later.
+    await w.until('forgotten', () => !JSON.stringify(record()).includes('draining'));
   });
 
   test('are deleted by one whose mesh leaves', async () => {

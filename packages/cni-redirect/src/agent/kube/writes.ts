@@ -51,10 +51,14 @@ export async function annotateSelf(
 ): Promise<void> {
   if (name === undefined) return;
   const body = { metadata: { annotations: { [leftAnnotation]: left ? 'true' : null } } };
-  await core.patchNamespacedPod(
-    { namespace, name, body },
-    setHeaderOptions('Content-Type', PatchStrategy.MergePatch),
-  );
+  try {
+    await core.patchNamespacedPod(
+      { namespace, name, body },
+      setHeaderOptions('Content-Type', PatchStrategy.MergePatch),
+    );
+  } catch (error) {
+    if (!isMissing(error)) throw error;
+  }
 }
 
 /** Fails where the agent may not write on its own pod, and so on no other one. Changes nothing. */
