@@ -26,7 +26,7 @@ const always = [
   '/apis/discovery.k8s.io/v1/endpointslices',
   '/apis/gateway.networking.k8s.io/v1/gatewayclasses',
 ];
-const scopedKinds = 19;
+const scopedKinds = 20;
 
 const inNamespace = (collection: string, namespace: string): string =>
   collection.replace(/\/([^/]+)$/, `/namespaces/${namespace}/$1`);

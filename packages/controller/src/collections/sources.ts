@@ -21,7 +21,7 @@ import type { ControlPlaneRecord } from '../kube/decode/control-plane.ts';
 import type { EndpointSliceRecord } from '../kube/decode/endpoint-slice.ts';
 import type { NamespaceRecord } from '../kube/decode/namespace.ts';
 import type { NodeRecord } from '../kube/decode/node.ts';
-import type { GatewayAccountRecord } from '../kube/decode/owner.ts';
+import type { GatewayAccountRecord, GatewayDeploymentRecord } from '../kube/decode/owner.ts';
 import type { ParametersRecord } from '../kube/decode/parameters.ts';
 import type { PodRecord } from '../kube/decode/pod.ts';
 import type { PeerAuthenticationRecord, PolicyRecord } from '../kube/decode/policy.ts';
@@ -50,6 +50,8 @@ export interface Sources {
   readonly gateways: Collection<GatewayRecord>;
   /** ServiceAccounts that are deployed for Gateways, and no others. */
   readonly gatewayAccounts: Collection<GatewayAccountRecord>;
+  /** Deployments that are made for Gateways, and no others. */
+  readonly gatewayDeployments: Collection<GatewayDeploymentRecord>;
   readonly gatewayClasses: Collection<GatewayClassRecord>;
   readonly virtualServices: Collection<VirtualServiceRecord>;
   readonly destinationRules: Collection<DestinationRuleRecord>;
@@ -109,6 +111,7 @@ export function createSources(): Sources {
     requestAuthentications: new Collection('request-authentications'),
     gateways: new Collection('gateways'),
     gatewayAccounts: new Collection('gateway-accounts'),
+    gatewayDeployments: new Collection('gateway-deployments'),
     gatewayClasses: new Collection('gateway-classes'),
     virtualServices: new Collection<VirtualServiceRecord>('virtual-services', {
       delegate: delegatesOf,

@@ -2,6 +2,7 @@ import { messageOf } from '@ambit/core';
 
 import type { ReadableCollection } from '../collections/collection.ts';
 import type { MeshCollections } from '../collections/mesh.ts';
+import type { Sources } from '../collections/sources.ts';
 import type { KubeClient } from '../kube/client.ts';
 import type { Gate } from '../kube/reconciler.ts';
 import { createReconciler } from '../kube/reconciler.ts';
@@ -12,6 +13,7 @@ import { persistentFailures } from '../status/refused.ts';
 import type { Metadata, Problem } from '../kube/decode/fields.ts';
 import { decodeMetadata, field, objectKey, text } from '../kube/decode/fields.ts';
 import type { ParametersRecord } from '../kube/decode/parameters.ts';
+import { gatewayUidOf } from '../kube/decode/owner.ts';
 import { KubeError, kubeStatus } from '../kube/error.ts';
 import type { RevisionFacts } from '../translate/revision.ts';
 import { isOurs, revisionLabel } from '../translate/revision.ts';
@@ -144,9 +146,12 @@ function deployment(options: DeployerOptions, applied: Map<string, string>): Dep
     if (token === undefined) return [];
     const fingerprint = `${token} ${meta.uid} ${JSON.stringify(objects)}`;
     const isClear = collections.l7.obstacles.get(key) === undefined;
-    if (isClear && applied.get(key) === fingerprint) return [];
-    applied.delete(key);
+    const isApplied = isClear && applied.get(key) === fingerprint;
+    if (isApplied && isThere(key, meta.uid, collections.sources)) return [];
     const standing: readonly Standing[] = await standingOf(client, objects);
+    // What was just applied may not have been seen to come.
+    if (isApplied && standing.every(({ found }) => gatewayUidOf(found) === meta.uid)) return [];
+    applied.delete(key);
     const others = inTheWay(standing, meta.uid);
     if (others.length > 0) return [blocked(others)];
     const { lease, revision } = options;
@@ -164,6 +169,15 @@ function deployment(options: DeployerOptions, applied: Map<string, string>): Dep
   return deployed;
 }
 
+/** Whether what somebody may have deleted is still seen; of a missing ServiceAccount the obstacles tell. */
+function isThere(
+  key: string,
+  uid: string,
+  { gatewayDeployments, services }: Pick<Sources, 'gatewayDeployments' | 'services'>,
+): boolean {
+  return [gatewayDeployments, services].every((one) => one.get(key)?.gatewayUid === uid);
+}
+
 /** Everything by which what is deployed may have to change. */
 function follow(
   { collections, gate, ownership }: DeployerOptions,
@@ -173,6 +187,12 @@ function follow(
   waypoints.onChange((key) => enqueue(key));
   ownership.follow(waypoints, enqueue);
   collections.l7.obstacles.onChange((key) => enqueue(key));
+  const { services, gatewayDeployments } = collections.sources;
+  for (const one of [services, gatewayDeployments]) {
+    one.onChange((key, record) => {
+      if (record === undefined && waypoints.get(key) !== undefined) enqueue(key);
+    });
+  }
   collections.l7.attachedRoutes.onChange((key) => enqueue(key));
   collections.programmed.onChange((key) => enqueue(key));
   collections.sources.parameters.onChange((name) => {

@@ -21,7 +21,7 @@ export interface NamespaceLimit {
 
 /** Pods, and what is made for them: many objects that change all the time. Three kinds, so 60 watches at most. */
 export const limitOfMany: NamespaceLimit = { most: 20, again: 15 };
-/** What people write: few objects that seldom change. Sixteen kinds, so 80 watches at most, which a cluster's objects are worth. */
+/** What people write: few objects that seldom change. Seventeen kinds, so 85 watches at most, which a cluster's objects are worth. */
 export const limitOfFew: NamespaceLimit = { most: 5, again: 3 };
 
 /** Pure: whether too many namespaces are in scope to watch each; of all, where `namespaces` is undefined, nobody counts. */

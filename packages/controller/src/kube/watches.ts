@@ -27,7 +27,7 @@ import type { Problem } from './decode/fields.ts';
 import { createMeshConfigDecoder, meshConfigMap } from './decode/mesh-config.ts';
 import { decodeNamespace } from './decode/namespace.ts';
 import { decodeNode } from './decode/node.ts';
-import { decodeGatewayAccount, managedBy } from './decode/owner.ts';
+import { decodeGatewayAccount, decodeGatewayDeployment, managedBy } from './decode/owner.ts';
 import { decodePod } from './decode/pod.ts';
 import { decodeAuthorizationPolicy, decodePeerAuthentication } from './decode/policy.ts';
 import { decodeService } from './decode/service.ts';
@@ -92,6 +92,7 @@ const metadataKinds: ReadonlySet<string> = new Set([
   'Namespace',
   'Node',
   'ServiceAccount',
+  'Deployment',
   'ControlPlane',
 ]);
 
@@ -319,12 +320,20 @@ function watchCluster(
     sources.meshConfig,
     { fieldSelector: `metadata.name=${meshConfigMap}` },
   );
+  const deployed = { labelSelector: `${gatewayManagedLabel}=${managedBy}` };
   watch(
     'ServiceAccount',
     '/api/v1/serviceaccounts',
     decodeGatewayAccount,
     sources.gatewayAccounts,
-    { labelSelector: `${gatewayManagedLabel}=${managedBy}` },
+    deployed,
+  );
+  watch(
+    'Deployment',
+    '/apis/apps/v1/deployments',
+    decodeGatewayDeployment,
+    sources.gatewayDeployments,
+    deployed,
   );
 }
 

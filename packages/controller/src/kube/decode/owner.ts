@@ -38,3 +38,11 @@ export interface GatewayAccountRecord {
 
 export const decodeGatewayAccount: Decode<GatewayAccountRecord> = (object, { createdAtMs }) =>
   ok({ gatewayUid: gatewayUidOf(object) ?? '', createdAtMs });
+
+/** A Deployment that was made for a Gateway; that it is there is all that is known of it. */
+export interface GatewayDeploymentRecord {
+  readonly gatewayUid: string;
+}
+
+export const decodeGatewayDeployment: Decode<GatewayDeploymentRecord> = (object) =>
+  ok({ gatewayUid: gatewayUidOf(object) ?? '' });
