@@ -2,7 +2,7 @@ import type { ServerResponse } from 'node:http';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 
-import { listening } from '@ambit/core';
+import { listening, makeRoom } from '@ambit/core';
 
 /** What the controller's own port shows: read-only, and no key. */
 export interface AdminOptions {
@@ -25,7 +25,7 @@ const maxConnections = 128;
 /** Metrics and readiness for everyone; debug views, which name what runs in every namespace, for loopback only. */
 export async function startAdmin(options: AdminOptions): Promise<Admin> {
   const server = createServer({ requestTimeout: timeoutMs, headersTimeout: timeoutMs });
-  server.maxConnections = maxConnections;
+  makeRoom(server, maxConnections);
   server.on('request', (request, response) => {
     request.resume();
     const path = (request.url ?? '/').split('?')[0] ?? '/';

@@ -8,7 +8,7 @@ import { makeServing } from '../src/ca/serving.ts';
 import type { AdmissionRequest, Verdict } from '../src/webhook/admission.ts';
 import type { Webhook } from '../src/webhook/server.ts';
 import { startWebhook } from '../src/webhook/server.ts';
-import { memoryLog, trustDomain } from './support.ts';
+import { memoryLog, trustDomain, until } from './support.ts';
 import { value } from './records.ts';
 
 const mebibyte = 1024 * 1024;
@@ -78,6 +78,7 @@ describe('the webhook port', () => {
     ['another version', review().replace('k8s.io/v1', 'k8s.io/v1beta1'), {}, 400],
     ['a review that names no request', review({ uid: undefined }), {}, 400],
     ['more than is ever sent', Buffer.alloc(9 * mebibyte, 0x20), {}, 413],
+    ['more values than an object can have', `[${'{},'.repeat(2_500_000)}{}]`, {}, 413],
     ['a hundred thousand brackets', '['.repeat(100_000), {}, 400],
     ['one that the judge does not survive', review({ name: 'broken' }), {}, 500],
   ])('refuses %s and goes on', async (_what, body, options, expected) => {
@@ -88,6 +89,26 @@ describe('the webhook port', () => {
     );
     expect(status).toBe(expected);
     expect((await send(review({ name: 'next' }))).status).toBe(200);
+  });
+
+  test('holds no more of bodies that do not end than there is room for', async () => {
+    let closed = 0;
+    const strangers = Array.from({ length: 12 }, () =>
+      connect({ ca, servername: 'ambit', host: '127.0.0.1', port: webhook.address.port })
+        .on('error', () => undefined)
+        .on('close', () => (closed += 1)),
+    );
+    for (const socket of strangers) {
+      socket.write(`POST /validate HTTP/1.1\r\nhost: a\r\ncontent-length: ${8 * mebibyte}\r\n\r\n`);
+      socket.write(Buffer.alloc(7 * mebibyte, 0x20));
+    }
+    try {
+      // Sooner than those who send slowly are cut off.
+      await until(() => closed >= 7, 'the longest are cut off', 4_000);
+      expect((await send(review({ name: 'next' }))).status).toBe(200);
+    } finally {
+      for (const socket of strangers) socket.destroy();
+    }
   });
 
   test('cuts off who sends slowly', async () => {

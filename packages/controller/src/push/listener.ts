@@ -5,7 +5,7 @@ import type { Duplex } from 'node:stream';
 
 import type { ControllerFrame, Result } from '@ambit/api';
 import { controlPath, maxFrameBytes } from '@ambit/api';
-import { listening } from '@ambit/core';
+import { listening, makeRoom } from '@ambit/core';
 import { WebSocket, WebSocketServer } from 'ws';
 
 import type { NodeProxy } from '../ca/node-authorizer.ts';
@@ -42,6 +42,12 @@ const handshakeTimeoutMs = 5_000;
 const defaultPingMs = 15_000;
 /** Connections whose token is still being looked at; the rest are told to come again. */
 const maxArriving = 256;
+/** With half of them taken nobody has more than these from one address. */
+const maxArrivingOfOne = 16;
+/** Connections of which it is not known yet whose they are; the oldest goes. */
+const maxStrangers = 512;
+/** A proxy that connects anew may not know yet that its last connection is gone; no honest one has more. */
+const maxOfOneProxy = 4;
 /** A proxy that reads nothing while this much waits for it is cut off: it resumes by versions. */
 const maxBufferedBytes = 16 * maxFrameBytes;
 
@@ -60,7 +66,9 @@ export async function startListener(options: ListenerOptions): Promise<Listener>
     perMessageDeflate: false,
     clientTracking: true,
   });
-  let arriving = 0;
+  const room = makeRoom(server, maxStrangers);
+  const arrivals = createArrivals();
+  const ofProxies = new Map<string, Set<WebSocket>>();
   server.on('request', (_request, response) => {
     response.writeHead(404, { connection: 'close' }).end();
   });
@@ -70,11 +78,11 @@ export async function startListener(options: ListenerOptions): Promise<Listener>
   server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
     const ignore = (): void => undefined;
     socket.on('error', ignore);
-    if (arriving >= maxArriving) {
+    const leave = arrivals.enter(request.socket.remoteAddress ?? '');
+    if (leave === undefined) {
       answer(socket, 503);
       return;
     }
-    arriving += 1;
     void admitted(request, options)
       .then((outcome) => {
         if (socket.destroyed) return;
@@ -84,10 +92,12 @@ export async function startListener(options: ListenerOptions): Promise<Listener>
         }
         sockets.handleUpgrade(request, socket, head, (webSocket) => {
           socket.off('error', ignore);
+          room.release(request.socket);
+          keepFew(ofProxies, outcome.proxy.caller.podUid, webSocket);
           serve(webSocket, outcome, options);
         });
       })
-      .finally(() => (arriving -= 1));
+      .finally(leave);
   });
   const address = await listening(server, options);
   server.on('error', (error) => options.log.error({ err: error }, 'control port failed'));
@@ -105,6 +115,44 @@ export async function startListener(options: ListenerOptions): Promise<Listener>
 
 function contextOf({ keyPem, chainPem }: ServingCertificate) {
   return { key: keyPem, cert: chainPem, minVersion: 'TLSv1.3' as const };
+}
+
+/** Counts whose tokens are being looked at. */
+function createArrivals(): { enter(address: string): (() => void) | undefined } {
+  const byAddress = new Map<string, number>();
+  let all = 0;
+  return {
+    /** How to leave; undefined where there is no room. */
+    enter: (address) => {
+      const own = byAddress.get(address) ?? 0;
+      const isCrowded = all >= maxArriving / 2 && own >= maxArrivingOfOne;
+      if (isCrowded || all >= maxArriving) return undefined;
+      byAddress.set(address, own + 1);
+      all += 1;
+      return () => {
+        all -= 1;
+        const left = (byAddress.get(address) ?? 1) - 1;
+        if (left > 0) byAddress.set(address, left);
+        else byAddress.delete(address);
+      };
+    },
+  };
+}
+
+/** Whoever has a proxy's token may connect with it again and again. */
+function keepFew(all: Map<string, Set<WebSocket>>, pod: string, added: WebSocket): void {
+  const own = all.get(pod) ?? new Set();
+  all.set(pod, own);
+  const [oldest] = own;
+  if (oldest !== undefined && own.size >= maxOfOneProxy) {
+    own.delete(oldest);
+    oldest.terminate();
+  }
+  own.add(added);
+  added.once('close', () => {
+    own.delete(added);
+    if (own.size === 0 && all.get(pod) === own) all.delete(pod);
+  });
 }
 
 interface Admitted {

@@ -4,12 +4,14 @@ import type { AddressInfo } from 'node:net';
 
 import type { Result } from '@ambit/api';
 import { err } from '@ambit/api';
-import { listening } from '@ambit/core';
+import { listening, makeRoom } from '@ambit/core';
 
 import type { Log } from '../log.ts';
 import type { ServingCertificate } from '../push/listener.ts';
 import type { AdmissionRequest, Verdict } from './admission.ts';
 import { answerOf, readReview } from './admission.ts';
+import type { BodyReader, BodyRefused } from './body.ts';
+import { createBodyReader, maxBodyBytes, maxValues } from './body.ts';
 
 export interface WebhookOptions {
   /** Address to listen on; every address of the host when absent. */
@@ -33,8 +35,6 @@ export interface Webhook {
 export const validatePath = '/validate';
 
 const timeoutMs = 5_000;
-/** An object of at most 1.5 MiB, as etcd takes it, and the one that it replaces, with room for their escapes. */
-const maxBodyBytes = 8 * 1024 * 1024;
 const maxConnections = 256;
 
 /** Answers AdmissionReviews over TLS. Whoever can reach it may ask: it tells no more than the status of an object. */
@@ -47,14 +47,22 @@ export async function startWebhook(options: WebhookOptions): Promise<Webhook> {
     requestTimeout: timeoutMs,
     connectionsCheckingInterval: 1000,
   });
-  server.maxConnections = maxConnections;
+  const room = makeRoom(server, maxConnections);
+  const bodies = createBodyReader();
   server.on('tlsClientError', (error) => {
     log.debug({ err: error }, 'TLS handshake on the webhook port failed');
   });
   server.on('request', (request, response) => {
     response.on('error', () => response.destroy());
     request.on('error', () => request.destroy());
-    serve(request, response, options).catch((error: unknown) => {
+    const answered = serve(request, response, { ...options, bodies });
+    // The API server keeps its connections, and strangers do not take them from it.
+    answered.then(
+      (isReview) => isReview && room.renew(request.socket),
+      () => undefined,
+    );
+    answered.catch((error: unknown) => {
+      if (request.destroyed && !request.complete) return;
       log.error({ err: error }, 'a review failed');
       options.onAnswer?.('failed');
       if (!response.headersSent) send(response, 500, 'the review failed\n');
@@ -73,19 +81,20 @@ export async function startWebhook(options: WebhookOptions): Promise<Webhook> {
   };
 }
 
+/** True for a review that was answered. */
 async function serve(
   request: IncomingMessage,
   response: ServerResponse,
-  options: WebhookOptions,
-): Promise<void> {
-  const read = await readRequest(request);
+  options: WebhookOptions & { readonly bodies: BodyReader },
+): Promise<boolean> {
+  const read = await readRequest(request, options.bodies);
   if (!read.ok) {
     options.onAnswer?.('bad-request');
     // What is still to come is not read: the connection cannot be used again.
     response.setHeader('connection', 'close');
     send(response, read.error.status, `${read.error.why}\n`);
     request.resume();
-    return;
+    return false;
   }
   const verdict = options.judge(read.value);
   const [error] = verdict.errors;
@@ -93,6 +102,7 @@ async function serve(
   if (error !== undefined) options.log.info({ ...error }, 'object refused by validation');
   response.setHeader('content-type', 'application/json');
   send(response, 200, JSON.stringify(answerOf(read.value.uid, verdict)));
+  return true;
 }
 
 interface BadRequest {
@@ -100,14 +110,20 @@ interface BadRequest {
   readonly why: string;
 }
 
+const refusals: Readonly<Record<BodyRefused, string>> = {
+  'too-long': `more than ${maxBodyBytes} bytes`,
+  'too-many-values': `more than ${maxValues} values`,
+};
+
 async function readRequest(
   request: IncomingMessage,
+  bodies: BodyReader,
 ): Promise<Result<AdmissionRequest, BadRequest>> {
   const bad = (status: number, why: string) => err({ status, why });
   if ((request.url ?? '/').split('?')[0] !== validatePath) return bad(404, `only ${validatePath}`);
   if (request.method !== 'POST') return bad(405, 'POST only');
-  const body = await readBody(request);
-  if (body === undefined) return bad(413, `more than ${maxBodyBytes} bytes`);
+  const body = await bodies.read(request);
+  if (typeof body === 'string') return bad(413, refusals[body]);
   let parsed: unknown;
   try {
     parsed = JSON.parse(body.toString('utf8'));
@@ -116,19 +132,6 @@ async function readRequest(
   }
   const review = readReview(parsed);
   return review.ok ? review : bad(400, review.error);
-}
-
-/** Undefined for one that is too long. */
-async function readBody(request: IncomingMessage): Promise<Buffer | undefined> {
-  if (Number(request.headers['content-length'] ?? 0) > maxBodyBytes) return undefined;
-  const chunks: Buffer[] = [];
-  let bytes = 0;
-  for await (const chunk of request as AsyncIterable<Buffer>) {
-    bytes += chunk.length;
-    if (bytes > maxBodyBytes) return undefined;
-    chunks.push(chunk);
-  }
-  return Buffer.concat(chunks);
 }
 
 function send(response: ServerResponse, status: number, body: string): void {

@@ -1,7 +1,8 @@
 import type { IncomingMessage, RequestListener, Server, ServerResponse } from 'node:http';
 import { createServer } from 'node:http';
-import type { AddressInfo, Socket } from 'node:net';
+import type { AddressInfo } from 'node:net';
 import { listening } from '../net/listen.ts';
+import { makeRoom } from '../net/make-room.ts';
 import type { Logger } from '../observe/logger.ts';
 import { logLevels } from '../observe/logger.ts';
 import type { Metrics } from '../observe/metrics.ts';
@@ -153,23 +154,9 @@ async function serve(
       routes(request, response);
     },
   );
-  makeRoom(server);
+  makeRoom(server, maxConnections);
   await listening(server, { host, port });
   return server;
-}
-
-/** Whoever holds many connections loses the oldest, so that nobody keeps a probe or a scraper out by being first. */
-function makeRoom(server: Server): void {
-  const open = new Set<Socket>();
-  server.on('connection', (socket: Socket) => {
-    const [oldest] = open;
-    if (oldest !== undefined && open.size >= maxConnections) {
-      open.delete(oldest);
-      oldest.destroy();
-    }
-    open.add(socket);
-    socket.once('close', () => open.delete(socket));
-  });
 }
 
 function closed(server: Server): Promise<void> {

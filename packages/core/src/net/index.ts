@@ -3,4 +3,6 @@ export type { Copy, CopyOptions, CopyOutcome } from './copy.ts';
 export { copyBothWays } from './copy.ts';
 export { duplexOf } from './duplex.ts';
 export { listening } from './listen.ts';
+export type { Room } from './make-room.ts';
+export { makeRoom } from './make-room.ts';
 export { DirectReads, socketStream, tlsStream } from './socket-stream.ts';
