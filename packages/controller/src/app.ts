@@ -407,7 +407,7 @@ function figuresOf(core: Core): Figures {
     watchAges: new Map(ages),
     recomputations: collections.recomputations(),
     resources: new Map(resourceTypes.map((type) => [type, state.all(type).size])),
-    authorityEndsMs: keeper.current()?.certificate.notAfter.getTime(),
+    authorityEndsMs: keeper.current()?.notAfter.getTime(),
   };
 }
 

@@ -23,7 +23,7 @@ export interface Figures {
   readonly watchAges: ReadonlyMap<string, number>;
   readonly recomputations: ReadonlyMap<string, number>;
   readonly resources: ReadonlyMap<string, number>;
-  /** Milliseconds since 1970 at which the authority's certificate ends. */
+  /** Milliseconds since 1970 at which the authority's certificate, or one by which it is trusted, ends. */
   readonly authorityEndsMs: number | undefined;
 }
 

@@ -17,12 +17,14 @@ describe('an authority that was plugged in', () => {
   let client: KubeClient;
   let files: AuthorityFiles;
   let log = memoryLog();
+  let nowMs = Date.now();
   const running: AuthorityKeeper[] = [];
 
   beforeEach(async () => {
     fake = await FakeKube.start();
     client = clientOf(fake);
     log = memoryLog();
+    nowMs = Date.now();
     files = await makeSelfSignedRoot(trustDomain('users.example'), Date.now());
   });
   afterEach(async () => {
@@ -36,7 +38,7 @@ describe('an authority that was plugged in', () => {
       client,
       rootNamespace: 'istio-system',
       trustDomain: trustDomain(),
-      nowMs: Date.now,
+      nowMs: () => nowMs,
       timings: { ...fastTimings, stallMs: 10_000 },
       log,
       onChange: () => undefined,
@@ -111,6 +113,18 @@ describe('an authority that was plugged in', () => {
     plugIn(next);
     await until(() => JSON.stringify(remembered()) !== before, 'the other is remembered');
     expect(rootOf(keeper.current())).toBe(next.caCert);
+  }, 60_000);
+
+  test('and begins later is told once, and signs when its time has come', async () => {
+    plugIn(await makeSelfSignedRoot(trustDomain('later.example'), nowMs + 3_600_000));
+    const keeper = start();
+    await until(() => keeper.reason() !== undefined, 'the reason');
+    expect(keeper.reason()).toMatch(/cacerts: ca-cert\.pem is valid from /);
+    await new Promise((resolve) => setTimeout(resolve, 2_500));
+    expect(log.lines.filter(({ level }) => level === 'error')).toHaveLength(1);
+    nowMs += 3_600_000;
+    await keeper.whenReady;
+    expect(keeper.reason()).toBeUndefined();
   }, 60_000);
 
   test('is used also where it cannot be remembered, which is told and tried again', async () => {

@@ -13,6 +13,8 @@ export interface Authority {
   /** What goes after a leaf, in order, without any root; empty when the root itself signs. */
   readonly chainPem: readonly string[];
   readonly rootsPem: readonly string[];
+  /** When it can sign no more: the first end of its certificate and of those by which it is trusted. */
+  readonly notAfter: Date;
 }
 
 interface EcdsaSigning {
@@ -35,7 +37,12 @@ export interface AuthorityFiles {
 
 export interface AuthorityRejected {
   readonly code:
-    'ca/malformed' | 'ca/not-an-authority' | 'ca/key-mismatch' | 'ca/expired' | 'ca/no-path';
+    | 'ca/malformed'
+    | 'ca/not-an-authority'
+    | 'ca/key-mismatch'
+    | 'ca/expired'
+    | 'ca/not-yet-valid'
+    | 'ca/no-path';
   readonly message: string;
 }
 
@@ -88,40 +95,70 @@ export async function loadAuthority(
   const parsed = parseFiles(files);
   if (!parsed.ok) return parsed;
   const { certificate, roots, chain } = parsed.value;
-  const basic = certificate.getExtension(x509.BasicConstraintsExtension);
-  const usages = certificate.getExtension(x509.KeyUsagesExtension)?.usages ?? 0;
-  if (basic?.ca !== true || (usages & x509.KeyUsageFlags.keyCertSign) === 0) {
+  if (!maySign(certificate)) {
     return reject(
       'ca/not-an-authority',
       'ca-cert.pem may not sign: it needs CA:TRUE and keyCertSign',
     );
   }
-  if (
-    certificate.notAfter.getTime() <= nowMs ||
-    certificate.notBefore.getTime() > nowMs + clockSkewMs
-  ) {
-    return reject(
-      'ca/expired',
-      `ca-cert.pem is valid from ${certificate.notBefore.toISOString()} to ${certificate.notAfter.toISOString()} only`,
-    );
-  }
+  const own = notNow(certificate, 'ca-cert.pem', nowMs);
+  if (own !== undefined) return own;
   const key = await importKey(files.caKey, certificate);
   if (!key.ok) return key;
-  const anchor = await anchorOf(certificate, chain, roots);
-  if (anchor === undefined) {
-    return reject(
-      'ca/no-path',
-      'no chain leads from ca-cert.pem over cert-chain.pem to root-cert.pem',
-    );
-  }
+  const path = await pathOf(parsed.value, nowMs);
+  if (!path.ok) return path;
+  const anchor = path.value.at(-1);
   return ok({
     certificate,
     key: key.value.key,
     signingAlgorithm: key.value.signingAlgorithm,
     chainPem: [certificate, ...chain].filter((one) => !isRoot(one, roots)).map(pem),
     // The signer's first: by that proxies see that another signs, and have their certificates made anew.
-    rootsPem: [anchor, ...roots.filter((one) => one !== anchor)].map(pem),
+    rootsPem: [...path.value.slice(-1), ...roots.filter((one) => one !== anchor)].map(pem),
+    notAfter: new Date(
+      Math.min(...[certificate, ...path.value].map((one) => one.notAfter.getTime())),
+    ),
   });
+}
+
+/** Without usages a key is for everything. */
+function maySign(certificate: x509.X509Certificate): boolean {
+  const basic = certificate.getExtension(x509.BasicConstraintsExtension);
+  const usages = certificate.getExtension(x509.KeyUsagesExtension)?.usages;
+  return (
+    basic?.ca === true && (usages === undefined || (usages & x509.KeyUsageFlags.keyCertSign) !== 0)
+  );
+}
+
+/** Why a certificate is of no use now; undefined where it is. */
+function notNow(
+  { notBefore, notAfter }: x509.X509Certificate,
+  what: string,
+  nowMs: number,
+): Result<never, AuthorityRejected> | undefined {
+  const message = `${what} is valid from ${notBefore.toISOString()} to ${notAfter.toISOString()} only`;
+  if (notAfter.getTime() <= nowMs) return reject('ca/expired', message);
+  if (notBefore.getTime() > nowMs + clockSkewMs) return reject('ca/not-yet-valid', message);
+  return undefined;
+}
+
+/** What leads from the signer to a root that is to be trusted, that root last, all of it valid now. */
+async function pathOf(
+  { certificate, roots, chain }: ParsedFiles,
+  nowMs: number,
+): Promise<Result<readonly x509.X509Certificate[], AuthorityRejected>> {
+  const isNow = (one: x509.X509Certificate): boolean => notNow(one, '', nowMs) === undefined;
+  const path = await pathFrom(certificate, chain.filter(isNow), roots.filter(isNow));
+  if (path !== undefined) return ok(path);
+  for (const one of (await pathFrom(certificate, chain, roots)) ?? []) {
+    const file = roots.includes(one) ? 'root-cert.pem' : 'cert-chain.pem';
+    const why = notNow(one, `${one.subject} of ${file}`, nowMs);
+    if (why !== undefined) return why;
+  }
+  return reject(
+    'ca/no-path',
+    'no chain leads from ca-cert.pem over cert-chain.pem to root-cert.pem',
+  );
 }
 
 interface ParsedFiles {
@@ -229,30 +266,25 @@ function isRoot(one: x509.X509Certificate, roots: readonly x509.X509Certificate[
   return roots.some((root) => root.equal(one)) || one.subject === one.issuer;
 }
 
-/** The root to which the chain leads. */
-async function anchorOf(
+/** The shortest way; a root that signs itself is its own. */
+async function pathFrom(
   start: x509.X509Certificate,
   chain: readonly x509.X509Certificate[],
   roots: readonly x509.X509Certificate[],
-): Promise<x509.X509Certificate | undefined> {
-  let current = start;
-  for (let step = 0; step <= chain.length; step += 1) {
-    const holder = current;
+): Promise<readonly x509.X509Certificate[] | undefined> {
+  const seen = new Set<x509.X509Certificate>();
+  const ways: (readonly x509.X509Certificate[])[] = [[]];
+  for (const way of ways) {
+    const holder = way.at(-1) ?? start;
     const own = roots.find((root) => root.equal(holder));
-    if (own !== undefined) return own;
-    for (const root of roots) if (await isSignedBy(holder, root)) return root;
-    const issuer = await firstIssuer(holder, chain);
-    if (issuer === undefined) return undefined;
-    current = issuer;
+    if (own !== undefined) return [...way, own];
+    for (const root of roots) if (await isSignedBy(holder, root)) return [...way, root];
+    for (const one of chain) {
+      if (seen.has(one) || !maySign(one) || !(await isSignedBy(holder, one))) continue;
+      seen.add(one);
+      ways.push([...way, one]);
+    }
   }
-  return undefined;
-}
-
-async function firstIssuer(
-  of: x509.X509Certificate,
-  among: readonly x509.X509Certificate[],
-): Promise<x509.X509Certificate | undefined> {
-  for (const one of among) if (!one.equal(of) && (await isSignedBy(of, one))) return one;
   return undefined;
 }
 

@@ -159,8 +159,12 @@ class RunningKeeper implements AuthorityKeeper {
     }
     const authority = await loadAuthority(files, nowMs());
     if (!authority.ok) {
-      this.#reason = `${object}: ${authority.error.message}`;
-      log.error({ object, ...authority.error }, 'not usable; the last good authority is kept');
+      const reason = `${object}: ${authority.error.message}`;
+      if (this.#reason !== reason)
+        log.error({ object, ...authority.error }, 'not usable; the last good authority is kept');
+      this.#reason = reason;
+      // Nobody changes the Secret again when its time has come.
+      if (authority.error.code === 'ca/not-yet-valid') this.#again(secret);
       return;
     }
     // Also after a list, or because it could not be remembered: the one that signs is no other then.
@@ -211,7 +215,7 @@ class RunningKeeper implements AuthorityKeeper {
     this.#reason = undefined;
     this.#current = authority;
     this.#isPluggedIn = from === pluggedInSecret;
-    const notAfter = authority.certificate.notAfter.toISOString();
+    const notAfter = authority.notAfter.toISOString();
     this.#options.log.info({ from, notAfter }, 'certificate authority ready');
     this.#options.onChange(authority);
     this.#settle();

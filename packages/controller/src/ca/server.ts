@@ -124,7 +124,7 @@ async function issue(
   const identity = parseSpiffeIdentity(frame.identity);
   if (!identity.ok) return bad(identity.error.message);
   const authority = options.authority();
-  if (authority === undefined || authority.certificate.notAfter.getTime() <= options.nowMs()) {
+  if (authority === undefined || authority.notAfter.getTime() <= options.nowMs()) {
     return err({
       code: 'unavailable',
       message: 'the authority cannot sign now',

@@ -32,7 +32,7 @@ export async function signCertificate(
   subject: SubjectNames,
   { nowMs, ttlMs }: SigningTime,
 ): Promise<SignedCertificate> {
-  const issuerEnd = authority.certificate.notAfter.getTime();
+  const issuerEnd = authority.notAfter.getTime();
   const issuerStart = authority.certificate.notBefore.getTime();
   const notAfter = new Date(Math.min(nowMs + ttlMs, issuerEnd));
   const publicKey = new x509.PublicKey(key.spki);
