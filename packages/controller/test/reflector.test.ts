@@ -161,6 +161,24 @@ describe('a reflector', () => {
     expect(reflector.lists).toBe(2);
   });
 
+  test('a watch that breaks at the same place whenever it begins there is left for a list', async () => {
+    start();
+    await settled('the list');
+    await until(() => fake.openWatches === 1, 'the watch');
+    // What it is asked for from here on it cannot tell.
+    fake.silent = true;
+    put('p-0', 'second');
+    const why = { code: 500, reason: 'InternalError', message: 'unable to decode an event' };
+    for (let round = 0; round < 2; round += 1) {
+      await until(() => fake.openWatches === 1, 'the next watch');
+      expect(reflector.lists).toBe(1);
+      fake.failWatches(why);
+      await until(() => fake.openWatches === 0, 'its end');
+    }
+    await settled('what only a list tells');
+    expect(reflector.lists).toBe(2);
+  });
+
   test('an API server that answers 410 for ever is asked ever more seldom', async () => {
     fake.intercept = ({ url }) =>
       url.searchParams.get('watch') === 'true'

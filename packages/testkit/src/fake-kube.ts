@@ -160,7 +160,12 @@ export class FakeKube {
 
   /** Tells every watch that its version is gone. */
   expireWatches(): void {
-    const status = { kind: 'Status', code: 410, reason: 'Expired', message: 'too old' };
+    this.failWatches({ code: 410, reason: 'Expired', message: 'too old' });
+  }
+
+  /** Ends every watch with an error. */
+  failWatches(why: { readonly code: number; readonly reason: string; readonly message: string }) {
+    const status = { kind: 'Status', ...why };
     for (const watch of [...this.#watches, ...this.#muted]) {
       watch.response.write(`${JSON.stringify({ type: 'ERROR', object: status })}\n`);
       watch.response.end();

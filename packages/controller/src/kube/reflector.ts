@@ -151,7 +151,7 @@ class RunningReflector implements Reflector {
         if (this.#isClosed()) return;
         // What is served under another version now is watched there, after a list.
         const isElsewhere = kubeStatus(error) === 404 && this.#paths.length > 1;
-        mustList ||= needsRelist(error) || isElsewhere;
+        mustList ||= needsRelist(error, this.#failures) || isElsewhere;
         this.#failures += 1;
         if (mustList && kubeStatus(error) === 404) {
           this.#pathAt = (this.#pathAt + 1) % this.#paths.length;
@@ -293,7 +293,7 @@ class RunningReflector implements Reflector {
     const status = statusOf(object);
     throw new KubeError(`watch ${this.#path}: ${status.code} ${status.message}`, {
       status: status.code,
-      reason: status.reason === '' ? 'WatchError' : status.reason,
+      reason: status.code === 429 ? status.reason : 'WatchError',
     });
   }
 
@@ -332,8 +332,8 @@ class RunningReflector implements Reflector {
   }
 }
 
-/** What cannot be mended by going on from the last seen version. */
-function needsRelist(error: unknown): boolean {
+/** What cannot be mended by going on from the last seen version, or was not by doing so. */
+function needsRelist(error: unknown, failuresBefore: number): boolean {
   const status = kubeStatus(error);
   const reason = (error as { reason?: unknown }).reason;
   return (
@@ -341,6 +341,7 @@ function needsRelist(error: unknown): boolean {
     status === 400 ||
     status === 504 ||
     reason === 'Undecodable' ||
-    reason === 'WatchError'
+    // A server that cannot read what comes next breaks there again.
+    (reason === 'WatchError' && failuresBefore > 0)
   );
 }
