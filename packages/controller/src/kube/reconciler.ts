@@ -1,3 +1,5 @@
+import { kubeStatus } from './error.ts';
+
 /** Carries out work for keys, one at a time, each at least once after its last `enqueue`. */
 export interface Reconciler {
   enqueue(key: string): void;
@@ -32,7 +34,11 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
   let running: Promise<void> | undefined;
   let closed = false;
   const isClosed = (): boolean => closed;
-  const mayRun = (): boolean => !closed && options.gate?.isOpen() !== false;
+  /** The API server has told not to be asked before this; of all work, not of the key's alone. */
+  let pausedUntilMs = 0;
+  let pause: NodeJS.Timeout | undefined;
+  const isPaused = (): boolean => performance.now() < pausedUntilMs;
+  const mayRun = (): boolean => !closed && !isPaused() && options.gate?.isOpen() !== false;
 
   const retryLater = (key: string, error: unknown, count: number): void => {
     const first = options.retryMs ?? defaultRetryMs;
@@ -40,6 +46,7 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
     // An API server that is asked too much says when it may be asked again.
     const asked = (error as { retryAfterMs?: number } | undefined)?.retryAfterMs ?? 0;
     const delayMs = Math.min(Math.max(asked, first * 2 ** Math.min(count - 1, 16)), most);
+    if (kubeStatus(error) === 429) pauseFor(Math.min(Math.max(asked, first), most));
     clearTimeout(timers.get(key));
     timers.set(
       key,
@@ -49,6 +56,14 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
         start();
       }, delayMs),
     );
+  };
+  const pauseFor = (ms: number): void => {
+    pausedUntilMs = performance.now() + ms;
+    clearTimeout(pause);
+    pause = setTimeout(() => {
+      pausedUntilMs = 0;
+      start();
+    }, ms);
   };
   const work = async (): Promise<void> => {
     for (const key of queue) {
@@ -87,6 +102,7 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
     },
     close: async () => {
       closed = true;
+      clearTimeout(pause);
       for (const timer of timers.values()) clearTimeout(timer);
       timers.clear();
       await running;
