@@ -75,8 +75,10 @@ export async function chainInto(
   const found = await findPrimary(confDir, binDir);
   if ('why' in found) return { chained: false, why: found.why };
   const { primary, files } = found;
-  // A single `.conf` becomes a `.conflist`, which its entry remembers, and takes no other one's place.
-  const target = listNameOf(primary.path, new Set(files.map(({ path }) => path)));
+  // A single `.conf` becomes a `.conflist`, which its entry remembers, and takes no other one's place: only that of what
+  // was made of the same `.conf` before its owner wrote it anew.
+  const others = files.filter(({ conflist }) => restored(conflist).file !== basename(primary.path));
+  const target = listNameOf(primary.path, new Set(others.map(({ path }) => path)));
   const wanted = chained(
     primary.conflist,
     target === primary.path ? entry : { ...entry, replaces: basename(primary.path) },

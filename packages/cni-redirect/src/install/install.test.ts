@@ -279,6 +279,26 @@ test('a single plugin takes no list of its name away, and comes back as it was',
   expect(types('10-net.conflist')).toBe('bridge');
 });
 
+test('a single plugin that its owner writes anew, as Multus does, is chained again, and the newest comes back', async () => {
+  const single = { cniVersion: '1.0.0', name: 'net', type: 'ptp' };
+  put('00-net.conf', { ...single, mtu: 1 });
+  const running = await start();
+  for (const mtu of [2, 3]) {
+    put('00-net.conf', { ...single, mtu });
+    await until(() => !existsSync(conf('00-net.conf')));
+    expect(readdirSync(confDir())).toEqual(['00-net.conflist']);
+    expect(JSON.parse(readFileSync(conf('00-net.conflist'), 'utf8'))).toMatchObject({
+      plugins: [
+        { type: 'ptp', mtu },
+        { type: 'ambit-cni', replaces: '00-net.conf' },
+      ],
+    });
+  }
+  await running.uninstall();
+  expect(readdirSync(confDir())).toEqual(['00-net.conf']);
+  expect(JSON.parse(readFileSync(conf('00-net.conf'), 'utf8'))).toEqual({ ...single, mtu: 3 });
+});
+
 test('what cannot be read beside the configuration in use keeps nobody from chaining', async () => {
   put('10-net.conflist', bridge);
   mkdirSync(conf('99-backup.conf'));
