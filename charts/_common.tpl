@@ -256,6 +256,25 @@ what it does then.
 { key: cni.istio.io/not-ready, operator: Exists, effect: NoSchedule }
 {{- end }}
 
+{{/*
+Affinity to nodes that are machines: providers have others for single pods of their own choice, EKS Fargate and virtual nodes, where
+no DaemonSet's pod ever runs, and whoever tolerates their taint would wait. Takes what is asked for beside that.
+*/}}
+{{- define "ambit.affinity" -}}
+{{- $machines := list (dict "key" "eks.amazonaws.com/compute-type" "operator" "NotIn" "values" (list "fargate")) (dict "key" "type" "operator" "NotIn" "values" (list "virtual-kubelet")) -}}
+{{- $affinity := deepCopy (. | default dict) -}}
+{{- $node := $affinity.nodeAffinity | default dict -}}
+{{- $asked := dig "requiredDuringSchedulingIgnoredDuringExecution" "nodeSelectorTerms" list $node | default (list (dict "matchExpressions" list)) -}}
+{{- $terms := list -}}
+{{- range $asked -}}
+{{- /* An empty term is met by no node, and stays so. */}}
+{{- $terms = append $terms (ternary (merge (dict "matchExpressions" (concat (.matchExpressions | default list) $machines)) .) . (gt (len .) 0)) -}}
+{{- end -}}
+{{- $_ := set $node "requiredDuringSchedulingIgnoredDuringExecution" (dict "nodeSelectorTerms" $terms) -}}
+{{- $_ := set $affinity "nodeAffinity" $node -}}
+{{- toYaml $affinity -}}
+{{- end }}
+
 {{/* Refuses a rollout that could never go on. Takes a list: the name of the value, maxSurge and maxUnavailable. */}}
 {{- define "ambit.checkRollout" -}}
 {{- $none := list "0" "0%" -}}
@@ -505,6 +524,7 @@ spec:
         - { key: node.kubernetes.io/{{ . }}, operator: Equal, value: never, effect: NoExecute }
         {{- end }}
       nodeSelector: { kubernetes.io/os: linux }
+      affinity: {{- include "ambit.affinity" dict | nindent 8 }}
       securityContext:
         runAsNonRoot: true
         seccompProfile: { type: RuntimeDefault }

@@ -79,7 +79,7 @@ describe('what is deployed for a waypoint', () => {
     }
   });
 
-  test('pulls its image and takes CPU and memory as the installation says', () => {
+  test('pulls its image and takes CPU and memory as the installation says, on nodes of Linux', () => {
     const podOf = (more: Partial<DeploySettings>): Record<string, unknown> => {
       const objects = waypointObjects(waypoint(), { ...settings, ...more });
       const made = objects.find(({ object }) => object.kind === 'Deployment')?.object;
@@ -95,6 +95,7 @@ describe('what is deployed for a waypoint', () => {
     expect(said['imagePullSecrets']).toEqual([{ name: 'registry' }, { name: 'mirror' }]);
     expect(said['containers']).toMatchObject([{ imagePullPolicy: 'Always', resources }]);
     const silent = podOf({});
+    expect(silent['nodeSelector']).toEqual({ 'kubernetes.io/os': 'linux' });
     expect(silent).not.toHaveProperty('imagePullSecrets');
     expect(silent['containers']).not.toHaveProperty('[0].imagePullPolicy');
   });

@@ -144,6 +144,8 @@ function podTemplate(
     spec: {
       serviceAccountName: meta.name,
       terminationGracePeriodSeconds: 30,
+      // The image is of Linux, and nodes of Windows seldom have a taint.
+      nodeSelector: { 'kubernetes.io/os': 'linux' },
       ...(settings.imagePullSecrets.length === 0
         ? {}
         : { imagePullSecrets: settings.imagePullSecrets.map((name) => ({ name })) }),
