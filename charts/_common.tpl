@@ -251,6 +251,21 @@ what it does then.
 {{- end -}}
 {{- end }}
 
+{{/* Of a NetworkPolicy, what it lets out. */}}
+{{- define "ambit.egress" -}}
+# Names, the API server and the controller, at addresses that no chart knows: also where the namespace lets nobody out.
+egress: [{}]
+{{- end }}
+
+{{/* Refuses a namespace that admits no pod of those that enter others' network namespaces. */}}
+{{- define "ambit.checkPodSecurity" -}}
+{{- $label := "pod-security.kubernetes.io/enforce" -}}
+{{- $level := dig "metadata" "labels" $label "" (lookup "v1" "Namespace" "" .Release.Namespace | default dict) -}}
+{{- if has $level (list "baseline" "restricted") -}}
+{{- fail (printf "namespace %[1]s admits pods of Pod Security %[2]s only, and so none of a program that enters the pods of its node: kubectl label namespace %[1]s %[3]s=privileged --overwrite" .Release.Namespace $level $label) -}}
+{{- end -}}
+{{- end }}
+
 {{/* What whoever makes a node ready has to mind: the taint of one that is not. */}}
 {{- define "ambit.notReady" -}}
 { key: cni.istio.io/not-ready, operator: Exists, effect: NoSchedule }
@@ -447,6 +462,7 @@ hook, rules (of the whole cluster) and ownRules (of the mesh's namespace).
 {{- $namespace := $root.Release.Namespace -}}
 {{- $hook := dict "helm.sh/hook" .hook "helm.sh/hook-delete-policy" "before-hook-creation,hook-succeeded" -}}
 {{- $before := merge (dict "helm.sh/hook-weight" "-5") $hook | toYaml -}}
+{{- include "ambit.checkResources" (list "uninstall.resources" $root.Values.uninstall.resources) -}}
 apiVersion: v1
 kind: ServiceAccount
 metadata:
@@ -491,6 +507,21 @@ metadata:
   annotations: {{- $before | nindent 4 }}
 roleRef: { apiGroup: rbac.authorization.k8s.io, kind: Role, name: {{ $name }} }
 subjects: [{ kind: ServiceAccount, name: {{ $name }}, namespace: {{ $namespace }} }]
+{{- if dig "enabled" true ($root.Values.networkPolicy | default dict) }}
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata:
+  name: {{ $name }}
+  namespace: {{ $namespace }}
+  labels: {{- $labels | nindent 4 }}
+  annotations: {{- $before | nindent 4 }}
+spec:
+  podSelector:
+    matchLabels: {{- include "ambit.selector" (list $root $name) | nindent 6 }}
+  policyTypes: [Ingress, Egress]
+  {{- include "ambit.egress" . | nindent 2 }}
+{{- end }}
 ---
 apiVersion: batch/v1
 kind: Job
@@ -542,7 +573,7 @@ spec:
               value: {{ $root.Values.uninstall.timeout | quote }}
             {{- with .env }}{{ toYaml . | nindent 12 }}{{ end }}
             {{- include "ambit.logEnv" $root | nindent 12 }}
-          resources: { requests: { cpu: 50m, memory: 96Mi } }
+          resources: {{- include "ambit.resources" $root.Values.uninstall.resources | fromJson | toYaml | nindent 12 }}
           securityContext:
             allowPrivilegeEscalation: false
             readOnlyRootFilesystem: true

@@ -1,9 +1,12 @@
 import { describe, expect, test } from '@jest/globals';
 import type { KubeObject } from './helm.ts';
-import { render } from './helm.ts';
+import { namespace, render, renderText } from './helm.ts';
 
 /** What clusters of other kinds than a plain one ask of the charts. */
 interface PodSpec {
+  readonly containers: readonly {
+    readonly resources: { readonly limits?: Readonly<Record<string, string>> };
+  }[];
   readonly nodeSelector?: Readonly<Record<string, string>>;
   readonly affinity?: {
     readonly nodeAffinity: {
@@ -76,5 +79,63 @@ describe('nodes on which nothing of the mesh can run', () => {
     });
     // A term that asks for nothing is met by no node.
     expect(termsOf(podsOf(ask({})).get('ztunnel'))).toEqual([{}]);
+  });
+});
+
+describe('a namespace with a quota of limits', () => {
+  const limitsOf = (values: Values) =>
+    [...podsOf(values)].map(([name, { containers }]) => [
+      name,
+      Object.keys(containers[0]?.resources.limits ?? {}).sort(),
+    ]);
+
+  test('admits what runs around an uninstall as it comes, and the others with limits of their values', () => {
+    const cpu = { limits: { cpu: 1 } };
+    const values = {
+      'controller.resources': cpu,
+      'ztunnel.resources': cpu,
+      'cni-redirect.resources': cpu,
+    };
+    expect(limitsOf(values)).toEqual(programs.map((name) => [name, ['cpu', 'memory']]));
+  });
+
+  test.each(['controller', 'cni-redirect'] as const)('%s: they may be others', (chart) => {
+    const resources = { requests: { cpu: null }, limits: { cpu: 2, 'ephemeral-storage': '1Gi' } };
+    const [job] = render(chart, { values: { 'uninstall.resources': resources } }).filter(
+      ({ kind }) => kind === 'Job',
+    );
+    const { template } = job?.['spec'] as { template: { spec: PodSpec } };
+    expect(template.spec.containers[0]?.resources).toEqual({
+      requests: { memory: '96Mi' },
+      limits: { cpu: 2, memory: '256Mi', 'ephemeral-storage': '1Gi' },
+    });
+    expect(() =>
+      renderText(chart, { values: { 'uninstall.resources.limits.memory': '48Mi' } }),
+    ).toThrow(/uninstall\.resources: with limits\.memory 48Mi the program never starts/);
+  });
+});
+
+describe('a namespace whose NetworkPolicy denies everything', () => {
+  const policiesOf = (values: Values = {}) =>
+    render('ambit', { values }).filter(({ kind }) => kind === 'NetworkPolicy');
+
+  test('lets out what each program of its network asks, the Jobs of an uninstall too', () => {
+    const policies = policiesOf();
+    // The agent has the network of its node, for which there are no such policies.
+    expect(policies.map(({ metadata }) => metadata.name).sort()).toEqual(
+      programs.filter((name) => name !== 'cni-redirect'),
+    );
+    for (const { metadata, spec } of policies)
+      expect(spec).toMatchObject({
+        podSelector: { matchLabels: { app: metadata.name } },
+        policyTypes: ['Ingress', 'Egress'],
+        egress: [{}],
+      });
+    for (const { metadata } of policies) expect(metadata.namespace).toBe(namespace);
+  });
+
+  test('is theirs to open who switch that off', () => {
+    const off = { 'controller.networkPolicy.enabled': false, 'ztunnel.networkPolicy.enabled': false };
+    expect(policiesOf(off).map(({ metadata }) => metadata.name)).toEqual(['ambit-uninstall-release']);
   });
 });

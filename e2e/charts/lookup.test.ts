@@ -137,3 +137,20 @@ test('a node agent that keeps ports of its node is replaced, and none is put bes
   expect(await install({}, 'cni-redirect')).not.toMatch(refused);
   await kubectl.out(['delete', 'daemonset', 'cni-redirect', '-n', namespace]);
 }, 60_000);
+
+test.each(['ztunnel', 'cni-redirect'] as const)(
+  '%s: a namespace whose Pod Security admits none of its pods is told, with what admits them',
+  async (chart) => {
+    const label = 'pod-security.kubernetes.io/enforce';
+    for (const level of ['baseline', 'restricted']) {
+      await kubectl.out(['label', 'namespace', namespace, '--overwrite', `${label}=${level}`]);
+      const said = await install({}, chart);
+      expect(said).toContain(`namespace ${namespace} admits pods of Pod Security ${level} only`);
+      expect(said).toContain(`kubectl label namespace ${namespace} ${label}=privileged --overwrite`);
+    }
+    await kubectl.out(['label', 'namespace', namespace, '--overwrite', `${label}=privileged`]);
+    expect(await install({}, chart)).not.toContain('Pod Security');
+    await kubectl.out(['label', 'namespace', namespace, `${label}-`]);
+  },
+  60_000,
+);

@@ -33,6 +33,7 @@ netnsDir: {{ .Values.cniNetnsDir | default (ternary "/var/run/docker/netns" "/va
 {{- $paths := include "cni-redirect.paths" . | fromYaml -}}
 {{- $folders := list (list "the plugin's socket" "/var/run/istio-cni") (list "ztunnel's socket" "/var/run/ztunnel") -}}
 {{- include "ambit.checkFolders" (concat $folders (list (list "cniBinDir" $paths.binDir) (list "cniConfDir" $paths.confDir) (list "cniNetnsDir" $paths.netnsDir))) -}}
+{{- include "ambit.checkPodSecurity" . -}}
 {{- include "ambit.checkPriorityClass" . -}}
 {{- end }}
 

@@ -21,5 +21,6 @@
 {{- $folders := list (list "the agent's socket" "/var/run/ztunnel") (list "cniNetnsDir" (include "ztunnel.netnsDir" .)) -}}
 {{- with .Values.stateDir }}{{ $folders = append $folders (list "stateDir" .) }}{{ end -}}
 {{- include "ambit.checkFolders" $folders -}}
+{{- include "ambit.checkPodSecurity" . -}}
 {{- include "ambit.checkPriorityClass" . -}}
 {{- end }}
