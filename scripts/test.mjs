@@ -1,7 +1,7 @@
 // npm test: everything that must hold before a commit. Ends with `N passed, N failed`.
 import { join } from 'node:path';
 import { ensureMachine, orExplain } from './lib/ensure.mjs';
-import { begin, check, jest, summary } from './lib/report.mjs';
+import { begin, check, jest, jestInShares, summary } from './lib/report.mjs';
 
 await orExplain(async () => {
   ensureMachine((text) => console.log(`· ${text}`));
@@ -32,12 +32,14 @@ await orExplain(async () => {
   // Two at a time on any machine: tests mostly wait, and by default Jest takes one of two cores.
   const both = ['--maxWorkers', '2', '--selectProjects', 'unit', 'integration', 'charts'];
   jest('test', 'unit and integration', 'unit', [], both);
-  jest(
+  // Each share has network, mount and process namespaces of its own, and mostly waits, too.
+  await jestInShares(
     'test',
     'network namespaces',
     'netns',
     ['scripts/netns.mjs', 'node'],
     ['--selectProjects', 'netns', '--runInBand'],
+    2,
   );
   summary();
 });

@@ -1,5 +1,5 @@
 // Runs checks and tests one after the other, counts what held, and ends with `N passed, N failed`.
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { root } from './ensure.mjs';
@@ -28,22 +28,50 @@ function run(args) {
 /** Something that holds when its script ends well. */
 export function check(name, script, args) {
   const { ok, seconds } = run([script, ...args]);
-  console.log(`${ok ? '✓' : '✗'} ${name} (${seconds} s)`);
   count[ok ? 'passed' : 'failed'] += 1;
-  if (!ok) failures.push(name);
+  tell(name, ok, seconds);
 }
 
 /** Tests by Jest; `prefix` is the script that runs it, if another one does. */
 export function jest(script, name, file, prefix, args) {
   const output = join(folderOf(script), `${file}.json`);
-  const { ok, seconds } = run([
-    ...prefix,
-    'scripts/jest.mjs',
-    ...args,
-    '--json',
-    '--outputFile',
-    output,
-  ]);
+  const { ok, seconds } = run([...prefix, ...jestArgs(args, output)]);
+  countIn(output, ok);
+  tell(name, ok, seconds);
+}
+
+/** As `jest`, in shares that run beside each other. */
+export async function jestInShares(script, name, file, prefix, args, shares) {
+  const started = Date.now();
+  const outcomes = await Promise.all(
+    Array.from({ length: shares }, async (_, index) => {
+      const output = join(folderOf(script), `${file}-${index + 1}.json`);
+      const share = [...args, `--shard=${index + 1}/${shares}`];
+      const ok = await runBeside([...prefix, ...jestArgs(share, output)]);
+      countIn(output, ok);
+      return ok;
+    }),
+  );
+  tell(name, !outcomes.includes(false), ((Date.now() - started) / 1000).toFixed(1));
+}
+
+function jestArgs(args, output) {
+  return ['scripts/jest.mjs', ...args, '--json', '--outputFile', output];
+}
+
+/** Through pipes, so that Jest writes whole blocks and not lines over lines. */
+function runBeside(args) {
+  return new Promise((resolve, reject) => {
+    const child = spawn(pinnedNode(), args, { cwd: root, stdio: ['ignore', 'pipe', 'pipe'] });
+    child.stdout.pipe(process.stdout, { end: false });
+    child.stderr.pipe(process.stderr, { end: false });
+    child.on('error', reject);
+    child.on('close', (status) => resolve(status === 0));
+  });
+}
+
+/** A run that wrote no results, or none that failed and ended badly all the same, counts as one failure. */
+function countIn(output, ok) {
   let report;
   try {
     report = JSON.parse(readFileSync(output, 'utf8'));
@@ -54,6 +82,9 @@ export function jest(script, name, file, prefix, args) {
   count.passed += report?.numPassedTests ?? 0;
   count.failed += failed === 0 && !ok ? 1 : failed;
   count.skipped += report?.numPendingTests ?? 0;
+}
+
+function tell(name, ok, seconds) {
   if (!ok) failures.push(name);
   console.log(`${ok ? '✓' : '✗'} ${name} (${seconds} s)`);
 }
