@@ -11,8 +11,8 @@ import { clusterName } from '../support/wire.ts';
 const release = findRelease(process.env['KUBECONFIG']);
 const url = 'http://direct.shop:8080/';
 const limitSeconds = 150;
-/** Four callers are busy on connections that they keep, and the proxies of two nodes are replaced: each cuts each once. */
-const mostCut = 4 * 2;
+/** Requests of callers that stand still for a whole pause of 5 to 20 ms between an answer and the end behind it. */
+const mostLate = 2;
 const figures: string[] = [];
 
 const waypointLabels = { 'gateway.networking.k8s.io/gateway-name': 'waypoint' };
@@ -91,11 +91,8 @@ const gateway = '/apis/gateway.networking.k8s.io/v1/namespaces/shop/gateways/way
         { limitSeconds },
       );
       figure(level === undefined ? 'upgrade back' : 'upgrade', totals);
-      // A connection that is kept for longer than a proxy drains is cut in the end, where it is silent if it ever is. Who
-      // is idle for most of the time has to stand still in that very moment to be hit, which happens on a busy machine.
-      expect(totals.errors.filter((error) => error.startsWith('new '))).toEqual([]);
-      expect(totals.errors.filter((error) => error.startsWith('rare ')).length).toBeLessThan(2);
-      expect(totals.failed).toBeLessThanOrEqual(mostCut);
+      expect(totals.errors.filter((error) => !error.startsWith('kept '))).toEqual([]);
+      expect(totals.failed).toBeLessThanOrEqual(mostLate);
     }
   }, 400_000);
 

@@ -29,7 +29,7 @@ import { configDump } from './config-dump.ts';
 import type { ZtunnelConfig } from './config.ts';
 import { Connections } from './connections.ts';
 import type { ProxyContext } from './context.ts';
-import { drain } from './drain.ts';
+import { drain } from './drain/drain.ts';
 import { handleHbone, handlePlaintext, handleTunnel } from './inbound/connect.ts';
 import { planDelivery, planPlaintext } from './inbound/plan.ts';
 import { startAgentClient } from './inpod/agent-client.ts';

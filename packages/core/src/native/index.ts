@@ -6,6 +6,7 @@ export {
   adoptServer,
   connectFd,
   connectSocket,
+  cork,
   fdOf,
   leaveNewConnections,
   listenSocket,

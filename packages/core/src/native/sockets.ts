@@ -29,6 +29,8 @@ const IP_TRANSPARENT = 19;
 const IP_BIND_ADDRESS_NO_PORT = 24;
 const SO_ORIGINAL_DST = 80;
 const SOL_IPV6 = 41;
+const IPPROTO_TCP = 6;
+const TCP_CORK = 3;
 const IPV6_V6ONLY = 26;
 const IPV6_TRANSPARENT = 75;
 
@@ -149,6 +151,15 @@ export function resetOnClose(owner: Socket, reset = true): void {
   const linger = Buffer.alloc(8);
   linger.writeInt32LE(reset ? 1 : 0, 0);
   setsockopt(fd, SOL_SOCKET, SO_LINGER, linger, linger.length);
+}
+
+/** Lets no part of a packet out until the socket is shut down, which then rides on its last packet, or for 200 ms. */
+export function cork(owner: Socket): void {
+  const fd = fdOf(owner);
+  if (fd === undefined) return;
+  const on = Buffer.alloc(4);
+  on.writeInt32LE(1);
+  setsockopt(fd, IPPROTO_TCP, TCP_CORK, on, on.length);
 }
 
 /** The descriptor behind a socket; an internal of Node, pinned by a test. */

@@ -9,6 +9,8 @@ export interface ByteStream {
   write(chunk: Buffer): boolean;
   /** As `write`, for text in Latin-1; there where it costs less than to make a buffer of it first. */
   writeLatin1?(text: string): boolean;
+  /** What is written after this leaves in one piece with the end, which must follow at once; where the transport can. */
+  holdForEnd?(): void;
   /** No more will be written; what was written goes out first. */
   end(): void;
   /** Ends both ways at once and lets the other side know that it was no orderly end. */

@@ -36,6 +36,10 @@ class Scripted implements ByteStream {
     return this.#full < this.#room;
   }
 
+  holdForEnd(): void {
+    this.log.push('hold');
+  }
+
   end(): void {
     this.log.push('end');
   }
@@ -165,5 +169,60 @@ describe('how it ends', () => {
     const outcome = await copy.done;
     expect(outcome.received).toBe(6);
     expect(outcome.broken?.error.message).toBe('half-closed for too long');
+  });
+});
+
+describe('a connection that is let go', () => {
+  const reason = new Error('stopping');
+
+  test('ends both ways in order, and is over when both sides are', async () => {
+    const [downstream, upstream] = [new Scripted(), new Scripted()];
+    const copy = copyBothWays(downstream, upstream);
+    copy.letGo(reason);
+    expect([downstream.log, upstream.log]).toEqual([['end'], ['end']]);
+    for (const side of [downstream, upstream]) side.giveEnd();
+    for (const side of [downstream, upstream]) side.close();
+    expect(await copy.done).toEqual({ sent: 0, received: 0 });
+  });
+
+  test('is cut when a side speaks all the same, and its bytes go nowhere', async () => {
+    const [downstream, upstream] = [new Scripted(), new Scripted()];
+    const copy = copyBothWays(downstream, upstream);
+    copy.letGo(reason);
+    downstream.give(Buffer.from('a request'));
+    expect(upstream.taken).toEqual([]);
+    expect(await copy.done).toEqual({
+      sent: 0,
+      received: 0,
+      broken: { side: 'downstream', error: reason },
+    });
+  });
+
+  test('goes on until a chunk of which it is said', () => {
+    const [downstream, upstream] = [new Scripted(), new Scripted()];
+    const copy = copyBothWays(downstream, upstream);
+    copy.letGo(
+      reason,
+      (direction, chunk) => direction === 'received' && chunk.equals(Buffer.from('last')),
+    );
+    downstream.give(Buffer.from('last'));
+    upstream.give(Buffer.from('not it'));
+    expect(downstream.log).toEqual([]);
+    upstream.give(Buffer.from('last'));
+    expect(downstream.log).toEqual(['hold', 'end']);
+    expect(upstream.log).toEqual(['end']);
+    expect(Buffer.concat(downstream.taken).toString()).toBe('not itlast');
+    copy.abort(reason);
+  });
+
+  test('at once, where it waited for a chunk until then', () => {
+    const [downstream, upstream] = [new Scripted(), new Scripted()];
+    const copy = copyBothWays(downstream, upstream);
+    copy.letGo(reason, () => false);
+    copy.letGo(reason);
+    copy.letGo(reason, () => false);
+    expect(downstream.log).toEqual(['end']);
+    upstream.give(Buffer.from('more'));
+    expect(downstream.log).toEqual(['end', 'abort: stopping']);
   });
 });

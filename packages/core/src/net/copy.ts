@@ -10,11 +10,21 @@ export interface CopyOutcome {
   readonly broken?: { readonly side: 'downstream' | 'upstream'; readonly error: Error };
 }
 
+/** `sent`: from `downstream` to `upstream`. */
+export type Direction = 'sent' | 'received';
+
+export type EndsHere = (direction: Direction, chunk: Buffer) => boolean;
+
 export interface Copy {
   readonly done: Promise<CopyOutcome>;
   readonly counts: { readonly sent: number; readonly received: number };
   /** The direction of the last bytes; undefined before any. */
-  readonly last: 'sent' | 'received' | undefined;
+  readonly last: Direction | undefined;
+  /**
+   * Ends both sides in order, so that they close what they keep open; who goes on to speak is cut for `reason`. With
+   * `behind`, not now but behind the first chunk of which that says so.
+   */
+  letGo(reason: Error, behind?: EndsHere): void;
   /** Cuts both sides; they see a reset. */
   abort(reason: Error): void;
 }
@@ -22,7 +32,7 @@ export interface Copy {
 export interface CopyOptions {
   /** How long one direction may stay open in silence after the other has ended. */
   readonly halfClosedTimeoutMs?: number;
-  readonly onBytes?: (direction: 'sent' | 'received', bytes: number) => void;
+  readonly onBytes?: (direction: Direction, bytes: number) => void;
 }
 
 const defaultHalfClosedTimeoutMs = 10 * 60_000;
@@ -42,6 +52,7 @@ export function copyBothWays(
   let last: Copy['last'];
   let broken: CopyOutcome['broken'];
   let halfClosed: NodeJS.Timeout | undefined;
+  let leaving: { readonly reason: Error; readonly behind: EndsHere | undefined } | undefined;
   let finish: (outcome: CopyOutcome) => void;
   const done = new Promise<CopyOutcome>((resolve) => (finish = resolve));
 
@@ -58,13 +69,28 @@ export function copyBothWays(
       breakOff(ended.downstream ? 'downstream' : 'upstream', new Error('half-closed for too long'));
     }, options.halfClosedTimeoutMs ?? defaultHalfClosedTimeoutMs);
   };
+  const isLetGo = (): boolean => leaving !== undefined && leaving.behind === undefined;
+  const letGo = (reason: Error, behind?: EndsHere): void => {
+    if (isLetGo()) return;
+    leaving = { reason, behind };
+    if (behind !== undefined) return;
+    downstream.end();
+    upstream.end();
+  };
   const sink = (side: 'downstream' | 'upstream', from: ByteStream, to: ByteStream): ByteSink => ({
     data(chunk) {
+      if (leaving !== undefined && isLetGo()) {
+        breakOff(side, leaving.reason);
+        return;
+      }
       const direction = side === 'downstream' ? 'sent' : 'received';
       counts[direction] += chunk.length;
       last = direction;
       options.onBytes?.(direction, chunk.length);
+      const ending = leaving?.behind?.(direction, chunk) === true ? leaving : undefined;
+      if (ending !== undefined) to.holdForEnd?.();
       if (!to.write(chunk)) from.pause();
+      if (ending !== undefined) letGo(ending.reason);
       if (halfClosed !== undefined) watchHalfClosed();
     },
     end() {
@@ -92,6 +118,7 @@ export function copyBothWays(
     get last() {
       return last;
     },
+    letGo,
     abort: (reason) => breakOff('downstream', reason),
   };
 }

@@ -1,5 +1,5 @@
 export type { ByteSink, ByteStream } from './byte-stream.ts';
-export type { Copy, CopyOptions, CopyOutcome } from './copy.ts';
+export type { Copy, CopyOptions, CopyOutcome, Direction, EndsHere } from './copy.ts';
 export { copyBothWays } from './copy.ts';
 export { duplexOf } from './duplex.ts';
 export { listening } from './listen.ts';

@@ -59,3 +59,26 @@ test('text is written as one byte a character, in turn with buffers', async () =
   far.end();
   close();
 });
+
+test('what is held for the end is there with it, and whole', async () => {
+  const { near, far, close } = await pair();
+  const stream = socketStream(near);
+  stream.attach({
+    data: () => undefined,
+    end: () => undefined,
+    drain: () => undefined,
+    close: () => undefined,
+  });
+  stream.holdForEnd?.();
+  stream.write(Buffer.from('the '));
+  // Only the end lets it out.
+  far.resume();
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  expect(far.bytesRead).toBe(0);
+  stream.write(Buffer.from('answer'));
+  stream.end();
+  await new Promise((resolve) => far.once('end', resolve));
+  expect(far.bytesRead).toBe('the answer'.length);
+  far.end();
+  close();
+});

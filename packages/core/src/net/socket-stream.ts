@@ -1,6 +1,6 @@
 import type { OnReadOpts, Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
-import { resetOnClose } from '../native/index.ts';
+import { cork, resetOnClose } from '../native/index.ts';
 import type { ByteSink, ByteStream } from './byte-stream.ts';
 
 /**
@@ -86,6 +86,10 @@ class SocketStream implements ByteStream {
 
   writeLatin1(text: string): boolean {
     return this.#socket.destroyed || this.#socket.write(text, 'latin1');
+  }
+
+  holdForEnd(): void {
+    if (this.#resets) cork(this.#socket);
   }
 
   end(): void {
