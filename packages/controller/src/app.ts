@@ -11,6 +11,7 @@ import { createAuthenticator } from './ca/authenticate.ts';
 import type { AuthorityKeeper } from './ca/keeper.ts';
 import { startAuthorityKeeper } from './ca/keeper.ts';
 import type { NodeAuthorization, PodView } from './ca/node-authorizer.ts';
+import { authorizeNodeProxy } from './ca/node-authorizer.ts';
 import type { Publisher } from './ca/publish.ts';
 import { startRootPublisher } from './ca/publish.ts';
 import { authenticated, createCertificateServer } from './ca/server.ts';
@@ -59,6 +60,8 @@ export interface ControllerDeps {
   readonly nowMs?: () => number;
   readonly timings?: Partial<ReflectorTimings>;
   readonly leaseTimings?: LeaseTimings;
+  /** Between pings of proxies. */
+  readonly pingMs?: number;
 }
 
 export interface Controller {
@@ -93,7 +96,7 @@ export async function startController(
       serving.close();
       return Promise.resolve();
     });
-    const listener = await startControlPort(config, core, serving);
+    const listener = await startControlPort(config, core, serving, deps);
     core.closers.push(() => listener.close());
     const validation = await startValidationPort(config, core, serving, deps);
     core.closers.push(() => validation.close());
@@ -138,6 +141,7 @@ interface Core {
   readonly writing: Writing;
   readonly writers: { close(): Promise<void> };
   readonly admit: Parameters<typeof startListener>[0]['admit'];
+  readonly isStillGood: Parameters<typeof startListener>[0]['isStillGood'];
   readonly registry: ReturnType<typeof createMetrics>;
   readonly metrics: ControllerMetrics;
   /** Told when another authority signs. */
@@ -220,7 +224,7 @@ function startCore(config: ControllerConfig, deps: ControllerDeps): Core {
     rivals,
     writing,
     writers: startWriters(writing, { config, collections, scope, rivals, nowMs, log }),
-    admit: admission(watches, identified),
+    ...admission(watches, identified),
     registry,
     metrics,
     onAuthority,
@@ -251,12 +255,16 @@ function identification(
 function admission(
   watches: Watches,
   identified: Parameters<typeof authenticated>[1],
-): Core['admit'] {
-  return async (token) => {
-    // Before every pod is known, a good proxy could not be told from a bad one.
-    if (watches.synced) return authenticated(token, identified);
-    const reason = `not synced: ${watches.awaited().join(', ')}`;
-    return { ok: false, error: { code: 'unavailable', reason } };
+): Pick<Core, 'admit' | 'isStillGood'> {
+  return {
+    admit: async (token) => {
+      // Before every pod is known, a good proxy could not be told from a bad one.
+      if (watches.synced) return authenticated(token, identified);
+      const reason = `not synced: ${watches.awaited().join(', ')}`;
+      return { ok: false, error: { code: 'unavailable', reason } };
+    },
+    isStillGood: ({ caller }) =>
+      authorizeNodeProxy(caller, identified.pods, identified.authorization).ok,
   };
 }
 
@@ -296,6 +304,7 @@ function startControlPort(
   config: ControllerConfig,
   core: Core,
   serving: ServingKeeper,
+  { pingMs }: Pick<ControllerDeps, 'pingMs'>,
 ): Promise<Listener> {
   const listening = startListener({
     host: config.host,
@@ -304,6 +313,9 @@ function startControlPort(
     hub: core.hub,
     log: core.log,
     admit: core.admit,
+    isStillGood: core.isStillGood,
+    nowMs: core.nowMs,
+    ...(pingMs === undefined ? {} : { pingMs }),
   });
   return listening.then((listener) => {
     serving.follow((certificate) => listener.useCertificate(certificate));

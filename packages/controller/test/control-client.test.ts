@@ -4,9 +4,10 @@ import { join } from 'node:path';
 
 import type { DecodedUpdate } from '@ambit/api';
 import { makeSpiffeIdentity, parsePort } from '@ambit/api';
+import type { ControlClient, SignedCertificate } from '@ambit/core';
 import { createCertificateRequest, createLogger, startControlClient } from '@ambit/core';
 import { FakeKube } from '@ambit/testkit';
-import { expect, test } from '@jest/globals';
+import { afterEach, describe, expect, test } from '@jest/globals';
 
 import { startController } from '../src/app.ts';
 import { value } from './records.ts';
@@ -21,7 +22,17 @@ import {
   until,
 } from './support.ts';
 
-test("the proxies' own client is told everything and gets a certificate", async () => {
+interface Cluster {
+  readonly fake: FakeKube;
+  readonly client: ControlClient;
+  readonly updates: readonly DecodedUpdate[];
+  /** What the kubelet would write into the proxy's volume. */
+  giveToken(token: string): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** A controller and a node's proxy with its own client; `isGood` says which tokens the API server knows. */
+async function start(isGood: (token: string) => boolean, token: () => string): Promise<Cluster> {
   const fake = await FakeKube.start();
   const folder = await mkdtemp(join(tmpdir(), 'ambit-control-'));
   const extra = {
@@ -29,10 +40,12 @@ test("the proxies' own client is told everything and gets a certificate", async 
     'authentication.kubernetes.io/pod-uid': ['z'],
   };
   const user = { username: 'system:serviceaccount:istio-system:ztunnel', extra };
-  fake.intercept = ({ url }) =>
-    url.pathname.endsWith('/tokenreviews')
-      ? { status: 201, body: { status: { authenticated: true, audiences: ['istio-ca'], user } } }
-      : undefined;
+  const good = { authenticated: true, audiences: ['istio-ca'], user };
+  fake.intercept = ({ url, body }) => {
+    if (!url.pathname.endsWith('/tokenreviews')) return undefined;
+    const asked = (body as { spec: { token: string } }).spec.token;
+    return { status: 201, body: { status: isGood(asked) ? good : { authenticated: false } } };
+  };
   fake.put('/api/v1/namespaces', { metadata: { name: 'istio-system' } });
   fake.put(
     '/api/v1/pods',
@@ -50,12 +63,14 @@ test("the proxies' own client is told everything and gets a certificate", async 
     log: memoryLog(),
     client: clientOf(fake),
     timings: fastTimings,
+    pingMs: 500,
   });
   const roots = () =>
     fake.get('/api/v1/configmaps', 'istio-system/istio-ca-root-cert')?.['data'] as
       Record<string, string> | undefined;
   await until(() => roots() !== undefined, 'the published roots');
-  await writeFile(join(folder, 'token'), aToken());
+  const giveToken = (given: string) => writeFile(join(folder, 'token'), given);
+  await giveToken(token());
   await writeFile(join(folder, 'roots'), roots()?.['root-cert.pem'] ?? '');
   const updates: DecodedUpdate[] = [];
   const client = startControlClient({
@@ -69,7 +84,33 @@ test("the proxies' own client is told everything and gets a certificate", async 
     held: () => [],
     onUpdate: (update) => updates.push(update),
   });
-  try {
+  return {
+    fake,
+    client,
+    updates,
+    giveToken,
+    close: async () => {
+      client.close();
+      await controller.close();
+      await fake.close();
+      await rm(folder, { recursive: true });
+    },
+  };
+}
+
+describe("the proxies' own client", () => {
+  let cluster: Cluster;
+  afterEach(() => cluster.close());
+
+  const ask = async (): Promise<SignedCertificate> => {
+    const identity = value(makeSpiffeIdentity(trustDomain(), 'shop', 'front'));
+    const { csrPem } = await createCertificateRequest(identity);
+    return cluster.client.requestCertificate(identity, csrPem);
+  };
+
+  test('is told everything and gets a certificate', async () => {
+    cluster = await start(() => true, aToken);
+    const { updates } = cluster;
     await until(() => updates.some((update) => update.complete), 'the first sync');
     expect(updates.flatMap((update) => update.upserts.map((upsert) => upsert.type))).toEqual([
       'mesh',
@@ -77,15 +118,38 @@ test("the proxies' own client is told everything and gets a certificate", async 
       'workload',
     ]);
     expect(updates.flatMap((update) => update.undecodable)).toEqual([]);
-    const identity = value(makeSpiffeIdentity(trustDomain(), 'shop', 'front'));
-    const { csrPem } = await createCertificateRequest(identity);
-    const signed = await client.requestCertificate(identity, csrPem);
+    const signed = await ask();
     expect(signed.chain).toHaveLength(1);
     expect(signed.roots).toHaveLength(1);
-  } finally {
-    client.close();
-    await controller.close();
-    await fake.close();
-    await rm(folder, { recursive: true });
-  }
+  });
+
+  test('gets certificates, too, when the token with which it came has ended', async () => {
+    const endingIn = (seconds: number) => aToken({ exp: Math.floor(Date.now() / 1000) + seconds });
+    let known = '';
+    cluster = await start(
+      (token) => token === known,
+      () => (known = endingIn(3)),
+    );
+    const { client, updates } = cluster;
+    await until(() => updates.some((update) => update.complete), 'the first sync');
+    await ask();
+    // As kubelets do, long before it ends.
+    known = endingIn(3_600);
+    await cluster.giveToken(known);
+    await until(
+      () => updates.filter(({ complete }) => complete).length > 1,
+      'it comes again',
+      8_000,
+    );
+    expect(client.connected).toBe(true);
+    expect((await ask()).chain).toHaveLength(1);
+  });
+
+  test('is cut off when its pod has gone', async () => {
+    cluster = await start(() => true, aToken);
+    const { fake, client, updates } = cluster;
+    await until(() => updates.some((update) => update.complete), 'the first sync');
+    fake.delete('/api/v1/pods', 'istio-system/z');
+    await until(() => !client.connected, 'the end');
+  });
 });

@@ -113,7 +113,7 @@ async function reviewToken(
 }
 
 /** `exp` of a token that the API server has verified, in milliseconds; Infinity for one without. */
-function tokenEndMs(token: string): number {
+export function tokenEndMs(token: string): number {
   try {
     const claims: unknown = JSON.parse(
       Buffer.from(token.split('.')[1] ?? '', 'base64url').toString('utf8'),

@@ -8,6 +8,7 @@ import { controlPath, maxFrameBytes } from '@ambit/api';
 import { listening, makeRoom } from '@ambit/core';
 import { WebSocket, WebSocketServer } from 'ws';
 
+import { tokenEndMs } from '../ca/authenticate.ts';
 import type { NodeProxy } from '../ca/node-authorizer.ts';
 import type { Log } from '../log.ts';
 import type { Hub } from './hub.ts';
@@ -28,6 +29,9 @@ export interface ListenerOptions {
   readonly admit: (
     token: string,
   ) => Promise<Result<NodeProxy, { readonly code: string; readonly reason: string }>>;
+  /** Whether one that was admitted still would be, by what is known of pods now. */
+  readonly isStillGood: (proxy: NodeProxy) => boolean;
+  readonly nowMs: () => number;
   readonly log: Log;
   readonly pingMs?: number;
 }
@@ -191,6 +195,18 @@ function answer(socket: Duplex, status: number): void {
   socket.end(`HTTP/1.1 ${line}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
 }
 
+/** Of the time for which its token holds, so much at most is left when a proxy has to come with another one. */
+const restShare = 0.1;
+
+/**
+ * A connection is worth no more than the token with which it was made: a proxy's requests would be refused from its end
+ * on. It comes again before that, with the one that its kubelet has put there meanwhile, and not all at once.
+ */
+function leaveAt(tokenEndsMs: number, nowMs: number): number {
+  if (tokenEndsMs === Infinity) return Infinity;
+  return tokenEndsMs - (tokenEndsMs - nowMs) * restShare * (0.2 + 0.8 * Math.random());
+}
+
 function serve(webSocket: WebSocket, { token, proxy }: Admitted, options: ListenerOptions): void {
   const fields = { node: proxy.node, pod: proxy.caller.podName };
   const send = (frame: ControllerFrame): void => {
@@ -207,7 +223,17 @@ function serve(webSocket: WebSocket, { token, proxy }: Admitted, options: Listen
     channel: { send, close: (reason) => webSocket.close(1008, reason.slice(0, 120)) },
   });
   let alive = true;
+  const leaveAtMs = leaveAt(tokenEndMs(token), options.nowMs());
   const ping = setInterval(() => {
+    if (options.nowMs() >= leaveAtMs) {
+      webSocket.close(1008, 'its token ends; it comes again with the next one');
+      return;
+    }
+    if (!options.isStillGood(proxy)) {
+      options.log.warn(fields, 'proxy disconnected: its pod is not there any more, or another');
+      webSocket.terminate();
+      return;
+    }
     if (!alive) {
       webSocket.terminate();
       return;
