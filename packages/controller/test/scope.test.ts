@@ -98,6 +98,21 @@ describe('with discovery selectors', () => {
     await holds('in/a', 'in/z', `${root}/ztunnel`);
   });
 
+  test('what must not be read is awaited with the words of the API server, until it may be', async () => {
+    configure(selectMesh);
+    const message = 'pods is forbidden: User "u" cannot list resource "pods"';
+    fake.intercept = ({ url }) =>
+      url.pathname.endsWith('/pods')
+        ? { status: 403, body: { kind: 'Status', code: 403, reason: 'Forbidden', message } }
+        : undefined;
+    const started = start();
+    await until(() => watches.awaited().join().includes('Pod ('), 'the reason');
+    expect(watches.awaited().join()).toContain(message);
+    fake.intercept = undefined;
+    await started;
+    expect(watches.awaited()).toEqual([]);
+  });
+
   test('without any, everything is held', async () => {
     await start();
     expect(held()).toEqual(['in/a', `${root}/ztunnel`, 'out/b']);

@@ -37,6 +37,7 @@ const needed = [
     group: 'discovery.k8s.io',
     resource: 'endpointslices',
   },
+  { account: 'ambit-controller', verb: 'watch', group: 'apps', resource: 'deployments' },
   {
     account: 'ambit-controller',
     verb: 'create',

@@ -40,7 +40,7 @@ export interface KindWatch {
   readonly kind: string;
   /** Once everything was listed; a place that is added later changes nothing about that. */
   readonly synced: boolean;
-  /** Why it is not synced, where what was read is the reason. */
+  /** Why it is not synced, where what was read is the reason, or that it may not be read. */
   readonly why: string | undefined;
   /** Whether all that is included of a namespace, or without one of the whole cluster, has been read. */
   knows(namespace?: string): boolean;
@@ -238,7 +238,8 @@ class PlacedWatch<R> implements KindWatch {
     const { namespace } = part.place;
     const fields = { err: error, kind, attempt, ...(namespace === undefined ? {} : { namespace }) };
     const isMissing = optional && kubeStatus(error) === 404;
-    if (error instanceof UnusableError) this.#why = error.message;
+    if (error instanceof UnusableError || kubeStatus(error) === 403)
+      this.#why = (error as Error).message;
     if (part.state === 'asking') part.state = 'failing';
     if (isMissing && attempt >= paths.length) this.#isMissing(part);
     else this.#act();
