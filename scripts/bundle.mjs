@@ -19,6 +19,7 @@ const programs = {
   bench: 'bench/src/main.ts',
   'bench-waypoint': 'bench/src/http/main.ts',
   'bench-controller': 'bench/src/controller/main.ts',
+  'bench-compile': 'bench/src/compile/main.ts',
   'bench-http-backend': 'bench/src/http/backend.ts',
   'bench-http-plain': 'bench/src/http/plain.ts',
   'bench-http-load': 'bench/src/http/load-main.ts',
