@@ -1,3 +1,6 @@
+import type { Dependant, Readable } from './edges.ts';
+import { Edges } from './edges.ts';
+
 /** Values of one kind by key, and by the keys of any index. Reading one is how a derived value depends on it. */
 export interface ReadableCollection<V> {
   readonly name: string;
@@ -12,22 +15,16 @@ export interface ReadableCollection<V> {
 
 export type IndexKeys<V> = Readonly<Record<string, (value: V, key: string) => readonly string[]>>;
 
-/** What may depend on something: told that a value or an index entry it read is no longer the same. */
-export interface Dependant {
-  invalidate(): void;
-}
-
 /**
  * A collection that remembers who read what. A read through `track` makes an edge from the key, or the index
  * entry, to the reader; a change follows the edges and nothing else.
  */
-export class Collection<V> implements ReadableCollection<V> {
+export class Collection<V> implements ReadableCollection<V>, Readable<string> {
   readonly name: string;
   readonly #indexKeys: IndexKeys<V>;
   readonly #values = new Map<string, V>();
   readonly #indexes = new Map<string, Map<string, Set<string>>>();
-  /** Most have one reader; a set for each of those would be most of the controller's memory. */
-  readonly #edges = new Map<string, Dependant | Set<Dependant>>();
+  readonly #edges = new Edges();
   readonly #listeners: ((key: string, value: V | undefined) => void)[] = [];
 
   constructor(name: string, indexKeys: IndexKeys<V> = {}) {
@@ -89,21 +86,11 @@ export class Collection<V> implements ReadableCollection<V> {
 
   /** Notes that `reader` read one edge of this collection. False when that was known. */
   track(edge: string, reader: Dependant): boolean {
-    const readers = this.#edges.get(edge);
-    if (readers === reader) return false;
-    if (readers === undefined) this.#edges.set(edge, reader);
-    else if (!(readers instanceof Set)) this.#edges.set(edge, new Set([readers, reader]));
-    else if (readers.has(reader)) return false;
-    else readers.add(reader);
-    return true;
+    return this.#edges.track(edge, reader);
   }
 
   untrack(edge: string, reader: Dependant): void {
-    const readers = this.#edges.get(edge);
-    if (readers === reader) this.#edges.delete(edge);
-    if (!(readers instanceof Set)) return;
-    readers.delete(reader);
-    if (readers.size === 0) this.#edges.delete(edge);
+    this.#edges.untrack(edge, reader);
   }
 
   #index(name: string): Map<string, Set<string>> {
@@ -129,11 +116,7 @@ export class Collection<V> implements ReadableCollection<V> {
         else keys.add(key);
       }
     }
-    for (const edge of edges) {
-      const readers = this.#edges.get(edge);
-      if (readers instanceof Set) for (const reader of readers) reader.invalidate();
-      else readers?.invalidate();
-    }
+    for (const edge of edges) this.#edges.invalidate(edge);
     for (const listener of this.#listeners) listener(key, after);
   }
 }

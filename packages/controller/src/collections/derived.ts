@@ -1,11 +1,27 @@
-import type { Collection, Dependant, IndexKeys } from './collection.ts';
+import type { Aged } from '../translate/age.ts';
+import type { Collection, IndexKeys } from './collection.ts';
 import { indexEdge, keyEdge, Collection as OutputCollection } from './collection.ts';
+import type { Dependant, Readable } from './edges.ts';
+import type { Matches } from './matches.ts';
+import type { Oldest } from './oldest.ts';
 
 /** How a derived value reads other collections: every read is a dependency. */
 export interface Reader {
   get<V>(collection: Collection<V>, key: string): V | undefined;
   find<V>(collection: Collection<V>, index: string, value: string): readonly V[];
+  /** The values of a scope that match; a change of any other is none of the reader's. */
+  matching<V, P>(matches: Matches<V, P>, scope: string, what: P): readonly V[];
+  /** The oldest that claims something, or that does so besides `except`; a change of any other is none of the reader's. */
+  oldest<V>(oldest: Oldest<V>, claim: string, except?: string): Aged | undefined;
 }
+
+/** Reads once and depends on nothing: for what is not kept. */
+export const once: Reader = {
+  get: (collection, key) => collection.get(key),
+  find: (collection, index, value) => collection.find(index, value),
+  matching: (matches, scope, what) => matches.find(scope, what),
+  oldest: (oldest, claim, except) => oldest.of(claim, except),
+};
 
 export interface DerivedOptions<P, V> {
   readonly name: string;
@@ -40,8 +56,8 @@ export type Noted = <P, V>(name: string, derived: Derived<P, V>) => Collection<V
 class Readings implements Dependant {
   readonly #dirty: Set<string>;
   readonly #key: string;
-  /** Collection, edge, collection, edge and so on: a mesh has hundreds of thousands of them. */
-  #reads: (Collection<unknown> | string)[] = [];
+  /** What was read, which edge of it, and so on: a mesh has hundreds of thousands of them. */
+  #reads: unknown[] = [];
 
   constructor(dirty: Set<string>, key: string) {
     this.#dirty = dirty;
@@ -52,8 +68,8 @@ class Readings implements Dependant {
     return this.#reads.length === 0;
   }
 
-  note(collection: Collection<unknown>, edge: string): void {
-    if (collection.track(edge, this)) this.#reads.push(collection, edge);
+  note<E>(read: Readable<E>, edge: E): void {
+    this.#reads.push(read, edge);
   }
 
   invalidate(): void {
@@ -62,7 +78,7 @@ class Readings implements Dependant {
 
   forget(): void {
     for (let at = 0; at < this.#reads.length; at += 2) {
-      (this.#reads[at] as Collection<unknown>).untrack(this.#reads[at + 1] as string, this);
+      (this.#reads[at] as Readable<unknown>).untrack(this.#reads[at + 1], this);
     }
     this.#reads = [];
   }
@@ -117,17 +133,35 @@ export class Derived<P, V> {
   #derive(value: P, key: string): ReadonlyMap<string, V> {
     const readings = new Readings(this.#dirty, key);
     this.#recomputations += 1;
-    const result = this.#options.derive(value, key, {
-      get: (collection, wanted) => {
-        readings.note(collection as Collection<unknown>, keyEdge(wanted));
-        return collection.get(wanted);
-      },
-      find: (collection, index, wanted) => {
-        readings.note(collection as Collection<unknown>, indexEdge(index, wanted));
-        return collection.find(index, wanted);
-      },
-    });
+    const result = this.#options.derive(value, key, trackedBy(readings));
     if (!readings.isEmpty) this.#readings.set(key, readings);
     return result;
   }
+}
+
+function trackedBy(readings: Readings): Reader {
+  const note = (collection: Readable<string> & Tracking, edge: string): void => {
+    if (collection.track(edge, readings)) readings.note(collection, edge);
+  };
+  return {
+    get: (collection, wanted) => {
+      note(collection, keyEdge(wanted));
+      return collection.get(wanted);
+    },
+    find: (collection, index, wanted) => {
+      note(collection, indexEdge(index, wanted));
+      return collection.find(index, wanted);
+    },
+    matching: (matches, scope, what) => {
+      const [found, asked] = matches.read(scope, what, readings);
+      readings.note(matches, asked);
+      return found;
+    },
+    oldest: (oldest, claim, except) =>
+      oldest.read(claim, except, readings, (edge) => readings.note(oldest, edge)),
+  };
+}
+
+interface Tracking {
+  track(edge: string, reader: Dependant): boolean;
 }

@@ -13,7 +13,6 @@ import type { ResolvedEntry } from '../translate/entry-claims.ts';
 import type { EntryEndpoint } from '../translate/entry-endpoint.ts';
 import { isReservedAddress } from '../translate/entry-endpoint.ts';
 import { compileEntryWorkload } from '../translate/entry-workload.ts';
-import { selects } from '../translate/selector.ts';
 import type { ClusterFacts } from '../translate/workload.ts';
 import type { Collection } from './collection.ts';
 import type { Graph, Reader } from './derived.ts';
@@ -55,9 +54,8 @@ function workloadEntryStage(parts: Parts): Collection<Upsert> {
     derive: ({ meta, endpoint }, key, read) => {
       if (endpoint === undefined || isPod(read, parts, endpoint)) return new Map<string, Upsert>();
       const labels = labelsOf(meta, endpoint);
-      const services = read
-        .find(entries.resolved, 'selects', meta.namespace)
-        .filter(({ entry }) => entry.selector !== undefined && selects(entry.selector, labels))
+      const services = entries
+        .selecting(read, meta.namespace, labels)
         .filter(({ entry }) => endpoint.ip !== undefined || entry.resolution !== 'static')
         .flatMap((one) => membershipsOf(one, endpoint));
       const uid = workloadEntryUid(cluster.clusterId, meta.namespace, meta.name);

@@ -3,7 +3,7 @@ import { isDeepStrictEqual } from 'node:util';
 import type { Service, ServiceKey } from '@ambit/api';
 import { serviceKey } from '@ambit/api';
 
-import type { ConfigurationRecord } from '../kube/decode/configuration.ts';
+import type { ConfigurationRecord, ReferenceGrantRecord } from '../kube/decode/configuration.ts';
 import type { Metadata, Problem } from '../kube/decode/fields.ts';
 import { objectKey } from '../kube/decode/fields.ts';
 import type { RouteWaypoint } from '../translate/gateway-compilation.ts';
@@ -22,6 +22,7 @@ import { compileService } from '../translate/service.ts';
 import type { ClusterFacts } from '../translate/workload.ts';
 import type { Collection } from './collection.ts';
 import type { Graph, Noted, Reader } from './derived.ts';
+import { Oldest } from './oldest.ts';
 import type { EntryCollections } from './service-entries.ts';
 import type { Sources } from './sources.ts';
 import { only } from './version.ts';
@@ -114,6 +115,11 @@ export function routeWorlds({
   entries,
   waypointOf,
 }: WorldParts): (read: Reader) => RouteWorld {
+  // Of several that allow the same one is enough.
+  const grants = new Oldest(sources.referenceGrants, {
+    claims: grantsOf,
+    createdAtMs: ({ meta }) => meta.createdAtMs,
+  });
   return (read) => ({
     clusterDomain: cluster.clusterDomain,
     regexProblem,
@@ -128,21 +134,39 @@ export function routeWorlds({
       );
     },
     granted: (from, to) =>
-      read.find(sources.referenceGrants, 'namespace', to.namespace).some(({ spec }) => {
-        if (!spec.ok) return false;
-        const allowsFrom = spec.value.from.some(
-          (one) =>
-            one.group === from.group && one.kind === from.kind && one.namespace === from.namespace,
-        );
-        const allowsTo = spec.value.to.some(
-          (one) =>
-            one.group === to.group &&
-            one.kind === to.kind &&
-            (one.name === undefined || one.name === to.name),
-        );
-        return allowsFrom && allowsTo;
-      }),
+      [to.name, everyName].some(
+        (name) => read.oldest(grants, grantOf(to.namespace, from, { ...to, name })) !== undefined,
+      ),
   });
+}
+
+type Granted = Parameters<RouteWorld['granted']>;
+
+/** No name of an object. */
+const everyName = '*';
+
+function grantsOf({ meta, spec }: ReferenceGrantRecord): readonly string[] {
+  if (!spec.ok) return [];
+  const { from: clients, to: targets } = spec.value;
+  return clients.flatMap((from) =>
+    targets.map((to) => grantOf(meta.namespace, from, { ...to, name: to.name ?? everyName })),
+  );
+}
+
+function grantOf(
+  namespace: string,
+  from: Granted[0],
+  to: Pick<Granted[1], 'group' | 'kind' | 'name'>,
+): string {
+  return JSON.stringify([
+    namespace,
+    from.group,
+    from.kind,
+    from.namespace,
+    to.group,
+    to.kind,
+    to.name,
+  ]);
 }
 
 export function serviceOf(

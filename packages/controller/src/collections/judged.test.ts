@@ -8,6 +8,7 @@ import {
   decodeRequestAuthentication,
   decodeServiceEntry,
 } from '../kube/decode/configuration.ts';
+import { decode } from '../kube/decode/index.ts';
 import { decodeAuthorizationPolicy } from '../kube/decode/policy.ts';
 import { decodeService } from '../kube/decode/service.ts';
 import type { MeshCollections } from './mesh.ts';
@@ -112,5 +113,46 @@ describe('what holds for requests', () => {
     const waypoint = { group, kind: 'Gateway', name: 'waypoint' };
     const general = `${lead} ports that are declared as TCP or TLS`;
     expect(noted(waypoint, ports)).toEqual([general, general]);
+  });
+});
+
+describe('those that are for all of a namespace, of which one holds', () => {
+  const kinds = {
+    PeerAuthentication: { decode: decode.peerAuthentication, spec: { mtls: { mode: 'STRICT' } } },
+    Telemetry: { decode: decode.telemetry, spec: { accessLogging: [{ disabled: true }] } },
+  } as const;
+
+  test.each(['PeerAuthentication', 'Telemetry'] as const)('%s', (kind) => {
+    const mesh = createMeshCollections(cluster);
+    const source =
+      kind === 'Telemetry' ? mesh.sources.telemetries : mesh.sources.peerAuthentications;
+    const put = (key: string, year: number, more: object = {}): void => {
+      const [namespace = '', name = ''] = key.split('/');
+      const metadata = { name, namespace, creationTimestamp: `${year}-01-01T00:00:00Z` };
+      const object = { metadata, spec: { ...kinds[kind].spec, ...more } };
+      const record = decoded(kinds[kind].decode as typeof decode.telemetry, object);
+      (source as typeof mesh.sources.telemetries).set(key, record);
+    };
+    /** Which is named as the one that holds instead. */
+    const instead = (...keys: readonly string[]): readonly (string | undefined)[] => {
+      mesh.flush();
+      const judged = mesh.judged[kind === 'Telemetry' ? 'telemetries' : 'peerAuthentications'];
+      return keys.map((key) => {
+        const told = (judged.get(key)?.problems ?? []).map(({ message }) => message);
+        return /^(\S+) is older and alone holds/.exec(told.join())?.[1];
+      });
+    };
+    put('shop/b', 2024);
+    put('shop/c', 2025);
+    put('other/0', 2020);
+    expect(instead('shop/b', 'shop/c', 'other/0')).toEqual([undefined, 'b', undefined]);
+    put('shop/a', 2024);
+    expect(instead('shop/a', 'shop/b', 'shop/c')).toEqual([undefined, 'a', 'a']);
+    put('shop/a', 2026);
+    expect(instead('shop/a', 'shop/b', 'shop/c')).toEqual(['b', undefined, 'b']);
+    put('shop/b', 2024, { selector: { matchLabels: { app: 'web' } } });
+    expect(instead('shop/a', 'shop/b', 'shop/c')).toEqual(['c', undefined, undefined]);
+    source.delete('shop/c');
+    expect(instead('shop/a')).toEqual([undefined]);
   });
 });

@@ -16,6 +16,7 @@ import { placedTargets } from '../translate/targets.ts';
 import type { CompiledTelemetry } from '../translate/telemetry.ts';
 import type { Collection, ReadableCollection } from './collection.ts';
 import type { Derived, Graph, Reader } from './derived.ts';
+import type { PeerFinders } from './peers.ts';
 import type { Sources } from './sources.ts';
 import { only } from './version.ts';
 
@@ -44,8 +45,8 @@ interface Parts {
 interface Compiled {
   readonly policies: {
     readonly compiled: Collection<CompiledPolicy>;
-    /** With an index `namespace`. */
     readonly peer: Collection<CompiledPeerAuthentication>;
+    readonly peers: PeerFinders;
   };
   readonly l7: {
     readonly authentications: Collection<CompiledRequestAuthentication>;
@@ -72,7 +73,7 @@ export function judgedStages(
   const { requestAuthentications, telemetries } = sources;
   return {
     policies: stage(parts, 'policy', sources.policies, policies.compiled),
-    peerAuthentications: peerStage(parts, policies.peer),
+    peerAuthentications: peerStage(parts, policies.peer, policies.peers),
     authentications: stage(parts, 'authentication', requestAuthentications, l7.authentications),
     telemetries: stage(parts, 'telemetry', telemetries, l7.telemetries),
     rateLimits: stage(parts, 'rate-limit', sources.rateLimitPolicies, rateLimits.compiled),
@@ -116,13 +117,14 @@ function stage<R extends Targeted, C extends Judgement>(
 
 function peerStage(
   { graph, noted }: Parts,
-  peers: Collection<CompiledPeerAuthentication>,
+  compiled: Collection<CompiledPeerAuthentication>,
+  peers: PeerFinders,
 ): Collection<Judgement> {
   return noted(
     'judged-peer-authentication',
     graph.derive<CompiledPeerAuthentication, Judgement>({
       name: 'judged-peer-authentication',
-      primary: peers,
+      primary: compiled,
       derive: (one, key, read) =>
         only(key, { problems: [...one.problems, ...peerRivals(read, peers, one)] }),
       equal: isDeepStrictEqual,
@@ -133,11 +135,16 @@ function peerStage(
 /** What others of its namespace take from a PeerAuthentication, which need not be stored yet. */
 export function peerRivals(
   read: Reader,
-  peers: Collection<CompiledPeerAuthentication>,
+  peers: PeerFinders,
   one: CompiledPeerAuthentication,
 ): readonly Problem[] {
-  if (one.scope === 'workload') return [];
-  return olderProblems(one, read.find(peers, 'namespace', one.namespace));
+  const { scope, namespace } = one;
+  if (scope === 'workload') return [];
+  const first = read.oldest(peers.wide, namespace, objectKey(one));
+  if (first === undefined) return [];
+  const { key, createdAtMs } = first;
+  const name = key.slice(key.indexOf('/') + 1);
+  return olderProblems(one, [{ name, namespace, scope, createdAtMs }]);
 }
 
 type Told = Omit<Problem, 'object'>;

@@ -69,8 +69,9 @@ class Cluster {
     );
   }
 
-  peerAuthentication(name: string, spec: object, namespace = 'shop'): void {
-    const object = { metadata: { name, namespace }, spec };
+  peerAuthentication(name: string, spec: object, namespace = 'shop', year = 2026): void {
+    const creationTimestamp = `${year}-01-01T00:00:00Z`;
+    const object = { metadata: { name, namespace, creationTimestamp }, spec };
     const record = decoded(decodePeerAuthentication, object);
     this.mesh.sources.peerAuthentications.set(`${namespace}/${name}`, record);
   }
@@ -191,6 +192,39 @@ describe('what a change costs', () => {
     });
     expect(all.flush().pushed).toHaveLength(50);
     expect(all.workload('p-0').mtls.mode).toBe('STRICT');
+  });
+  test('of PeerAuthentications of one level the oldest holds, and of one age the first by name', () => {
+    const root = 'istio-system';
+    const mode = (of: 'p-0' | 'p-1' = 'p-0'): string => {
+      all.flush();
+      return all.workload(of).mtls.mode;
+    };
+    const say = (name: string, of: string, year: number, namespace = 'shop'): void =>
+      all.peerAuthentication(name, { mtls: { mode: of } }, namespace, year);
+    say('b', 'STRICT', 2020, root);
+    say('a', 'DISABLE', 2021, root);
+    expect(mode()).toBe('STRICT');
+    say('c', 'DISABLE', 2019, root);
+    expect(mode()).toBe('DISABLE');
+    say('b', 'STRICT', 2022);
+    expect(mode()).toBe('STRICT');
+    say('a', 'PERMISSIVE', 2022);
+    expect(mode()).toBe('PERMISSIVE');
+    say('c', 'DISABLE', 2021);
+    expect(mode()).toBe('DISABLE');
+    // What it says no more is not inherited from the next of its level.
+    say('c', 'UNSET', 2021);
+    all.mesh.sources.peerAuthentications.delete(`${root}/c`);
+    expect(mode()).toBe('STRICT');
+    const even = { selector: { matchLabels: { app: 'even' } } };
+    all.peerAuthentication('z', { ...even, mtls: { mode: 'DISABLE' } }, 'shop', 2024);
+    all.peerAuthentication('y', { ...even, mtls: { mode: 'PERMISSIVE' } }, 'shop', 2025);
+    expect([mode(), mode('p-1')]).toEqual(['DISABLE', 'STRICT']);
+    all.peerAuthentication('y', { ...even, mtls: { mode: 'PERMISSIVE' } }, 'shop', 2024);
+    expect(mode()).toBe('PERMISSIVE');
+    for (const name of ['y', 'z', 'a', 'b', 'c'])
+      all.mesh.sources.peerAuthentications.delete(`shop/${name}`);
+    expect([mode(), mode('p-1')]).toEqual(['STRICT', 'STRICT']);
   });
   test("a namespace's labels: nothing", () => {
     const namespace = {

@@ -18,7 +18,6 @@ import { compilePeerAuthentication, resolveMtls } from '../translate/peer-authen
 import type { CompiledPolicy } from '../translate/policy.ts';
 import { compilePolicy } from '../translate/policy.ts';
 import type { CompiledRequestAuthentication } from '../translate/request-authentication.ts';
-import { selects } from '../translate/selector.ts';
 import { compileService } from '../translate/service.ts';
 import { targetName } from '../translate/targets.ts';
 import type { CompiledWaypoint } from '../translate/waypoint.ts';
@@ -30,8 +29,13 @@ import { Graph } from './derived.ts';
 import { entryWorkloadStages } from './entry-workloads.ts';
 import type { JudgedCollections } from './judged.ts';
 import { judgedStages } from './judged.ts';
+import type { Labels } from './matches.ts';
+import { bySelector, Matches } from './matches.ts';
+import type { PeerFinders } from './peers.ts';
+import { peerFinders } from './peers.ts';
 import type { RateLimitCollections } from './rate-limits.ts';
 import { rateLimitStages } from './rate-limits.ts';
+import { membershipsOf } from './service-entries.ts';
 import type { MeshBasics, Sources } from './sources.ts';
 import { createSources } from './sources.ts';
 import { only, sameVersion, versionOf } from './version.ts';
@@ -43,6 +47,7 @@ export interface MeshCollections {
   readonly sources: Sources;
   readonly compiledPolicies: Collection<CompiledPolicy>;
   readonly compiledPeerAuthentications: Collection<CompiledPeerAuthentication>;
+  readonly peers: PeerFinders;
   readonly l7: WaypointCollections;
   readonly rateLimits: RateLimitCollections;
   /** What is wrong with what is attached to targets. */
@@ -77,8 +82,8 @@ export function createMeshCollections(cluster: ClusterFacts): MeshCollections {
     isPod = false,
   ) => ({
     network: read.get(base.networks, cluster.rootNamespace) ?? '',
-    mtls: resolveMtls(applicable(read, policies.peer, meta, cluster), meta),
-    policies: selecting(read, policies.selectors, meta),
+    mtls: resolveMtls(applicable(read, policies, meta, cluster), meta),
+    policies: selecting(read, policies.selecting, meta),
     waypoint: l7.forWorkload(read, { meta, isPod, services: of.map(({ service }) => service) }),
   });
   const workloads = noted(
@@ -88,9 +93,7 @@ export function createMeshCollections(cluster: ClusterFacts): MeshCollections {
       primary: sources.pods,
       derive: (pod, key, read) => {
         if (!isWorkload(pod)) return new Map<string, Upsert>();
-        const { entries } = l7;
-        const named = [endpoints, entries.endpoints].flatMap((one) => endpointsOf(read, one, pod));
-        const of = withSelecting(memberships(named), entries.selecting(read, pod.meta), pod);
+        const of = servicesOf(read, pod, [endpoints, l7.entries.endpoints], l7.entries);
         const resource = compileWorkload(
           {
             pod,
@@ -128,6 +131,7 @@ export function createMeshCollections(cluster: ClusterFacts): MeshCollections {
     sources,
     compiledPolicies: policies.compiled,
     compiledPeerAuthentications: policies.peer,
+    peers: policies.peers,
     l7,
     rateLimits,
     judged: judgedStages({ graph, sources, cluster, noted }, { policies, l7, rateLimits }),
@@ -202,7 +206,6 @@ function policyStages(graph: Graph, sources: Sources, cluster: ClusterFacts, not
     graph.derive<CompiledPolicy, PolicySelector>({
       name: 'policy-selectors',
       primary: compiled,
-      indexes: { namespace: (one) => [one.namespace] },
       derive: ({ policy, selector }, key) => {
         if (policy === undefined || selector === undefined)
           return new Map<string, PolicySelector>();
@@ -223,12 +226,18 @@ function policyStages(graph: Graph, sources: Sources, cluster: ClusterFacts, not
     graph.derive<PeerAuthenticationRecord, CompiledPeerAuthentication>({
       name: 'peer-authentications',
       primary: sources.peerAuthentications,
-      indexes: { namespace: (one) => [one.namespace] },
       derive: (record, key) => only(key, compilePeerAuthentication(record, cluster.rootNamespace)),
       equal: isDeepStrictEqual,
     }),
   );
-  return { compiled, selectors, peer };
+  const selecting = new Matches(
+    selectors,
+    bySelector<PolicySelector>({
+      scope: ({ namespace }) => namespace,
+      selector: ({ labels }) => labels,
+    }),
+  );
+  return { compiled, selecting, peer, peers: peerFinders(peer) };
 }
 
 function targetsOf(policy: CompiledPolicy['policy']): readonly string[] {
@@ -280,27 +289,29 @@ function serviceStages(
   return { services, endpoints };
 }
 
+/** Of each level the one that holds, so that what it hides is no business of the workload's. */
 function applicable(
   read: Reader,
-  peer: Collection<CompiledPeerAuthentication>,
-  meta: Metadata,
-  cluster: ClusterFacts,
+  { peer, peers }: ReturnType<typeof policyStages>,
+  { namespace, labels }: Metadata,
+  { rootNamespace }: ClusterFacts,
 ): readonly CompiledPeerAuthentication[] {
-  const own = read.find(peer, 'namespace', meta.namespace);
-  if (meta.namespace === cluster.rootNamespace) return own;
-  return [...read.find(peer, 'namespace', cluster.rootNamespace), ...own];
+  const wide = [...new Set([rootNamespace, namespace])].flatMap((of) => {
+    const first = read.oldest(peers.wide, of);
+    return first === undefined ? [] : (read.get(peer, first.key) ?? []);
+  });
+  return [...wide, ...read.matching(peers.selecting, namespace, labels)];
 }
 
 function selecting(
   read: Reader,
-  selectors: Collection<PolicySelector>,
-  meta: Metadata,
+  selectors: Matches<PolicySelector, Labels>,
+  { namespace, labels }: Metadata,
 ): readonly PolicyKey[] {
   return [
-    ...read.find(selectors, 'namespace', everywhere),
-    ...read.find(selectors, 'namespace', meta.namespace),
+    ...read.matching(selectors, everywhere, labels),
+    ...read.matching(selectors, namespace, labels),
   ]
-    .filter((one) => selects(one.labels, meta.labels))
     .map((one) => one.key)
     .sort();
 }
@@ -313,6 +324,20 @@ function endpointsOf(
   const byPod = read.find(endpoints, 'pod', `${pod.meta.namespace}/${pod.meta.name}`);
   const byAddress = pod.addresses.flatMap((ip) => read.find(endpoints, 'address', ip));
   return [...byPod, ...byAddress].filter((one) => isEndpointOf(one, pod));
+}
+
+/** Of which services a pod is an endpoint: by address or reference, and by what ServiceEntries select. */
+function servicesOf(
+  read: Reader,
+  pod: PodRecord,
+  endpoints: readonly Collection<Endpoint>[],
+  entries: WaypointCollections['entries'],
+): readonly ServiceMembership[] {
+  const named = endpoints.flatMap((one) => endpointsOf(read, one, pod));
+  const { namespace, labels } = pod.meta;
+  const selecting = entries.selecting(read, namespace, labels);
+  const chosen = selecting.flatMap((one) => membershipsOf(one, undefined));
+  return withSelecting(memberships(named), chosen, pod);
 }
 
 /** A pod whose labels a ServiceEntry selects is an endpoint while it is ready. */

@@ -19,6 +19,8 @@ import { hasEnded } from '../translate/workload.ts';
 import type { Collection } from './collection.ts';
 import type { Graph, Noted, Reader } from './derived.ts';
 import type { EntryCollections } from './service-entries.ts';
+import type { Labels } from './matches.ts';
+import { bySelector, Matches } from './matches.ts';
 import type { Sources } from './sources.ts';
 import { only } from './version.ts';
 
@@ -66,10 +68,8 @@ export function requirementStages(parts: Parts): RequirementCollections {
   return {
     requirements,
     entryRequirements: entryStage(parts, bypassOf),
-    requiredBySelector: (read, { meta }) =>
-      read
-        .find(selecting, 'namespace', meta.namespace)
-        .find(({ selector }) => selects(selector, meta.labels))?.by,
+    requiredBySelector: (read, { meta: { namespace, labels } }) =>
+      read.matching(selecting, namespace, labels)[0]?.by,
     bypasses: (read, { namespace, annotations }) => {
       const own = annotations.get(bypassWaypointAnnotation);
       return own === undefined ? annotated(read, namespace) : own === 'allow';
@@ -152,19 +152,25 @@ interface Selecting {
 function selectingStage(
   { graph, sources, noted }: Parts,
   requirements: Collection<Requirement>,
-): Collection<Selecting> {
-  return noted(
+): Matches<Selecting, Labels> {
+  const selecting = noted(
     'selecting-requirements',
     graph.derive<ServiceRecord, Selecting>({
       name: 'selecting-requirements',
       primary: sources.services,
-      indexes: { namespace: ({ namespace }) => [namespace] },
       derive: ({ meta, selector }, key, read) => {
         const by = read.get(requirements, key)?.by;
         const is = by !== undefined && selector.size > 0;
         return only<Selecting>(key, is ? { namespace: meta.namespace, selector, by } : undefined);
       },
       equal: isDeepStrictEqual,
+    }),
+  );
+  return new Matches(
+    selecting,
+    bySelector<Selecting>({
+      scope: ({ namespace }) => namespace,
+      selector: ({ selector }) => selector,
     }),
   );
 }

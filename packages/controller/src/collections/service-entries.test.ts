@@ -356,6 +356,23 @@ describe('nobody else’s traffic moves', () => {
     expect(all.told('shop/b')).not.toContain('Conflicted');
   });
 
+  test('of several older ones the oldest is named, which has it', () => {
+    all.entry('c', fixed);
+    all.entry('a', fixed, 'first');
+    all.entry('a', fixed);
+    all.entry('b', fixed);
+    expect(all.told('shop/b')).toContain(
+      "api.example.com is ServiceEntry shop/c's, which is older",
+    );
+    all.entry('z', fixed, 'other');
+    expect(all.told('other/z')).toContain("ServiceEntry shop/c's, which is older");
+    all.mesh.sources.serviceEntries.delete('shop/c');
+    expect(all.told('other/z')).toContain("ServiceEntry first/a's, which is older");
+    expect(all.told('shop/b')).toContain(
+      "api.example.com is ServiceEntry shop/a's, which is older",
+    );
+  });
+
   test('whoever names a pod of others as endpoint does not speak for its clients', () => {
     all.pod('victim', '10.0.0.1');
     all.waypoint('evil');

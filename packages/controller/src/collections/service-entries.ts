@@ -20,13 +20,15 @@ import type { CompiledWorkloadEntry, EntryEndpoint } from '../translate/entry-en
 import { compileWorkloadEntry } from '../translate/entry-endpoint.ts';
 import type { ServiceName } from '../translate/istio-host.ts';
 import { serviceOfHost } from '../translate/istio-host.ts';
-import { selects } from '../translate/selector.ts';
 import type { CompiledServiceEntry } from '../translate/service-entry.ts';
-import { compileServiceEntry } from '../translate/service-entry.ts';
+import { compileServiceEntry, isPublic } from '../translate/service-entry.ts';
 import type { Binding } from '../translate/waypoint.ts';
 import type { ClusterFacts } from '../translate/workload.ts';
 import type { Collection } from './collection.ts';
 import type { Graph, Noted, Reader } from './derived.ts';
+import type { Labels } from './matches.ts';
+import { byLabels, bySelector, Matches } from './matches.ts';
+import { Oldest } from './oldest.ts';
 import type { Sources } from './sources.ts';
 import { only, sameVersion, versionOf } from './version.ts';
 
@@ -58,10 +60,12 @@ export interface EntryCollections {
   resolve(read: Reader, entry: CompiledServiceEntry): ResolvedEntry;
   /** To what a WorkloadEntry is bound. */
   workloadBinding(read: Reader, meta: Metadata): Binding;
-  /** Whether a ServiceEntry of its namespace selects the labels. */
-  isSelected(read: Reader, namespace: string, labels: ReadonlyMap<string, string>): boolean;
-  /** Memberships by the labels of a pod. */
-  selecting(read: Reader, meta: Metadata): readonly ServiceMembership[];
+  /** The ServiceEntries of a namespace that select the labels. */
+  selecting(
+    read: Reader,
+    namespace: string,
+    labels: ReadonlyMap<string, string>,
+  ): readonly ResolvedEntry[];
 }
 
 export interface BoundWorkloadEntry extends CompiledWorkloadEntry {
@@ -80,11 +84,14 @@ export function entryStages(parts: Parts): EntryCollections {
     graph.derive<ServiceEntryRecord, CompiledServiceEntry>({
       name: 'service-entries',
       primary: sources.serviceEntries,
-      indexes: { claims: ({ hosts, vips }) => [...hosts, ...vips] },
       derive: (record, key) => only(key, compileServiceEntry(record)),
       equal: isDeepStrictEqual,
     }),
   );
+  const claims = new Oldest(compiled, {
+    claims: claimsOf,
+    createdAtMs: (one) => one.meta.createdAtMs,
+  });
   const workloadBinding = (read: Reader, meta: Metadata) => parts.binding(read, meta, 'workload');
   const workloadEntries = noted(
     'workload-entries',
@@ -100,12 +107,17 @@ export function entryStages(parts: Parts): EntryCollections {
       equal: isDeepStrictEqual,
     }),
   );
-  const resolve = resolverOf(parts, compiled);
+  const resolve = resolverOf(parts, claims);
   const resolved = resolvedStage(parts, compiled, resolve);
-  const selecting = (read: Reader, namespace: string, labels: ReadonlyMap<string, string>) =>
-    read
-      .find(resolved, 'selects', namespace)
-      .filter(({ entry }) => selects(entry.selector ?? new Map<string, string>(), labels));
+  const selectors = new Matches(
+    resolved,
+    bySelector<ResolvedEntry>({
+      scope: ({ entry }) => (entry.selector === undefined ? undefined : entry.meta.namespace),
+      selector: ({ entry }) => entry.selector ?? new Map<string, string>(),
+    }),
+  );
+  const selecting: EntryCollections['selecting'] = (read, namespace, labels) =>
+    read.matching(selectors, namespace, labels);
   const endpoints = endpointStage(parts, resolved, workloadEntries);
   return {
     resolved,
@@ -118,9 +130,7 @@ export function entryStages(parts: Parts): EntryCollections {
     byHost: (read, host, namespace) => entryHost(read, resolved, host, namespace),
     resolve,
     workloadBinding,
-    isSelected: (read, namespace, labels) => selecting(read, namespace, labels).length > 0,
-    selecting: (read, meta) =>
-      selecting(read, meta.namespace, meta.labels).flatMap((one) => membershipsOf(one, undefined)),
+    selecting,
   };
 }
 
@@ -128,14 +138,14 @@ type Resolve = EntryCollections['resolve'];
 
 function resolverOf(
   { sources, cluster, binding, withoutWaypoint }: Parts,
-  compiled: Collection<CompiledServiceEntry>,
+  claims: Oldest<CompiledServiceEntry>,
 ): Resolve {
   return (read, entry) =>
     resolveEntry(
       entry,
       binding(read, entry.meta, 'service'),
       withoutWaypoint(read, entry.meta),
-      claimWorld(read, sources, compiled, cluster.clusterDomain),
+      claimWorld(read, sources, claims, cluster.clusterDomain),
     );
 }
 
@@ -153,7 +163,6 @@ function resolvedStage(
         service: ({ services }) => services.map(keyOf),
         hostname: ({ services }) => services.map(({ hostname }) => hostname),
         gateway: ({ binding }) => (binding.kind === 'bound' ? [binding.gateway] : []),
-        selects: ({ entry }) => (entry.selector === undefined ? [] : [entry.meta.namespace]),
       },
       derive: (entry, key, read) => only(key, resolve(read, entry)),
       equal: isDeepStrictEqual,
@@ -164,7 +173,7 @@ function resolvedStage(
 function claimWorld(
   read: Reader,
   sources: Sources,
-  compiled: Collection<CompiledServiceEntry>,
+  claims: Oldest<CompiledServiceEntry>,
   clusterDomain: string,
 ): ClaimWorld {
   return {
@@ -180,8 +189,18 @@ function claimWorld(
       const [pod] = read.find(sources.pods, 'address', ip);
       return pod && objectKey(pod.meta);
     },
-    entriesOf: (what) => read.find(compiled, 'claims', what),
+    firstOf: (what, { namespace, except }) =>
+      read.oldest(claims, namespace === undefined ? what : `${namespace} ${what}`, except),
   };
+}
+
+/** What it claims beside others of its namespace, and where others see it beside those of all namespaces. */
+function claimsOf(entry: CompiledServiceEntry): readonly string[] {
+  const claimed = [...entry.hosts, ...entry.vips];
+  return [
+    ...claimed.map((what) => `${entry.meta.namespace} ${what}`),
+    ...(isPublic(entry) ? claimed : []),
+  ];
 }
 
 function clusterName(what: Hostname | IpAddress, clusterDomain: string): ServiceName | undefined {
@@ -195,6 +214,14 @@ function endpointStage(
   resolved: Collection<ResolvedEntry>,
   workloadEntries: Collection<BoundWorkloadEntry>,
 ): Collection<Endpoint> {
+  const labelled = new Matches(
+    workloadEntries,
+    byLabels<BoundWorkloadEntry>({
+      scope: ({ meta, endpoint }) => (endpoint === undefined ? undefined : meta.namespace),
+      labels: ({ meta, endpoint }) =>
+        endpoint === undefined ? new Map() : labelsOf(meta, endpoint),
+    }),
+  );
   return noted(
     'entry-endpoints',
     graph.derive<ResolvedEntry, Endpoint>({
@@ -202,7 +229,7 @@ function endpointStage(
       primary: resolved,
       indexes: { pod: () => [], address: ({ addresses }) => addresses },
       derive: (one, key, read) => {
-        const selected = selectedBy(read, workloadEntries, one.entry);
+        const selected = selectedBy(read, labelled, one.entry);
         const endpoints = new Map<string, Endpoint>();
         for (const endpoint of [...one.entry.endpoints, ...selected]) {
           if (endpoint.ip === undefined) continue;
@@ -224,15 +251,13 @@ function endpointStage(
 /** The endpoints of the WorkloadEntries that a ServiceEntry selects. */
 function selectedBy(
   read: Reader,
-  workloadEntries: Collection<BoundWorkloadEntry>,
+  labelled: Matches<BoundWorkloadEntry, Labels>,
   { selector, meta }: CompiledServiceEntry,
 ): readonly EntryEndpoint[] {
   if (selector === undefined) return [];
   return read
-    .find(workloadEntries, 'namespace', meta.namespace)
-    .flatMap(({ endpoint, meta: own }) =>
-      endpoint !== undefined && selects(selector, labelsOf(own, endpoint)) ? [endpoint] : [],
-    );
+    .matching(labelled, meta.namespace, selector)
+    .flatMap(({ endpoint }) => endpoint ?? []);
 }
 
 /** Labels of a WorkloadEntry: those of its spec, and those of its metadata where the spec has none of the name. */

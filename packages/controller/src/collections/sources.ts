@@ -28,7 +28,6 @@ import type { PeerAuthenticationRecord, PolicyRecord } from '../kube/decode/poli
 import type { SecretRecord } from '../kube/decode/secret.ts';
 import type { ServiceRecord } from '../kube/decode/service.ts';
 import type { MeshConfig } from '../translate/mesh-config.ts';
-import { isForNamespace } from '../translate/telemetry.ts';
 import { delegatesOf } from '../translate/virtual-service.ts';
 import { hasEnded } from '../translate/workload.ts';
 import { Collection } from './collection.ts';
@@ -123,12 +122,8 @@ export function createSources(): Sources {
     grpcRoutes: new Collection('grpc-routes'),
     tcpRoutes: new Collection('tcp-routes'),
     tlsRoutes: new Collection('tls-routes'),
-    referenceGrants: new Collection<ReferenceGrantRecord>('reference-grants', {
-      namespace: ({ meta }) => [meta.namespace],
-    }),
-    telemetries: new Collection<TelemetryRecord>('telemetries', {
-      wide: (record) => (isForNamespace(record) ? [record.meta.namespace] : []),
-    }),
+    referenceGrants: new Collection('reference-grants'),
+    telemetries: new Collection('telemetries'),
     secrets: new Collection('secrets'),
     parameters: new Collection('parameters'),
     meshConfig: new Collection('mesh-config'),

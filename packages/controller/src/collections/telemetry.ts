@@ -6,12 +6,20 @@ import type { TelemetryRecord } from '../kube/decode/configuration.ts';
 import { defaultMeshConfig } from '../translate/mesh-config.ts';
 import type { CompiledTelemetry } from '../translate/telemetry.ts';
 import type { TelemetryWorld } from '../translate/telemetry.ts';
-import { compileTelemetry, isOlder } from '../translate/telemetry.ts';
+import { compileTelemetry, isForNamespace } from '../translate/telemetry.ts';
 import type { ClusterFacts } from '../translate/workload.ts';
 import type { Collection } from './collection.ts';
 import type { Derived, Graph, Reader } from './derived.ts';
+import { Oldest } from './oldest.ts';
 import type { Sources } from './sources.ts';
 import { only, sameVersion, versionOf } from './version.ts';
+
+export interface TelemetryCollections {
+  readonly telemetries: Collection<CompiledTelemetry>;
+  /** What one is compiled with, which need not be stored yet. */
+  readonly telemetryWorld: WorldOf;
+  readonly output: Collection<Upsert>;
+}
 
 /** From Telemetry resources to what waypoints are told. */
 export function telemetryStages({
@@ -24,16 +32,19 @@ export function telemetryStages({
   readonly sources: Sources;
   readonly cluster: ClusterFacts;
   readonly noted: <P, V>(name: string, derived: Derived<P, V>) => Collection<V>;
-}): { readonly telemetries: Collection<CompiledTelemetry>; readonly output: Collection<Upsert> } {
+}): TelemetryCollections {
+  const wide = new Oldest(sources.telemetries, {
+    claims: (record) => (isForNamespace(record) ? [record.meta.namespace] : []),
+    createdAtMs: ({ meta }) => meta.createdAtMs,
+  });
+  const telemetryWorld = worlds({ sources, cluster, wide });
   const telemetries = noted(
     'compiled-telemetries',
     graph.derive<TelemetryRecord, CompiledTelemetry>({
       name: 'compiled-telemetries',
       primary: sources.telemetries,
-      derive: (record, key, read) => {
-        const world = telemetryWorld(read, sources, cluster, record.meta.namespace);
-        return only(key, compileTelemetry(record, world));
-      },
+      derive: (record, key, read) =>
+        only(key, compileTelemetry(record, telemetryWorld(read, record))),
       equal: isDeepStrictEqual,
     }),
   );
@@ -46,25 +57,31 @@ export function telemetryStages({
         : only(key, { type: 'telemetry', name: key, version: versionOf(resource), resource }),
     equal: sameVersion,
   }).output;
-  return { telemetries, output };
+  return { telemetries, telemetryWorld, output };
 }
 
-/** What Telemetry resources of a namespace are compiled with. */
-export function telemetryWorld(
-  read: Reader,
-  sources: Sources,
-  cluster: ClusterFacts,
-  namespace: string,
-): TelemetryWorld {
-  const config = read.get(sources.meshConfig, `${cluster.rootNamespace}/istio`);
-  const { providers } = config ?? defaultMeshConfig;
-  let oldest: TelemetryRecord['meta'] | undefined;
-  for (const { meta } of read.find(sources.telemetries, 'wide', namespace)) {
-    if (oldest === undefined || isOlder(meta, oldest)) oldest = meta;
-  }
-  return {
-    ...cluster,
-    provider: (name) => providers.find((one) => one.name === name),
-    firstOfNamespace: oldest,
+type WorldOf = (read: Reader, record: TelemetryRecord) => TelemetryWorld;
+
+interface WorldParts {
+  readonly sources: Sources;
+  readonly cluster: ClusterFacts;
+  /** By namespace, of those that are for all of it. */
+  readonly wide: Oldest<TelemetryRecord>;
+}
+
+function worlds({ sources, cluster, wide }: WorldParts): WorldOf {
+  return (read, record) => {
+    const config = read.get(sources.meshConfig, `${cluster.rootNamespace}/istio`);
+    const { providers } = config ?? defaultMeshConfig;
+    const { namespace } = record.meta;
+    const first = isForNamespace(record) ? read.oldest(wide, namespace) : undefined;
+    return {
+      ...cluster,
+      provider: (name) => providers.find((one) => one.name === name),
+      firstOfNamespace: first && {
+        name: first.key.slice(namespace.length + 1),
+        createdAtMs: first.createdAtMs,
+      },
+    };
   };
 }

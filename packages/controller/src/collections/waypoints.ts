@@ -42,6 +42,7 @@ import { requirement, requirementStages, targetsOf } from './requirements.ts';
 import type { RoutingCollections } from './routing.ts';
 import { routingStages } from './routing.ts';
 import type { Sources } from './sources.ts';
+import type { TelemetryCollections } from './telemetry.ts';
 import { telemetryStages } from './telemetry.ts';
 import { only } from './version.ts';
 import { serviceBinding } from './waypoint-services.ts';
@@ -56,6 +57,7 @@ export interface WaypointCollections
   readonly bindings: Collection<Binding>;
   readonly authentications: Collection<CompiledRequestAuthentication>;
   readonly telemetries: Collection<CompiledTelemetry>;
+  readonly telemetryWorld: TelemetryCollections['telemetryWorld'];
   readonly entries: EntryCollections;
   /** What a workload's own waypoint and those of its services mean for it. */
   forWorkload(
@@ -99,6 +101,7 @@ export function waypointStages(parts: Parts): WaypointCollections {
     entries,
     ...routing,
     telemetries: telemetry.telemetries,
+    telemetryWorld: telemetry.telemetryWorld,
     outputs: [...routing.outputs, telemetry.output],
     forService: (read, { meta }) => {
       const binding = read.get(bindings, `${meta.namespace}/${meta.name}`);

@@ -1,8 +1,10 @@
 import type { Hostname, IpAddress, Service } from '@ambit/api';
 import { familyOf } from '@ambit/api';
 
+import type { Aged } from './age.ts';
+import { isOlder } from './age.ts';
 import type { CompiledServiceEntry } from './service-entry.ts';
-import { isOlder, isPublic } from './service-entry.ts';
+import { isPublic } from './service-entry.ts';
 import type { Binding } from './waypoint.ts';
 
 /** What is said of a ServiceEntry that holds less than it says. */
@@ -19,7 +21,11 @@ export interface ClaimWorld {
   serviceOf(what: Hostname | IpAddress): string | undefined;
   /** Of the pod that has the address. */
   podOf(ip: IpAddress): string | undefined;
-  entriesOf(what: Hostname | IpAddress): readonly CompiledServiceEntry[];
+  /** Of the entries that claim it the oldest but for one: of those of a namespace, or without one of those that others see. */
+  firstOf(
+    what: Hostname | IpAddress,
+    among: { readonly namespace: string | undefined; readonly except: string },
+  ): Aged | undefined;
 }
 
 export interface ResolvedEntry {
@@ -146,14 +152,19 @@ class Claims {
   }
 
   #among(what: Hostname | IpAddress, field: string): boolean {
-    const older = this.#world
-      .entriesOf(what)
-      .filter((one) => one.key !== this.#entry.key && isOlder(one, this.#entry));
-    const own = older.find(({ meta }) => meta.namespace === this.#entry.meta.namespace);
+    const { key, meta } = this.#entry;
+    const older = (namespace?: string) => {
+      const first = this.#world.firstOf(what, { namespace, except: key });
+      return first !== undefined && isOlder(first, { key, createdAtMs: meta.createdAtMs })
+        ? first
+        : undefined;
+    };
+    const own = older(meta.namespace);
     if (own !== undefined)
       return this.#refused(field, `${what} is ServiceEntry ${own.key}'s, which is older`);
-    const foreign = older.find(isPublic);
-    if (foreign !== undefined && isPublic(this.#entry)) {
+    if (!isPublic(this.#entry)) return true;
+    const foreign = older();
+    if (foreign !== undefined) {
       this.scoped = true;
       this.#refused(
         field,

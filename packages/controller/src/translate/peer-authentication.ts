@@ -80,17 +80,19 @@ function idleProblems(
   return [{ object, field: 'spec.mtls.mode', message, reason: 'NoEffect', admissible: true }];
 }
 
+type Rival = Pick<CompiledPeerAuthentication, 'name' | 'namespace' | 'scope' | 'createdAtMs'>;
+
 /** What is to be told of one for all of its namespace beside which an older one is. */
 export function olderProblems(
   own: CompiledPeerAuthentication,
-  others: readonly CompiledPeerAuthentication[],
+  others: readonly Rival[],
 ): readonly Problem[] {
   const { scope, name, namespace } = own;
   if (scope === 'workload') return [];
   const rivals = others.filter(
     (one) => one.scope === scope && one.namespace === namespace && one.name !== name,
   );
-  const first = oldest([...rivals, own]);
+  const first = oldest<Rival>([...rivals, own]);
   if (first === undefined || first.name === name) return [];
   return [
     {
@@ -129,10 +131,8 @@ function inherit(written: WrittenMode | undefined, wider: MtlsMode): MtlsMode {
   return written === undefined || written === 'UNSET' ? wider : written;
 }
 
-function oldest(
-  candidates: readonly CompiledPeerAuthentication[],
-): CompiledPeerAuthentication | undefined {
-  return candidates.reduce<CompiledPeerAuthentication | undefined>((best, one) => {
+function oldest<R extends Rival>(candidates: readonly R[]): R | undefined {
+  return candidates.reduce<R | undefined>((best, one) => {
     if (best === undefined || one.createdAtMs < best.createdAtMs) return one;
     return one.createdAtMs === best.createdAtMs && one.name < best.name ? one : best;
   }, undefined);

@@ -176,15 +176,6 @@ function exportedTo(
   ].sort();
 }
 
-/** The order in which ServiceEntries come to what several of them claim. */
-export function isOlder(
-  left: Pick<CompiledServiceEntry, 'key' | 'meta'>,
-  right: Pick<CompiledServiceEntry, 'key' | 'meta'>,
-): boolean {
-  const [a, b] = [left.meta.createdAtMs, right.meta.createdAtMs];
-  return a === b ? left.key < right.key : a < b;
-}
-
 /** True when clients of some other namespace than its own see it. */
 export function isPublic({ visibleTo, meta }: CompiledServiceEntry): boolean {
   return visibleTo === undefined || visibleTo.some((one) => one !== meta.namespace);

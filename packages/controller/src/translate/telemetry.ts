@@ -94,7 +94,7 @@ function olderThan(own: Age, first: Age | undefined): Age | undefined {
 }
 
 /** Of equally old ones the first by name. */
-export function isOlder(left: Age, right: Age): boolean {
+function isOlder(left: Age, right: Age): boolean {
   const ms = left.createdAtMs - right.createdAtMs;
   return ms === 0 ? left.name < right.name : ms < 0;
 }

@@ -65,7 +65,7 @@ export function idleWorkloadEntry(
   const labels = labelsOf(meta, endpoint);
   const { namespace } = meta;
   const isReached = labels.get(tunnelLabel) === 'http' || labels.has(useWaypointLabel);
-  const isUsed = isReached || entries.isSelected(read, namespace, labels);
+  const isUsed = isReached || entries.selecting(read, namespace, labels).length > 0;
   const message = `no ServiceEntry of namespace ${namespace} selects it, so it is the endpoint of no service; give it the labels of a workloadSelector`;
   return [
     ...(isUsed ? [] : [{ field: 'spec.labels', message }]),

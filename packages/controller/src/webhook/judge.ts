@@ -3,8 +3,7 @@ import { waypointClass } from '@ambit/api';
 import type { MeshCollections } from '../collections/mesh.ts';
 import type { Targeted } from '../collections/judged.ts';
 import { blindTargets, missingTargets, peerRivals } from '../collections/judged.ts';
-import type { Reader } from '../collections/derived.ts';
-import { telemetryWorld } from '../collections/telemetry.ts';
+import { once } from '../collections/derived.ts';
 import type { Decode } from '../kube/cache.ts';
 import type { ConfigurationRecord } from '../kube/decode/configuration.ts';
 import {
@@ -67,12 +66,6 @@ export interface JudgeWorld {
 
 /** Everything that compiling an object tells of it, with what depends on others marked as admissible. */
 export type Judge = (object: unknown, meta: Metadata, world: JudgeWorld) => readonly Problem[];
-
-/** Reads once and depends on nothing: what is judged is not kept. */
-const once: Reader = {
-  get: (collection, key) => collection.get(key),
-  find: (collection, index, value) => collection.find(index, value),
-};
 
 /** The judge of a kind of resource by its group and plural; undefined for one that is not compiled. */
 export function judgeOf(group: string, plural: string): Judge | undefined {
@@ -160,7 +153,7 @@ const peerAuthentication = judgeBy(decodePeerAuthentication, (record, world) => 
   const compiled = compilePeerAuthentication(record, cluster.rootNamespace);
   return [
     ...compiled.problems,
-    ...peerRivals(once, collections.compiledPeerAuthentications, compiled).map((one): Problem => ({
+    ...peerRivals(once, collections.peers, compiled).map((one): Problem => ({
       ...one,
       admissible: true,
     })),
@@ -174,8 +167,7 @@ const requestAuthentication = judgeBy(decodeRequestAuthentication, (authenticati
 });
 
 const telemetry = judgeBy(decodeTelemetry, (one, world) => {
-  const { collections, cluster } = world;
-  const of = telemetryWorld(once, collections.sources, cluster, one.meta.namespace);
+  const of = world.collections.l7.telemetryWorld(once, one);
   return withTargets('Telemetry', one, compileTelemetry(one, of).problems, world);
 });
 
