@@ -207,6 +207,47 @@ describe('DestinationRules of one host', () => {
       expect([balancing(), told('istio-system/a')]).toEqual(['random', []]);
     });
 
+    test('of wildcards those are rivals that all of its clients may use', () => {
+      const all = { host: '*.local', trafficPolicy, subsets: [{ name: 'v1' }] };
+      const rivalsOf = (key: string): readonly (string | undefined)[] =>
+        told(key).map((one) => /DestinationRule (shop\/.)[ ,]/.exec(one.slice(25))?.[1]);
+      rule('shop/a', 2020, { ...all, exportTo: ['bank'] });
+      rule('shop/b', 2021, { ...all, exportTo: ['bank', 'shop'] });
+      rule('shop/c', 2022, { ...all, exportTo: ['shop', 'bank'] });
+      rule('shop/d', 2023, { ...all, exportTo: ['shop'] });
+      rule('shop/e', 2024, all);
+      const keys = ['shop/a', 'shop/b', 'shop/c', 'shop/d', 'shop/e'];
+      expect(keys.map(rivalsOf)).toEqual([[], [], ['shop/b', 'shop/b'], ['shop/b', 'shop/b'], []]);
+      rule('shop/e', 2019, all);
+      expect(keys.map(rivalsOf)).toEqual([
+        ['shop/e', 'shop/e'],
+        ['shop/e', 'shop/e'],
+        ['shop/e', 'shop/e'],
+        ['shop/e', 'shop/e'],
+        [],
+      ]);
+      rule('shop/e', 2019, { ...all, subsets: [] });
+      mesh.sources.destinationRules.delete('shop/b');
+      expect(keys.map(rivalsOf)).toEqual([['shop/e'], [], ['shop/e'], ['shop/e', 'shop/c'], []]);
+    });
+
+    test('of those that define a subset the oldest is named that the waypoint may use', () => {
+      const v1 = { subsets: [{ name: 'v1' }] };
+      rule('shop/d', 2025, { ...v1, trafficPolicy });
+      rule('shop/c', 2024, { ...v1, trafficPolicy });
+      rule('shop/b', 2023, { ...v1, exportTo: ['elsewhere'] });
+      rule('shop/a', 2024, { ...v1, exportTo: ['shop'] });
+      rule('other/a', 2020, { ...v1, trafficPolicy });
+      expect(told('shop/d').map((one) => one.slice(23))).toEqual([
+        'spec.trafficPolicy: is not used, DestinationRule shop/c of the same host is older; merge them',
+        'spec.subsets[0].name: subset v1 is already defined by DestinationRule shop/a, which is older; rename or remove it',
+      ]);
+      expect(told('shop/a')).toEqual([]);
+      expect(told('shop/c')[0]).toContain('shop/a, which is as old and comes first by name');
+      mesh.sources.destinationRules.delete('shop/a');
+      expect(told('shop/c')).toEqual([]);
+    });
+
     test('one that its waypoint may not use is no rival of those that it may', () => {
       service('infra');
       const robin = { loadBalancer: { simple: 'ROUND_ROBIN' } };

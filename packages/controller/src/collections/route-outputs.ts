@@ -16,6 +16,7 @@ import type { Collection } from './collection.ts';
 import type { Graph, Reader } from './derived.ts';
 import type { GatewayRoutes } from './gateway-routes.ts';
 import { attachedTo, serviceOf } from './gateway-routes.ts';
+import { byEnding, Matches } from './matches.ts';
 import type { EntryCollections } from './service-entries.ts';
 import { keyOf } from './service-entries.ts';
 import type { Sources } from './sources.ts';
@@ -40,9 +41,20 @@ interface RouteParts {
   readonly virtualServices: Collection<CompiledVirtualService>;
 }
 
+/** VirtualServices are asked for wherever they are. */
+const anyNamespace = '*';
+
 /** The table of every service, of the cluster's and of ServiceEntries. */
 export function routeOutputs(parts: Parts, routes: RouteParts): readonly Collection<Upsert>[] {
   const { graph, sources, cluster } = parts;
+  const covering = new Matches(
+    routes.virtualServices,
+    byEnding<CompiledVirtualService>({
+      scope: ({ endings }) => (endings.length === 0 ? undefined : anyNamespace),
+      endings: ({ endings }) => endings,
+    }),
+  );
+  const known = { ...routes, covering };
   const ofServices = graph.derive<ServiceRecord, Upsert>({
     name: 'route-output',
     primary: sources.services,
@@ -50,7 +62,7 @@ export function routeOutputs(parts: Parts, routes: RouteParts): readonly Collect
       const service = serviceKey(meta.namespace, hostnameOf(meta, cluster.clusterDomain));
       const routed = { service, namespace: meta.namespace, ports: ports.map(({ port }) => port) };
       const own = serviceOf(read, sources, cluster, key);
-      return only(key, routeUpsert(read, routed, own, cluster, routes));
+      return only(key, routeUpsert(read, routed, own, cluster, known));
     },
     equal: sameVersion,
   });
@@ -64,7 +76,7 @@ export function routeOutputs(parts: Parts, routes: RouteParts): readonly Collect
           namespace: service.namespace,
           ports: service.ports.map(({ port }) => port),
         };
-        return routeUpsert(read, routed, service, cluster, routes);
+        return routeUpsert(read, routed, service, cluster, known);
       }),
     equal: sameVersion,
   });
@@ -89,13 +101,20 @@ function routeUpsert(
   routed: Routed,
   own: Service | undefined,
   cluster: ClusterFacts,
-  { virtualServices, gatewayRoutes }: RouteParts,
+  {
+    virtualServices,
+    covering,
+    gatewayRoutes,
+  }: RouteParts & {
+    /** The VirtualServices whose wildcards cover a service. */
+    readonly covering: Matches<CompiledVirtualService, ServiceKey>;
+  },
 ): Upsert | undefined {
   const { service } = routed;
   const virtual = mergeVirtualServices(routed, cluster.rootNamespace, [
     ...new Set([
       ...read.find(virtualServices, 'service', service),
-      ...read.find(virtualServices, 'wildcard', 'any'),
+      ...read.matching(covering, anyNamespace, service),
     ]),
   ]);
   const resource: RouteTable | undefined =

@@ -23,7 +23,7 @@ import { attachedRouteStage } from './attached-routes.ts';
 import type { Collection } from './collection.ts';
 import { credentialStages } from './credentials.ts';
 import type { Graph, Noted, Reader } from './derived.ts';
-import { placeOf, rivalStage, rulesOfService } from './destination-rules.ts';
+import { placeOf, rivalStage, ruleFinders, rulesOfService } from './destination-rules.ts';
 import type { GatewayRoutes } from './gateway-routes.ts';
 import { attachedTo, gatewayRouteStages, routeName, routeWorlds } from './gateway-routes.ts';
 import type { RulesOf } from './route-outputs.ts';
@@ -105,7 +105,8 @@ export function routingStages(parts: Parts): RoutingCollections {
   const bindingOfService = (read: Reader, service: ServiceKey): Binding | undefined =>
     entries.serviceByKey(read, service)?.entry.binding ?? serviceBinding(read, bindings, service);
   const { rootNamespace } = cluster;
-  const rulesOf = rulesOfService({ rules: destinationRules, rootNamespace, bindingOfService });
+  const rules = ruleFinders(destinationRules);
+  const rulesOf = rulesOfService({ rules, rootNamespace, bindingOfService });
   const virtualServiceOf = virtualServiceCompiler(
     sources,
     virtualServiceWorlds(parts, { rulesOf, gatewayRoutes }),
@@ -126,7 +127,7 @@ export function routingStages(parts: Parts): RoutingCollections {
     noted,
     rootNamespace,
     bindingOfService,
-    rules: destinationRules,
+    rules,
     judged: credentials.rules,
   });
   return {
@@ -248,7 +249,6 @@ function virtualServiceStage(
       primary: sources.virtualServices,
       indexes: {
         service: ({ services }) => services,
-        wildcard: ({ endings }) => (endings.length === 0 ? [] : ['any']),
       },
       derive: (record, key, read) => only(key, compile(read, record)),
       equal: isDeepStrictEqual,

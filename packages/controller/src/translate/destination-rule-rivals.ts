@@ -1,18 +1,22 @@
 import type { Problem } from '../kube/decode/fields.ts';
+import type { Aged } from './age.ts';
+import { isOlder } from './age.ts';
 import type { CompiledDestinationRule } from './destination-rule.ts';
-import { inOrder, speaksOfAll } from './destination-rule.ts';
+import { speaksOfAll } from './destination-rule.ts';
 import { isExportedTo } from './export-to.ts';
 
-/** The rules of the same host that have a say besides the one that is judged, which may be among them. */
+/** The rules that have a say besides the one that is judged, each asked for only where it matters. */
 export interface Rivals {
   /** The namespace of the waypoint that calls the service. Rules that are not exported to it are left out. */
   readonly client: string;
-  /** Of the namespace of the service. */
-  readonly own: readonly CompiledDestinationRule[];
-  /** Of the root namespace, which hold for services without a rule of their own. */
-  readonly root: readonly CompiledDestinationRule[];
-  /** Set where the rule says nothing and takes the place of no other. */
-  readonly isIdle?: true;
+  /** The first that holds for the service instead, of its own namespace, where the rule is of the root's. */
+  instead(): Pick<CompiledDestinationRule, 'key'> | undefined;
+  /** Of the others of the same host and namespace the oldest that speaks of all. */
+  speaking(): Aged | undefined;
+  /** The oldest of those that has a subset of the name. */
+  defining(subset: string): Aged | undefined;
+  /** Whether the rule takes the place of no other. */
+  isAlone(): boolean;
 }
 
 /** The namespace that a rule's service belongs to, whose rules come first. */
@@ -23,7 +27,7 @@ export function ownerOf({ service }: CompiledDestinationRule): string | undefine
 /** What of a rule has no effect because of where it stands or of the rules beside it. */
 export function rivalProblems(
   rule: CompiledDestinationRule,
-  { client, own, root, isIdle }: Rivals,
+  rivals: Rivals,
   rootNamespace: string,
 ): readonly Problem[] {
   const owner = ownerOf(rule);
@@ -33,24 +37,25 @@ export function rivalProblems(
     message,
     admissible: true,
   });
-  if (isIdle === true) {
+  if (owner === undefined) return wildcardProblems(rule, rivals, rootNamespace, told);
+  const isOfOthers = rule.namespace !== owner && rule.namespace !== rootNamespace;
+  if (!isOfOthers && saysNothing(rule) && rivals.isAlone()) {
     const why = 'is empty, and there are no subsets: the rule changes nothing; add one of the two';
     return [told('spec.trafficPolicy', why)];
   }
-  if (owner === undefined) return wildcardProblems(rule, own, rootNamespace, told);
-  const isOfOthers = rule.namespace !== owner && rule.namespace !== rootNamespace;
+  const { client } = rivals;
   if (!isOfOthers && !isExportedTo(rule.exportedTo, client)) {
     const who = client === owner ? 'that of the service' : 'that of the waypoint of the service';
     return [told('spec.exportTo', `has no effect without namespace ${client}, ${who}; add it`)];
   }
-  if (rule.namespace === owner) return olderProblems(rule, own, told);
+  if (rule.namespace === owner) return olderProblems(rule, rivals, told);
   if (isOfOthers) {
     return [
       told('spec.host', `has no effect on a service of namespace ${owner}; put the rule there`),
     ];
   }
-  const [first] = inOrder(own);
-  if (first === undefined) return olderProblems(rule, root, told);
+  const first = rivals.instead();
+  if (first === undefined) return olderProblems(rule, rivals, told);
   return [
     told(
       'spec.host',
@@ -59,10 +64,16 @@ export function rivalProblems(
   ];
 }
 
+/** Whether a rule leaves everything as it is, but for the rules whose place it takes. */
+function saysNothing({ own, subsets, problems }: CompiledDestinationRule): boolean {
+  if (subsets.length > 0 || problems.some((one) => one.admissible !== true)) return false;
+  return own === undefined || (Object.keys(own.whole).length === 0 && own.ports.length === 0);
+}
+
 /** A wildcard covers the services of its own namespace, or all of them in the root's. */
 function wildcardProblems(
   rule: CompiledDestinationRule,
-  rivals: readonly CompiledDestinationRule[],
+  rivals: Rivals,
   rootNamespace: string,
   told: (field: string, message: string) => Problem,
 ): readonly Problem[] {
@@ -76,42 +87,34 @@ function wildcardProblems(
 
 function olderProblems(
   rule: CompiledDestinationRule,
-  all: readonly CompiledDestinationRule[],
+  { speaking, defining }: Pick<Rivals, 'speaking' | 'defining'>,
   told: (field: string, message: string) => Problem,
 ): readonly Problem[] {
-  if (all.length < 2) return [];
-  const ordered = inOrder(all);
-  const before = ordered.slice(
-    0,
-    ordered.findIndex(({ key }) => key === rule.key),
-  );
+  const older = (one: Aged | undefined): Aged | undefined =>
+    one !== undefined && isOlder(one, rule) ? one : undefined;
   const problems: Problem[] = [];
-  const speaking = before.find(speaksOfAll);
-  if (speaking !== undefined && speaksOfAll(rule)) {
+  const first = speaksOfAll(rule) ? older(speaking()) : undefined;
+  if (first !== undefined) {
     problems.push(
       told(
         'spec.trafficPolicy',
-        `is not used, DestinationRule ${speaking.key} of the same host ${precedence(speaking, rule)}; merge them`,
+        `is not used, DestinationRule ${first.key} of the same host ${precedence(first, rule)}; merge them`,
       ),
     );
   }
-  const definedBy = new Map<string, CompiledDestinationRule>();
-  for (const one of before.toReversed()) {
-    for (const { name } of one.subsets) definedBy.set(name, one);
-  }
   for (const [index, { name }] of rule.subsets.entries()) {
-    const first = name === '' ? undefined : definedBy.get(name);
-    if (first === undefined) continue;
+    const definer = name === '' ? undefined : older(defining(name));
+    if (definer === undefined) continue;
     problems.push(
       told(
         `spec.subsets[${index}].name`,
-        `subset ${name} is already defined by DestinationRule ${first.key}, which ${precedence(first, rule)}; rename or remove it`,
+        `subset ${name} is already defined by DestinationRule ${definer.key}, which ${precedence(definer, rule)}; rename or remove it`,
       ),
     );
   }
   return problems;
 }
 
-function precedence(first: CompiledDestinationRule, rule: CompiledDestinationRule): string {
+function precedence(first: Aged, rule: Aged): string {
   return first.createdAtMs < rule.createdAtMs ? 'is older' : 'is as old and comes first by name';
 }

@@ -225,12 +225,6 @@ export function inOrder(
   );
 }
 
-/** Whether a rule leaves everything as it is, but for the rules whose place it takes. */
-export function saysNothing({ own, subsets, problems }: CompiledDestinationRule): boolean {
-  if (subsets.length > 0 || problems.some((one) => one.admissible !== true)) return false;
-  return own === undefined || (Object.keys(own.whole).length === 0 && own.ports.length === 0);
-}
-
 /** Whether a rule has a `trafficPolicy` for all that it does not name. */
 export function speaksOfAll({ own }: CompiledDestinationRule): boolean {
   return own !== undefined;
