@@ -99,8 +99,9 @@ describe('an authority that was plugged in', () => {
     await second.whenReady;
     await until(() => rootOf(first.current()) === rootOf(second.current()), 'one root');
     expect(rootOf(first.current())).not.toBe(files.caCert);
-    expect(remembered()).toBeUndefined();
     expect(selfMade()).toBe(true);
+    await until(() => remembered() !== undefined, 'that one is remembered');
+    expect(remembered()).toMatchObject({ secret: 'istio-ca-secret' });
   }, 60_000);
 
   test('and is another by now is remembered as that', async () => {
@@ -155,5 +156,43 @@ describe('an authority that was plugged in', () => {
     fake.intercept = undefined;
     await keeper.whenReady;
     expect(selfMade()).toBe(true);
+  }, 60_000);
+
+  test('nowhere: the self-made root is remembered, and no other is made when its Secret is gone', async () => {
+    const first = start();
+    await first.whenReady;
+    await until(() => remembered() !== undefined, 'it is remembered');
+    expect(remembered()).toMatchObject({ secret: 'istio-ca-secret' });
+    const secret = fake.get(secrets, 'istio-system/istio-ca-secret');
+    if (secret === undefined) throw new TypeError('no Secret');
+    fake.delete(secrets, 'istio-system/istio-ca-secret');
+    const second = start();
+    await until(() => second.reason() !== undefined, 'the reason');
+    expect(second.reason()).toMatch(
+      /Secret istio-system\/istio-ca-secret is missing.*restore it, or delete ConfigMap istio-system\/ambit-authority/,
+    );
+    expect([second.current(), selfMade()]).toEqual([undefined, false]);
+    fake.put(secrets, secret);
+    await second.whenReady;
+    expect(rootOf(second.current())).toBe(rootOf(first.current()));
+    // Plugged in later it is the other way round.
+    plugIn(files);
+    await until(() => rootOf(second.current()) === files.caCert, 'that signs');
+    await until(
+      () => (remembered() as { secret: string }).secret === 'cacerts',
+      'that is remembered',
+    );
+  }, 60_000);
+
+  test('nowhere: one that was never remembered is, once it can be', async () => {
+    fake.intercept = ({ method, url }) =>
+      method === 'PATCH' && url.pathname.endsWith('/configmaps/ambit-authority')
+        ? { status: 503, body: { kind: 'Status', code: 503 } }
+        : undefined;
+    const keeper = start();
+    await keeper.whenReady;
+    await until(() => log.lines.some(({ level }) => level === 'error'), 'it is told');
+    fake.intercept = undefined;
+    await until(() => remembered() !== undefined, 'it is remembered in the end');
   }, 60_000);
 });

@@ -11,13 +11,20 @@ import { field, text } from '../kube/decode/fields.ts';
 import type { Log } from '../log.ts';
 import type { Authority, AuthorityFiles } from './authority.ts';
 import { loadAuthority } from './authority.ts';
+import type { Remembered } from './memory.ts';
 import {
   authorityMemory,
   fingerprintOf,
   rememberAuthority,
   rememberedAuthority,
 } from './memory.ts';
-import { authorityFilesOf, pluggedInSecret, readOrCreateRoot } from './store.ts';
+import {
+  authorityFilesOf,
+  pluggedInSecret,
+  readOrCreateRoot,
+  readRoot,
+  selfSignedSecret,
+} from './store.ts';
 
 export interface KeeperOptions {
   readonly client: KubeClient;
@@ -46,7 +53,8 @@ const retryMs = 2_000;
  * A plugged-in authority wins; one that is there but broken is told and waited for, never silently replaced by a root
  * that nobody else trusts. While one signs, a broken or vanished Secret changes nothing. That one was plugged in is
  * remembered in the cluster: whoever starts without its Secret signs nothing until that is back, or somebody has decided
- * for the self-made root by deleting what is remembered, which those that run then follow.
+ * for the self-made root by deleting what is remembered, which those that run then follow. Of the self-made root it is
+ * remembered, too, so that nobody makes a second one while others sign by the first.
  */
 export function startAuthorityKeeper(options: KeeperOptions): AuthorityKeeper {
   return new RunningKeeper(options);
@@ -61,7 +69,7 @@ class RunningKeeper implements AuthorityKeeper {
   #isPluggedIn = false;
   /** Of the one that is plugged in. */
   #files: AuthorityFiles | undefined;
-  /** Only what was remembered once can be given up by hand. */
+  /** Of the one that signs. Only what was remembered once can be given up by hand. */
   #isRemembered = false;
   #reason: string | undefined;
   /** The Secret as it was seen last. */
@@ -178,37 +186,60 @@ class RunningKeeper implements AuthorityKeeper {
 
   async #remember(authority: Authority): Promise<void> {
     const { client, rootNamespace } = this.#options;
-    const from = { secret: pluggedInSecret, fingerprint: fingerprintOf(authority) };
-    await rememberAuthority(client, rootNamespace, from);
+    const secret = this.#isPluggedIn ? pluggedInSecret : selfSignedSecret;
+    await rememberAuthority(client, rootNamespace, {
+      secret,
+      fingerprint: fingerprintOf(authority),
+    });
     this.#isRemembered = true;
   }
 
   async #useSelfSigned(): Promise<void> {
     const { client, rootNamespace, trustDomain, nowMs } = this.#options;
-    if (this.#current !== undefined && !this.#isPluggedIn) return;
     if (this.#current !== undefined && !this.#isRemembered) await this.#remember(this.#current);
+    if (this.#current !== undefined && !this.#isPluggedIn) return;
     const remembered = await rememberedAuthority(client, rootNamespace);
-    if (remembered !== undefined) {
+    const isOwn = remembered?.secret === selfSignedSecret;
+    if (remembered !== undefined && !isOwn) {
       this.#missing(remembered);
       this.#again(undefined);
       return;
     }
-    const files = await readOrCreateRoot(client, rootNamespace, trustDomain, nowMs());
+    const files = isOwn
+      ? await readRoot(client, rootNamespace)
+      : await readOrCreateRoot(client, rootNamespace, trustDomain, nowMs());
+    if (files === undefined) {
+      if (remembered !== undefined) this.#missingRoot(remembered);
+      this.#again(undefined);
+      return;
+    }
     const authority = await loadAuthority(files, nowMs());
     if (!authority.ok) throw new TypeError(authority.error.message);
     this.#use(authority.value, 'self-made root');
+    this.#isRemembered = false;
+    await this.#remember(authority.value);
   }
 
-  #missing(remembered: string): void {
+  #missing({ fingerprint }: Remembered): void {
     const { rootNamespace } = this.#options;
     const object = `Secret ${rootNamespace}/${pluggedInSecret}`;
     const remedy =
       `restore it, or delete ConfigMap ${rootNamespace}/${authorityMemory} to have the mesh ` +
       'signed by the self-made root';
-    const why = { object, fingerprint: remembered };
+    const why = { object, fingerprint };
     if (this.#current === undefined)
       this.#tell(`${object} is missing, with the authority that was plugged in: ${remedy}`, why);
     else this.#tell(`${object} is gone; its authority is kept while this runs: ${remedy}`, why);
+  }
+
+  #missingRoot({ fingerprint }: Remembered): void {
+    const { rootNamespace } = this.#options;
+    const object = `Secret ${rootNamespace}/${selfSignedSecret}`;
+    const remedy =
+      `restore it, or delete ConfigMap ${rootNamespace}/${authorityMemory} and restart every controller to ` +
+      'have another root made, which fails the traffic of the mesh until all proxies know it';
+    const why = { object, fingerprint };
+    this.#tell(`${object} is missing, with the root by which the mesh is signed: ${remedy}`, why);
   }
 
   #use(authority: Authority, from: string): void {

@@ -6,8 +6,8 @@ import { kubeStatus } from '../kube/error.ts';
 import type { Authority } from './authority.ts';
 
 /**
- * ConfigMap of the mesh's namespace that says that an authority was plugged in, so that a controller which starts without
- * its Secret does not make another root. Whoever deletes it decides for the self-made one.
+ * ConfigMap of the mesh's namespace that says by which authority it is signed, so that a controller which starts without
+ * its Secret does not make another root. Whoever deletes it decides for one that is made by the controller.
  */
 export const authorityMemory = 'ambit-authority';
 
@@ -20,14 +20,24 @@ export function fingerprintOf({ certificate }: Pick<Authority, 'certificate'>): 
   return createHash('sha256').update(Buffer.from(certificate.rawData)).digest('hex');
 }
 
-/** The fingerprint of the authority that was plugged in last; undefined when none is remembered. */
+/** By what the mesh was signed last. */
+export interface Remembered {
+  /** Name of its Secret. */
+  readonly secret: string;
+  readonly fingerprint: string;
+}
+
+/** Undefined when none is remembered. */
 export async function rememberedAuthority(
   client: KubeClient,
   namespace: string,
-): Promise<string | undefined> {
+): Promise<Remembered | undefined> {
   try {
     const found = await client.request({ path: `${collection(namespace)}/${authorityMemory}` });
-    return text(field(found, 'data', fingerprintKey)) || 'unknown';
+    return {
+      secret: text(field(found, 'data', secretKey)),
+      fingerprint: text(field(found, 'data', fingerprintKey)) || 'unknown',
+    };
   } catch (error) {
     if (kubeStatus(error) === 404) return undefined;
     throw error;
@@ -37,9 +47,10 @@ export async function rememberedAuthority(
 export async function rememberAuthority(
   client: KubeClient,
   namespace: string,
-  from: { readonly secret: string; readonly fingerprint: string },
+  from: Remembered,
 ): Promise<void> {
-  if ((await rememberedAuthority(client, namespace)) === from.fingerprint) return;
+  const known = await rememberedAuthority(client, namespace);
+  if (known?.secret === from.secret && known.fingerprint === from.fingerprint) return;
   await client.request({
     method: 'PATCH',
     path: `${collection(namespace)}/${authorityMemory}`,

@@ -41,6 +41,15 @@ export async function readSecret(
   }
 }
 
+/** The self-made root; undefined when there is none. */
+export async function readRoot(
+  client: KubeClient,
+  namespace: string,
+): Promise<AuthorityFiles | undefined> {
+  const existing = await readSecret(client, namespace, selfSignedSecret);
+  return existing === undefined ? undefined : filesOrThrow(existing, namespace);
+}
+
 /**
  * The self-made root: read, or made and created. Of several controllers that start at once one creates it, and the
  * others read what it made.
@@ -51,8 +60,8 @@ export async function readOrCreateRoot(
   trustDomain: TrustDomain,
   nowMs: number,
 ): Promise<AuthorityFiles> {
-  const existing = await readSecret(client, namespace, selfSignedSecret);
-  if (existing !== undefined) return filesOrThrow(existing, namespace);
+  const existing = await readRoot(client, namespace);
+  if (existing !== undefined) return existing;
   const made = await makeSelfSignedRoot(trustDomain, nowMs);
   try {
     await client.request({
