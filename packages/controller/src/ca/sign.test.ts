@@ -80,7 +80,7 @@ describe('whatever a request asks for, the certificate is ours', () => {
     expect(leaf.checkIssued(root)).toBe(true);
     expect(leaf.verify(root.publicKey)).toBe(true);
     expect(leaf.keyUsage).toEqual(['1.3.6.1.5.5.7.3.1', '1.3.6.1.5.5.7.3.2']);
-    expect(new Date(leaf.validFrom).getTime()).toBe(nowMs - 2 * 60_000);
+    expect(new Date(leaf.validFrom).getTime()).toBe(nowMs - 5 * 60_000);
     expect(new Date(leaf.validTo).getTime()).toBe(nowMs + 24 * hourMs);
     expect(leaf.serialNumber).toMatch(/^[4-7][0-9A-F]{31}$/);
   });
@@ -185,6 +185,33 @@ describe('whatever a request asks for, the certificate is ours', () => {
     );
     expect(signed.notAfter.getTime()).toBe(end);
   });
+});
+
+describe('a certificate that holds for a short time', () => {
+  const minuteMs = 60_000;
+
+  // Proxies renew at a third of the time between its two dates.
+  test.each([minuteMs, 3 * minuteMs, 10 * minuteMs, 24 * hourMs])(
+    'of %d ms is not to be renewed as soon as it is there',
+    async (ttlMs) => {
+      const authority = value(
+        await loadAuthority(await makeSelfSignedRoot(trustDomain(), nowMs), nowMs),
+      );
+      const key = value(await readRequest(await csrWith({})));
+      const subject = { kind: 'identity', identity } as const;
+      const end = authority.notAfter.getTime();
+      for (const time of [
+        { nowMs, ttlMs },
+        { nowMs: end - ttlMs, ttlMs: 24 * hourMs },
+      ]) {
+        const { chain } = await signCertificate(authority, key, subject, time);
+        const leaf = new X509Certificate(chain[0] ?? '');
+        const [from, to] = [leaf.validFromDate.getTime(), leaf.validToDate.getTime()];
+        expect(to).toBe(time.nowMs + ttlMs);
+        expect(from + (to - from) / 3).toBeGreaterThanOrEqual(time.nowMs + ttlMs / 7);
+      }
+    },
+  );
 });
 
 describe('a request is refused', () => {

@@ -23,6 +23,12 @@ export type SubjectNames =
   | { readonly kind: 'identity'; readonly identity: SpiffeIdentity }
   | { readonly kind: 'server'; readonly names: readonly string[] };
 
+/**
+ * Of the time for which it holds, so much at most lies before now: holders renew at a third between the two dates, and one
+ * that is short, or whose signer ends soon, must not be due as soon as it is there.
+ */
+const earlierShare = 0.25;
+
 const keyIdentifier = '2.5.29.14';
 
 /** Signs a certificate made from our own template; only the public key comes from outside. */
@@ -35,12 +41,13 @@ export async function signCertificate(
   const issuerEnd = authority.notAfter.getTime();
   const issuerStart = authority.certificate.notBefore.getTime();
   const notAfter = new Date(Math.min(nowMs + ttlMs, issuerEnd));
+  const earlierMs = Math.max(0, Math.min(clockSkewMs, (notAfter.getTime() - nowMs) * earlierShare));
   const publicKey = new x509.PublicKey(key.spki);
   const certificate = await x509.X509CertificateGenerator.create({
     serialNumber: newSerialNumber(),
     subject: [],
     issuer: authority.certificate.subjectName,
-    notBefore: new Date(Math.max(nowMs - clockSkewMs, issuerStart)),
+    notBefore: new Date(Math.max(nowMs - earlierMs, issuerStart)),
     notAfter,
     publicKey,
     signingKey: authority.key,
