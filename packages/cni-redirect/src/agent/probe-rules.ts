@@ -3,7 +3,7 @@ import { renderNodeRules } from '../rules/node.ts';
 import { runOnNode } from '../rules/run.ts';
 import type { PodFacts } from './enrol.ts';
 
-/** The node's own rules: which ports of which captured pods the kubelet probes. Written one after the other. */
+/** The node's own rules: which ports of which captured pods the kubelet asks. Written one after the other. */
 export class ProbeRules {
   readonly #targets = new Map<string, readonly ProbeTarget[]>();
   readonly #run: (nft: string) => Promise<void>;

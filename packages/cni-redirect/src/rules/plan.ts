@@ -12,7 +12,7 @@ import {
 export interface PodCapture {
   /** Families in which the pod has an address; rules hold for both in any case. */
   readonly families: readonly IpFamily[];
-  /** Ports that the kubelet probes by TCP, HTTP or gRPC. */
+  /** Ports that the kubelet probes by TCP, HTTP or gRPC, or asks by hooks. */
   readonly probePorts: readonly Port[];
   /** False leaves inbound connections alone (`ambient.istio.io/bypass-inbound-capture`). */
   readonly captureInbound: boolean;

@@ -61,13 +61,23 @@ function addressOf(text: string): IpAddress[] {
   return ip.ok ? [ip.value] : [];
 }
 
+/** What the kubelet asks of the pod itself: probes, and hooks such as `preStop` by HTTP. */
 function probePortsOf(container: V1Container): Port[] {
-  const probes = [container.startupProbe, container.readinessProbe, container.livenessProbe];
-  return probes.flatMap((probe) => (probe === undefined ? [] : portOf(probe, container)));
+  const { startupProbe, readinessProbe, livenessProbe, lifecycle } = container;
+  const asked = [
+    startupProbe,
+    readinessProbe,
+    livenessProbe,
+    lifecycle?.postStart,
+    lifecycle?.preStop,
+  ];
+  return asked.flatMap((one) => (one === undefined ? [] : portOf(one, container)));
 }
 
-function portOf(probe: V1Probe, container: V1Container): Port[] {
-  const named = probe.httpGet?.port ?? probe.tcpSocket?.port ?? probe.grpc?.port;
+type Asked = Pick<V1Probe, 'httpGet' | 'tcpSocket' | 'grpc'>;
+
+function portOf(asked: Asked, container: V1Container): Port[] {
+  const named = asked.httpGet?.port ?? asked.tcpSocket?.port ?? asked.grpc?.port;
   if (named === undefined) return [];
   const text = String(named);
   const number = container.ports?.find(({ name }) => name === text)?.containerPort ?? text;
