@@ -78,6 +78,39 @@ test('definitions of Istio that are left out have to be in the cluster', async (
     expect(await install(values)).toContain('STATUS: pending-install');
 }, 60_000);
 
+test('one of an Istio that is too old is told, with what brings it up to date', async () => {
+  const served = (...names: readonly string[]) =>
+    kubectl.out([
+      'patch',
+      'crd',
+      left,
+      '--type=json',
+      '-p',
+      JSON.stringify(
+        ['v1', 'v1beta1', 'v1alpha3'].map((name, index) => ({
+          op: 'replace',
+          path: `/spec/versions/${index}/served`,
+          value: names.includes(name),
+        })),
+      ),
+    ]);
+  await served('v1beta1', 'v1alpha3');
+  const said = await install({});
+  expect(said).toContain(
+    `these definitions of the cluster are of an older version of Istio, without the version that the controller reads (v1): ${left}. Apply those of`,
+  );
+  expect(said).toContain(`kubectl annotate crd ${left} --overwrite meta.helm.sh/release-name=base`);
+  // What is this release's is brought up to date by it.
+  const own = { name: 'base', namespace };
+  for (const [key, value] of Object.entries(own))
+    await kubectl.out(['annotate', 'crd', left, `meta.helm.sh/release-${key}=${value}`]);
+  expect(await install({})).toContain(`name: ${left}`);
+  for (const key of Object.keys(own))
+    await kubectl.out(['annotate', 'crd', left, `meta.helm.sh/release-${key}-`]);
+  await served('v1', 'v1beta1', 'v1alpha3');
+  expect(await install({})).toContain('STATUS: pending-install');
+}, 60_000);
+
 test.each([
   [{ app: 'ztunnel' }, 'ztunnel-canary'],
   [{ 'k8s-app': 'istio-cni-node' }, 'istio-cni-canary'],
