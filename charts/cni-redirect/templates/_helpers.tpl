@@ -25,7 +25,7 @@ netnsDir: {{ .Values.cniNetnsDir | default (ternary "/var/run/docker/netns" "/va
 {{- include "ambit.checkGrace" (list "terminationGracePeriodSeconds" . (printf "%s25s" $grace) (printf "it has released the pods of its node, which takes releaseGrace %s and up to 25s more" $grace)) -}}
 {{- end -}}
 {{- include "ambit.checkResources" (list "resources" .Values.resources) -}}
-{{- include "ambit.checkEnv" (list . (list "POD_NAME" "POD_NAMESPACE" "NODE_NAME" "LOG_LEVEL" "LOG_FORMAT" "CNI_CONF_DIR" "CNI_BIN_DIR" "CNI_BIN_DIR_ON_HOST" "EXCLUDE_NAMESPACES" "REMOVE_ON_STOP" "DAEMONSET_NAME" "TAINT_NODE" "RELEASE_GRACE") (list "KUBECONFIG" "CNI_AGENT_SOCKET" "CNI_AGENT_SOCKET_ON_HOST" "ZTUNNEL_SOCKET" "STATE_DIR" "NETNS_DIR" "PLUGIN_SOURCE" "HEALTH_PORT" "METRICS_PORT")) -}}
+{{- include "ambit.checkEnv" (list . (list "POD_NAME" "POD_NAMESPACE" "NODE_NAME" "LOG_LEVEL" "LOG_FORMAT" "CNI_CONF_DIR" "CNI_BIN_DIR" "CNI_BIN_DIR_ON_HOST" "EXCLUDE_NAMESPACES" "REMOVE_ON_STOP" "DAEMONSET_NAME" "TAINT_NODE" "RELEASE_GRACE") (list "KUBECONFIG" "CNI_AGENT_SOCKET" "CNI_AGENT_SOCKET_ON_HOST" "ZTUNNEL_SOCKET" "STATE_DIR" "NETNS_DIR" "CNI_CACHE_DIR" "PLUGIN_SOURCE" "HEALTH_PORT" "METRICS_PORT")) -}}
 {{- include "ambit.checkPlacement" . -}}
 {{- if and .Values.taint.enabled (ne (include "cni-redirect.isTolerated" (list (include "ambit.notReady" . | fromYaml) .Values.tolerations)) "true") -}}
 {{- fail "taint.enabled: tolerations keep the agent off nodes with the taint cni.istio.io/not-ready, which nobody else takes away; add key cni.istio.io/not-ready, operator Exists" -}}

@@ -13,6 +13,8 @@ export interface AgentConfig {
   readonly binDir: string;
   /** `binDir` as the host names it: the plugin's executable names its loader by that path. */
   readonly binDirOnHost: string;
+  /** Where libcni, and so the container runtime, keeps the configurations of pods that run. */
+  readonly cacheDir: string;
   /** The plugin's executable, copied into `binDir` with the libraries beside it. */
   readonly pluginSource: string;
   /** Path of the plugin's socket as the container runtime sees it. */
@@ -61,6 +63,7 @@ export function parseConfig(source: EnvSource): AgentConfig {
     confDir: env.string('CNI_CONF_DIR', '/host/etc/cni/net.d'),
     binDir,
     binDirOnHost: env.string('CNI_BIN_DIR_ON_HOST', binDir.replace(/^\/host(?=\/)/, '')),
+    cacheDir: env.string('CNI_CACHE_DIR', '/host/var/lib/cni'),
     pluginSource: env.string('PLUGIN_SOURCE', '/opt/ambit/bin/ambit-cni'),
     pluginSocketOnHost: env.string('CNI_AGENT_SOCKET_ON_HOST', pluginSocket),
     excludedNamespaces: env.list('EXCLUDE_NAMESPACES', defaultExcludedNamespaces),

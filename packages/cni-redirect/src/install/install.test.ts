@@ -43,6 +43,7 @@ async function start(change: Partial<InstallOptions> = {}): Promise<Installation
     confDir: confDir(),
     binDir: binDir(),
     binDirOnHost: '/opt/cni/bin',
+    cacheDir: join(root, 'cache'),
     pluginSource: join(root, 'image/ambit-cni'),
     agentSocket: '/run/agent.sock',
     excludeNamespaces: ['kube-system'],
@@ -277,6 +278,36 @@ test('a single plugin takes no list of its name away, and comes back as it was',
   await running.uninstall();
   expect(readdirSync(confDir()).sort()).toEqual(['10-net.conf', '10-net.conflist']);
   expect(types('10-net.conflist')).toBe('bridge');
+});
+
+test('what is kept of pods that run names a plugin no longer that is gone, and else is as it was', async () => {
+  const kept = (types: readonly string[], more: object = {}): string => {
+    const config = { ...bridge, plugins: types.map((type) => ({ type })) };
+    return JSON.stringify({
+      kind: 'cniCacheV1',
+      containerId: 'c',
+      config: Buffer.from(JSON.stringify(config)).toString('base64'),
+      ...more,
+    });
+  };
+  const file = (name: string): string => join(root, 'cache/results', name);
+  mkdirSync(join(root, 'cache/results'), { recursive: true });
+  const result = { cniVersion: '1.0.0', ips: [{ address: '10.0.0.1/24' }] };
+  const files = {
+    'net-ours-eth0': kept(['bridge', 'portmap', 'ambit-cni'], { result }),
+    'net-before-eth0': `${kept(['bridge'])}\n`,
+    'net-old-eth0': '{"cniVersion":"0.3.1"}',
+    'net-broken-eth0': '{',
+  };
+  for (const [name, text] of Object.entries(files))
+    writeFileSync(file(name), text, { mode: 0o600 });
+  put('10-net.conflist', bridge);
+  await (await start()).uninstall();
+  expect(readdirSync(join(root, 'cache'))).toEqual(['results']);
+  expect(readFileSync(file('net-ours-eth0'), 'utf8')).toBe(kept(['bridge', 'portmap'], { result }));
+  expect(statSync(file('net-ours-eth0')).mode & 0o777).toBe(0o600);
+  for (const name of ['net-before-eth0', 'net-old-eth0', 'net-broken-eth0'] as const)
+    expect(readFileSync(file(name), 'utf8')).toBe(files[name]);
 });
 
 test('a single plugin that its owner writes anew, as Multus does, is chained again, and the newest comes back', async () => {

@@ -4,6 +4,7 @@ import { access } from 'node:fs/promises';
 import { leavingAnnotation } from '@ambit/api';
 import type { Logger } from '@ambit/core';
 import { MeshError, causeChain, errnoCode } from '@ambit/core';
+import { unchainCached } from './cached-configs.ts';
 import { chainInto, chainObstacle, directoryProblem, unchainAll } from './conf-dir.ts';
 import { pluginType } from './conflist.ts';
 import type { PluginFiles } from './plugin-files.ts';
@@ -18,6 +19,8 @@ export interface Directories {
 
 export interface InstallOptions extends Directories {
   readonly pluginSource: string;
+  /** Where libcni keeps the configurations of pods that run. */
+  readonly cacheDir: string;
   readonly agentSocket: string;
   readonly excludeNamespaces: readonly string[];
   /** Puts nothing there before it is resumed: the mesh is leaving the node. */
@@ -76,9 +79,23 @@ class Installer implements Installation {
     await this.#work;
     // Out of the chain first: a chain must not name what is not there.
     await unchainAll(this.#options.confDir);
+    await this.#unchainCached();
     await removePlugin(this.#files);
+    // Of pods that were just being set up.
+    await this.#unchainCached();
     this.missing = leavingText;
     this.#options.logger.info('the plugin is taken out of the CNI configuration and removed');
+  }
+
+  /** The node leaves the mesh whether or not that can be done. */
+  async #unchainCached(): Promise<void> {
+    const { cacheDir, logger } = this.#options;
+    await unchainCached(cacheDir).catch((error: unknown) =>
+      logger.warn(
+        { dir: cacheDir, reason: causeChain(error) },
+        'what the container runtime keeps of running pods may name the plugin still; with CRI-O those pods end only while it is installed',
+      ),
+    );
   }
 
   resume(): Promise<void> {

@@ -28,6 +28,7 @@ function options(change: object = {}): Parameters<typeof install>[0] {
     confDir: join(host, 'etc/cni/net.d'),
     binDir: join(host, 'opt/cni/bin'),
     binDirOnHost: '/opt/cni/bin',
+    cacheDir: join(host, 'var/lib/cni'),
     pluginSource: join(work, 'plugin/ambit-cni'),
     agentSocket: '/run/agent.sock',
     excludeNamespaces: ['kube-system'],
