@@ -20,6 +20,8 @@ export interface WebhookOptions {
   readonly certificate: ServingCertificate;
   readonly judge: (request: AdmissionRequest) => Verdict;
   readonly onAnswer?: (outcome: WebhookOutcome) => void;
+  /** Of bodies that are being read. */
+  readonly maxHeldBytes?: number;
   readonly log: Log;
 }
 
@@ -48,7 +50,7 @@ export async function startWebhook(options: WebhookOptions): Promise<Webhook> {
     connectionsCheckingInterval: 1000,
   });
   const room = makeRoom(server, maxConnections);
-  const bodies = createBodyReader();
+  const bodies = createBodyReader(options.maxHeldBytes);
   server.on('tlsClientError', (error) => {
     log.debug({ err: error }, 'TLS handshake on the webhook port failed');
   });
