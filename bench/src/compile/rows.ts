@@ -30,8 +30,10 @@ function trafficRows(scale: Scale, spread: Place, gathered: Place): readonly Row
   const rule = spread('DestinationRule', (index, variant) => destination(hostOf(index), variant));
   const ofOne = (host: string): Row['objects'] =>
     gathered('DestinationRule', (_index, variant) => destination(host, variant));
-  const virtual = (place: Place, host: (index: number) => string): Row['objects'] =>
-    place('VirtualService', (index, variant) => virtualService(host(index), index, variant));
+  const virtual = (place: Place, host: (index: number) => string, subset = {}): Row['objects'] =>
+    place('VirtualService', (index, variant) =>
+      virtualService(host(index), index, variant, subset),
+    );
   const route = (place: Place, service: (index: number) => string): Row['objects'] =>
     place('HTTPRoute', (index, variant) => httpRoute(service(index), index, variant));
   return [
@@ -43,6 +45,13 @@ function trafficRows(scale: Scale, spread: Place, gathered: Place): readonly Row
     {
       name: 'VirtualServices, each of a wildcard',
       objects: virtual(gathered, (index) => `*-${index}.${one}.svc.cluster.local`),
+    },
+    {
+      name: 'DestinationRules and VirtualServices of one host',
+      objects: (index, variant) => [
+        ...ofOne(hostOf(0))(index, variant),
+        ...virtual(gathered, () => hostOf(0), { subset: 'v0' })(index, variant),
+      ],
     },
     { name: 'HTTPRoutes, each of its own Service', objects: route(spread, serviceOf) },
     { name: 'HTTPRoutes of one Service', objects: route(gathered, () => serviceOf(0)) },
@@ -77,9 +86,9 @@ function destination(host: string, variant: number): object {
   };
 }
 
-function virtualService(host: string, index: number, variant: number): object {
+function virtualService(host: string, index: number, variant: number, subset: object): object {
   const match = [{ uri: { prefix: `/of-${index}` } }];
-  const route = [{ destination: { host: serviceOf(0), port: { number: 80 } } }];
+  const route = [{ destination: { host: serviceOf(0), port: { number: 80 }, ...subset } }];
   return { hosts: [host], http: [{ match, timeout: `${variant + 1}s`, route }] };
 }
 

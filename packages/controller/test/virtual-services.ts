@@ -24,7 +24,7 @@ export const smallWorld: VirtualServiceWorld = {
   clusterDomain: 'cluster.local',
   rootNamespace: 'istio-system',
   ports: ({ namespace, name }) => ports[`${namespace}/${name}`] as readonly Port[] | undefined,
-  subsets: () => new Set(['v1']),
+  hasSubset: (_service, name) => name === 'v1',
   delegate: () => undefined,
   regexProblem,
   insteadOf: () => undefined,

@@ -2,7 +2,7 @@ import { beforeEach, describe, expect, test } from '@jest/globals';
 
 import { decoded } from '../../test/records.ts';
 import { trustDomain } from '../../test/support.ts';
-import { decodeDestinationRule } from '../kube/decode/configuration.ts';
+import { decodeDestinationRule, decodeVirtualService } from '../kube/decode/configuration.ts';
 import { decodeService } from '../kube/decode/service.ts';
 import { SnapshotState } from '../push/state.ts';
 import type { MeshCollections } from './mesh.ts';
@@ -229,6 +229,41 @@ describe('DestinationRules of one host', () => {
       rule('shop/e', 2019, { ...all, subsets: [] });
       mesh.sources.destinationRules.delete('shop/b');
       expect(keys.map(rivalsOf)).toEqual([['shop/e'], [], ['shop/e'], ['shop/e', 'shop/c'], []]);
+    });
+
+    test('a route knows the subsets of the rules that hold, and no others', () => {
+      const hosts = ['web'];
+      const http = [{ route: [{ destination: { host: 'web', subset: 'v1' } }] }];
+      const object = { metadata: { name: 'r', namespace: 'shop' }, spec: { hosts, http } };
+      mesh.sources.virtualServices.set('shop/r', decoded(decodeVirtualService, object));
+      const isKnown = (): boolean => {
+        mesh.flush();
+        const { problems = [] } = mesh.l7.virtualServices.get('shop/r') ?? {};
+        return problems.every(({ message }) => !message.includes('defines subset "v1"'));
+      };
+      const v1 = { subsets: [{ name: 'v1' }] };
+      expect(isKnown()).toBe(false);
+      rule('other/a', 2020, v1);
+      expect(isKnown()).toBe(false);
+      rule('istio-system/all', 2024, { host: '*.local', ...v1 });
+      expect(isKnown()).toBe(true);
+      rule('istio-system/web', 2024, { trafficPolicy });
+      expect(isKnown()).toBe(false);
+      rule('istio-system/later', 2025, v1);
+      expect(isKnown()).toBe(true);
+      rule('shop/all', 2026, { host: '*', trafficPolicy });
+      expect(isKnown()).toBe(false);
+      rule('shop/all', 2026, { host: '*', ...v1 });
+      expect(isKnown()).toBe(true);
+      rule('shop/all', 2026, { host: '*', ...v1, exportTo: ['infra'] });
+      rule('shop/web', 2026, { trafficPolicy });
+      expect(isKnown()).toBe(false);
+      rule('shop/later', 2026, { ...v1, exportTo: ['infra'] });
+      expect(isKnown()).toBe(false);
+      service('infra');
+      expect(isKnown()).toBe(true);
+      mesh.sources.destinationRules.delete('shop/later');
+      expect(isKnown()).toBe(false);
     });
 
     test('of those that define a subset the oldest is named that the waypoint may use', () => {

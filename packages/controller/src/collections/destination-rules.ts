@@ -60,6 +60,32 @@ export function rulesOfService({ rules, rootNamespace, bindingOfService }: RuleP
   };
 }
 
+/** Whether the rules of a service define a subset, which is found without a look at all of them. */
+export type SubsetsOf = (
+  read: Reader,
+  service: ServiceKey,
+  namespace: string,
+) => (name: string) => boolean;
+
+export function subsetsOfService(parts: RuleParts): SubsetsOf {
+  const { rules, rootNamespace, bindingOfService } = parts;
+  return (read, service, namespace) => {
+    const client = clientOf(bindingOfService(read, service), namespace);
+    const isThere = (from: string, saying: Saying): boolean =>
+      firstFor(read, rules, { hosts: hostOf(service, from), clients: [client], saying }) !==
+      undefined;
+    return (name) => {
+      for (const from of [namespace, rootNamespace]) {
+        if (isThere(from, 'anything')) return isThere(from, `subset ${name}`);
+        const covering = rulesFrom(read, rules, { service, from, client });
+        if (covering.length > 0)
+          return covering.some(({ subsets }) => subsets.some((one) => one.name === name));
+      }
+      return false;
+    };
+  };
+}
+
 /** Which rules are asked for. */
 interface RuleQuestion {
   readonly service: ServiceKey;
@@ -210,12 +236,12 @@ interface RivalQuestion {
   readonly saying: Saying;
 }
 
-/** The oldest that says something, but for one. */
+/** The oldest that says something, or that does so besides `except`. */
 function firstFor(
   read: Reader,
   { oldest }: RuleFinders,
   { hosts, clients, saying }: RivalQuestion,
-  except: string,
+  except?: string,
 ): Aged | undefined {
   const found = [...new Set(['*', ...clients])].flatMap(
     (client) => read.oldest(oldest, claimOf(hosts, client, saying), except) ?? [],

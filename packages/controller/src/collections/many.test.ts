@@ -168,6 +168,26 @@ describe('a change beside very many costs no more than beside few', () => {
     expect(flush()).toEqual({ computed: 2, pushed: 0 });
   });
 
+  test('DestinationRules beside VirtualServices of their subsets', () => {
+    const rule = (index: number, maxConnections: number): void => {
+      const trafficPolicy = { connectionPool: { tcp: { maxConnections } } };
+      const spec = { host, trafficPolicy, subsets: [{ name: `v${index % 2}` }] };
+      const object = { metadata: meta(`d-${index}`, index), spec };
+      put('destinationRules', decode.destinationRule, object);
+    };
+    for (let index = 0; index < many; index += 1) {
+      rule(index, 1);
+      const http = [{ route: [{ destination: { host, subset: `v${index % 2}` } }] }];
+      const object = { metadata: meta(`v-${index}`, index), spec: { hosts: [host], http } };
+      put('virtualServices', decode.virtualService, object);
+    }
+    flush();
+    rule(0, 2);
+    expect(flush()).toEqual({ computed: 3, pushed: 1 });
+    rule(many - 1, 2);
+    expect(flush()).toEqual({ computed: 3, pushed: 0 });
+  });
+
   test('ReferenceGrants that allow the same, beside routes', () => {
     const from = [{ group: 'gateway.networking.k8s.io', kind: 'HTTPRoute', namespace: 'shop' }];
     const grant = (index: number, name?: string): void => {

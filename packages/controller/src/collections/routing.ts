@@ -23,10 +23,16 @@ import { attachedRouteStage } from './attached-routes.ts';
 import type { Collection } from './collection.ts';
 import { credentialStages } from './credentials.ts';
 import type { Graph, Noted, Reader } from './derived.ts';
-import { placeOf, rivalStage, ruleFinders, rulesOfService } from './destination-rules.ts';
+import type { SubsetsOf } from './destination-rules.ts';
+import {
+  placeOf,
+  rivalStage,
+  ruleFinders,
+  rulesOfService,
+  subsetsOfService,
+} from './destination-rules.ts';
 import type { GatewayRoutes } from './gateway-routes.ts';
 import { attachedTo, gatewayRouteStages, routeName, routeWorlds } from './gateway-routes.ts';
-import type { RulesOf } from './route-outputs.ts';
 import { clusterOutputs, routeOutputs } from './route-outputs.ts';
 import type { EntryCollections } from './service-entries.ts';
 import type { Sources } from './sources.ts';
@@ -106,10 +112,11 @@ export function routingStages(parts: Parts): RoutingCollections {
     entries.serviceByKey(read, service)?.entry.binding ?? serviceBinding(read, bindings, service);
   const { rootNamespace } = cluster;
   const rules = ruleFinders(destinationRules);
-  const rulesOf = rulesOfService({ rules, rootNamespace, bindingOfService });
+  const found = { rules, rootNamespace, bindingOfService };
+  const rulesOf = rulesOfService(found);
   const virtualServiceOf = virtualServiceCompiler(
     sources,
-    virtualServiceWorlds(parts, { rulesOf, gatewayRoutes }),
+    virtualServiceWorlds(parts, { subsetsOf: subsetsOfService(found), gatewayRoutes }),
   );
   const virtualServices = virtualServiceStage(parts, virtualServiceOf);
   const credentials = credentialStages({
@@ -165,7 +172,7 @@ function routeWaypoint(
 }
 
 interface VirtualServiceParts {
-  readonly rulesOf: RulesOf;
+  readonly subsetsOf: SubsetsOf;
   readonly gatewayRoutes: GatewayRoutes;
 }
 
@@ -196,7 +203,7 @@ function declaredPorts(
 
 function virtualServiceWorlds(
   parts: Parts,
-  { rulesOf, gatewayRoutes }: VirtualServiceParts,
+  { subsetsOf, gatewayRoutes }: VirtualServiceParts,
 ): (read: Reader) => VirtualServiceWorld {
   const { sources, cluster } = parts;
   const { clusterDomain } = cluster;
@@ -210,10 +217,9 @@ function virtualServiceWorlds(
       declaredPorts(read, parts, service)
         ?.filter((one) => ['tcp', 'tls'].includes(declaredProtocol(one) ?? ''))
         .map(({ port }) => port) ?? [],
-    subsets: (service) => {
+    hasSubset: (service, name) => {
       const of = serviceKey(service.namespace, hostnameOf(service, clusterDomain));
-      const rules = rulesOf(read, of, service.namespace);
-      return new Set(rules.flatMap(({ subsets }) => subsets.map(({ name }) => name)));
+      return subsetsOf(read, of, service.namespace)(name);
     },
     delegate: (namespace, name) => read.get(sources.virtualServices, `${namespace}/${name}`),
     regexProblem,

@@ -158,7 +158,7 @@ describe('VirtualService', () => {
       clusterDomain: 'cluster.local',
       rootNamespace: 'istio-system',
       ports: () => [80, 8080] as Port[],
-      subsets: () => new Set(['v1']),
+      hasSubset: (_service: unknown, name: unknown) => name === 'v1',
       delegate: (namespace: string, name: string) =>
         name === ''
           ? undefined

@@ -33,7 +33,7 @@ function virtual(name: string, namespace: string, created: number, spec: object)
       clusterDomain: 'cluster.local',
       rootNamespace: 'istio-system',
       ports: () => [80, 8080] as Port[],
-      subsets: () => new Set(),
+      hasSubset: () => false,
       delegate: () => undefined,
       regexProblem,
       insteadOf: () => undefined,

@@ -237,7 +237,7 @@ export function compileTarget(
     report(`${path}.port.number`, `${why}; name one; ${consequence}`, true);
   }
   const subset = destination?.subset;
-  if (subset !== undefined && !world.subsets(service).has(subset)) {
+  if (subset !== undefined && !world.hasSubset(service, subset)) {
     report(
       `${path}.subset`,
       `no DestinationRule defines subset ${JSON.stringify(subset)}; ${consequence.replace('500', '503')}`,

@@ -13,8 +13,8 @@ export interface VirtualServiceWorld {
   ports(service: ServiceName): readonly Port[] | undefined;
   /** Those of them that say that they carry no HTTP. */
   unseen?(service: ServiceName): readonly Port[];
-  /** The names of the subsets that DestinationRules define for it. */
-  subsets(service: ServiceName): ReadonlySet<string>;
+  /** Whether a DestinationRule defines a subset of the name for it. */
+  hasSubset(service: ServiceName, name: string): boolean;
   delegate(namespace: string, name: string): VirtualServiceRecord | undefined;
   /** What is wrong with a regular expression of RE2, if anything. */
   regexProblem(pattern: string): string | undefined;

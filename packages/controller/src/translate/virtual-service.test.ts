@@ -28,7 +28,7 @@ function compile(
     clusterDomain: 'cluster.local',
     rootNamespace: 'istio-system',
     ports: ({ namespace, name }) => ports[`${namespace}/${name}`] as readonly Port[] | undefined,
-    subsets: () => new Set(['v1']),
+    hasSubset: (_service, name) => name === 'v1',
     delegate: (_namespace, name) => {
       const spec_ = delegates[name];
       return spec_ === undefined ? undefined : record(spec_, name);
