@@ -44,8 +44,9 @@ export function startRootPublisher(options: PublisherOptions): Publisher {
       if (record === undefined || record.meta.deleting || !scope.includes(namespace)) return;
       if (published === undefined || wanted === undefined || found?.roots === wanted) return;
       const stands = await publish(client, namespace, wanted, found?.resourceVersion);
-      // Of one that was changed meanwhile the watch tells.
-      if (stands !== undefined) published.set(namespace, stands);
+      // Of one that was changed meanwhile the watch tells, or has told already, which is newer.
+      if (stands !== undefined && published.get(namespace) === found)
+        published.set(namespace, stands);
     },
     onError: (namespace, error) => {
       const object = `ConfigMap ${namespace}/${rootCertConfigMap}`;
