@@ -1,6 +1,7 @@
 import type { AddressInfo, Socket } from 'node:net';
 import { connect, createServer } from 'node:net';
 import { expect, test } from '@jest/globals';
+import type { ByteSink } from './byte-stream.ts';
 import { socketStream } from './socket-stream.ts';
 
 async function pair(): Promise<{ near: Socket; far: Socket; close: () => void }> {
@@ -11,6 +12,14 @@ async function pair(): Promise<{ near: Socket; far: Socket; close: () => void }>
   await new Promise<void>((resolve) => near.once('connect', () => resolve()));
   return { near, far: await accepted, close: () => void server.close() };
 }
+
+/** Takes nothing. */
+const deaf: ByteSink = {
+  data: () => undefined,
+  end: () => undefined,
+  drain: () => undefined,
+  close: () => undefined,
+};
 
 test.each([
   ['an open connection', false],
@@ -24,12 +33,7 @@ test.each([
   });
   const stream = socketStream(near);
   const closed = new Promise<string>((resolve) => {
-    stream.attach({
-      data: () => undefined,
-      end: () => undefined,
-      drain: () => undefined,
-      close: (error) => resolve(error?.message ?? 'in order'),
-    });
+    stream.attach({ ...deaf, close: (error) => resolve(error?.message ?? 'in order') });
   });
   if (ended) stream.end();
   stream.abort(new Error('no more of it'));
@@ -44,12 +48,7 @@ test('text is written as one byte a character, in turn with buffers', async () =
   const { near, far, close } = await pair();
   const came = (async () => Buffer.concat(await far.toArray()))();
   const stream = socketStream(near);
-  stream.attach({
-    data: () => undefined,
-    end: () => undefined,
-    drain: () => undefined,
-    close: () => undefined,
-  });
+  stream.attach(deaf);
   const long = 'x\u00e9\u00ff'.repeat(50_000);
   stream.write(Buffer.from('a'));
   stream.writeLatin1?.(long);
@@ -63,12 +62,7 @@ test('text is written as one byte a character, in turn with buffers', async () =
 test('what is held for the end is there with it, and whole', async () => {
   const { near, far, close } = await pair();
   const stream = socketStream(near);
-  stream.attach({
-    data: () => undefined,
-    end: () => undefined,
-    drain: () => undefined,
-    close: () => undefined,
-  });
+  stream.attach(deaf);
   stream.holdForEnd?.();
   stream.write(Buffer.from('the '));
   // Only the end lets it out.
