@@ -136,4 +136,12 @@ describe('a proxy on the control channel', () => {
     await until(() => second.held.size > 0, 'the one new workload');
     expect([...second.held.keys()]).toEqual(['workload Kubernetes//Pod/shop/back-1']);
   });
+
+  test('that sends a frame of nothing but values is cut off before it is read', async () => {
+    const proxy = await connect();
+    const held = Array.from({ length: 700_000 }, () => ({}));
+    proxy.send({ kind: 'report', problems: held } as unknown as Parameters<TestProxy['send']>[0]);
+    await until(() => proxy.closed !== undefined, 'the end');
+    expect(proxy.closed).toBe('1009 too many values');
+  });
 });

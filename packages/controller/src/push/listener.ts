@@ -10,6 +10,7 @@ import { WebSocket, WebSocketServer } from 'ws';
 
 import { tokenEndMs } from '../ca/authenticate.ts';
 import type { NodeProxy } from '../ca/node-authorizer.ts';
+import { countsMore, maxValues } from '../json-values.ts';
 import type { Log } from '../log.ts';
 import type { Hub } from './hub.ts';
 
@@ -249,6 +250,7 @@ function serve(webSocket: WebSocket, { token, proxy }: Admitted, options: Listen
     alive = true;
     if (isBinary) webSocket.close(1003, 'frames are text');
     // `nodebuffer` is the default binary type, so this is one Buffer.
+    else if (countsMore(data as Buffer, maxValues)) webSocket.close(1009, 'too many values');
     else connection.frame((data as Buffer).toString('utf8'));
   });
   webSocket.on('close', () => {

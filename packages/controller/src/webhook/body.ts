@@ -1,12 +1,12 @@
 import type { IncomingMessage } from 'node:http';
 
+import { countsMore, maxValues } from '../json-values.ts';
+
 /** Why a body is not taken. */
 export type BodyRefused = 'too-long' | 'too-many-values';
 
 /** An object of at most 1.5 MiB, as etcd takes it, and the one that it replaces, with room for their escapes. */
 export const maxBodyBytes = 8 * 1024 * 1024;
-/** Far more than an object of etcd's size has; in memory each is some ten times what it is in a body of nothing else. */
-export const maxValues = 500_000;
 /** Of all bodies that are being read: whoever can reach the port may begin many. */
 const maxHeldBytes = 32 * 1024 * 1024;
 
@@ -64,25 +64,4 @@ function biggestOf(held: ReadonlyMap<IncomingMessage, number>): IncomingMessage 
     most = bytes;
   }
   return biggest;
-}
-
-const [quote, backslash, comma, bracket, brace] = Buffer.from('"\\,[{');
-
-/** Pure: whether a text of JSON has more values than so many: what begins one is a bracket, a brace or a comma. */
-export function countsMore(body: Uint8Array, most: number): boolean {
-  if (body.length <= most) return false;
-  let count = 0;
-  let isInside = false;
-  for (let at = 0; at < body.length; at += 1) {
-    const byte = body[at];
-    if (isInside) {
-      if (byte === backslash) at += 1;
-      else if (byte === quote) isInside = false;
-    } else if (byte === quote) isInside = true;
-    else if (byte === comma || byte === bracket || byte === brace) {
-      count += 1;
-      if (count > most) return true;
-    }
-  }
-  return false;
 }

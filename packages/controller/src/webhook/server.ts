@@ -6,12 +6,13 @@ import type { Result } from '@ambit/api';
 import { err } from '@ambit/api';
 import { listening, makeRoom } from '@ambit/core';
 
+import { maxValues } from '../json-values.ts';
 import type { Log } from '../log.ts';
 import type { ServingCertificate } from '../push/listener.ts';
 import type { AdmissionRequest, Verdict } from './admission.ts';
 import { answerOf, readReview } from './admission.ts';
 import type { BodyReader, BodyRefused } from './body.ts';
-import { createBodyReader, maxBodyBytes, maxValues } from './body.ts';
+import { createBodyReader, maxBodyBytes } from './body.ts';
 
 export interface WebhookOptions {
   /** Address to listen on; every address of the host when absent. */

@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 
-import { countsMore } from './body.ts';
+import { countsMore } from './json-values.ts';
 
 describe('values of a body', () => {
   test.each<[string, number]>([
