@@ -109,6 +109,15 @@ async function node(name: string, ready: 'True' | 'False' | 'Unknown'): Promise<
   await patch(`/api/v1/nodes/${name}/status`, { status: { conditions } });
 }
 
+const shopPods = '/api/v1/namespaces/shop/pods';
+
+async function captured(name: string, nodeName: string): Promise<void> {
+  const annotations = { 'ambient.istio.io/redirection': 'enabled' };
+  const spec = { nodeName, containers: [{ name: 'app', image: 'a' }] };
+  await create(shopPods, 'Pod', { name, annotations }, { spec });
+  await patch(`${shopPods}/${name}/status`, { status: { phase: 'Running' } });
+}
+
 test('before the programs go, every agent that runs has to say that it has left', async () => {
   await node('node-1', 'True');
   await node('node-2', 'False');
@@ -155,6 +164,25 @@ test('agents on nodes that are dead or gone are not waited for, and those nodes 
   expect(lines.join('')).toMatch(/cni-redirect-a on node-1.*cni-redirect-b on node-gone/);
 });
 
+test('a node whose pods are captured and on which no agent runs is told, and the rest is called off', async () => {
+  for (const name of ['node-1', 'node-2', 'node-3']) await node(name, name === 'node-3' ? 'Unknown' : 'True');
+  const left = { metadata: { annotations: { 'ambit.dev/left': 'true' } } };
+  await patch(await agent('cni-redirect-a', 'node-1'), left);
+  const waits = await agent('cni-redirect-b', 'node-2');
+  await patch(`${waits}/status`, { status: { phase: 'Pending' } });
+  await captured('far', 'node-3');
+  // Of a node that has left it is an old word.
+  await captured('old', 'node-1');
+  await captured('cart', 'node-2');
+  await expect(releasePods(options({ timeoutMs: 100 }))).rejects.toThrow(
+    /pods such as shop\/cart on node-2 are still captured, and no agent runs there/,
+  );
+  expect(await asked()).toBe(false);
+  // One that ends is gone in a moment.
+  await client.request({ method: 'DELETE', path: `${shopPods}/cart` });
+  await releasePods(options());
+});
+
 test('without a DaemonSet there is nobody to ask', async () => {
   await client.request({ method: 'DELETE', path: `${sets}/cni-redirect` });
   await releasePods(options());
@@ -164,20 +192,13 @@ test('without a DaemonSet captured pods are not left alone, but for those on dea
   await client.request({ method: 'DELETE', path: `${sets}/cni-redirect` });
   await node('node-1', 'True');
   await node('node-2', 'Unknown');
-  const pods = '/api/v1/namespaces/shop/pods';
-  const captured = async (name: string, nodeName: string): Promise<void> => {
-    const annotations = { 'ambient.istio.io/redirection': 'enabled' };
-    const spec = { nodeName, containers: [{ name: 'app', image: 'a' }] };
-    await create(pods, 'Pod', { name, annotations }, { spec });
-    await patch(`${pods}/${name}/status`, { status: { phase: 'Running' } });
-  };
   await captured('far', 'node-2');
   await releasePods(options());
   await captured('cart', 'node-1');
   await expect(releasePods(options())).rejects.toThrow(
-    /cni-redirect was deleted, and pods such as shop\/cart are still captured.*helm upgrade/s,
+    /cni-redirect was deleted, and pods such as shop\/cart on node-1 are still captured.*helm upgrade/s,
   );
-  await patch(`${pods}/cart/status`, { status: { phase: 'Succeeded' } });
+  await patch(`${shopPods}/cart/status`, { status: { phase: 'Succeeded' } });
   await releasePods(options());
 });
 

@@ -75,8 +75,10 @@ async function allLeft({ client, rootNamespace, timeoutMs, signal, log }: Releas
   const deadlineMs = performance.now() + timeoutMs;
   let told = '';
   for (;;) {
-    const { waiting, unreachable } = await agentsThatStay(client, rootNamespace);
-    if (waiting.length === 0) {
+    const { waiting, unreachable, left } = await agentsThatStay(client, rootNamespace);
+    // Where no agent runs, none says that it has not left.
+    const alone = waiting.length === 0 ? await someCapturedPod(client, left) : undefined;
+    if (waiting.length === 0 && alone === undefined) {
       if (unreachable.length > 0)
         log.warn(
           { agents: unreachable },
@@ -85,20 +87,24 @@ async function allLeft({ client, rootNamespace, timeoutMs, signal, log }: Releas
         );
       return;
     }
+    const what =
+      alone === undefined
+        ? `these node agents have not released their pods: ${waiting.join(', ')}; see their logs, and try again`
+        : `pods such as ${alone} are still captured, and no agent runs there; see why its pod does not start, or whether nodeSelector, affinity and tolerations of cni-redirect keep it away`;
     if (signal.aborted)
       throw new MeshError(
         'uninstall/ended',
-        `ended before these node agents had released their pods: ${waiting.join(', ')}; the mesh stays, on every node`,
+        `ended before all pods were released; the mesh stays, on every node: ${what}`,
       );
     if (performance.now() > deadlineMs)
       throw new MeshError(
         'uninstall/not-released',
-        `these node agents have not released their pods: ${waiting.join(', ')}; see their logs, and try again. ` +
+        `${what}. ` +
           'Until then the mesh stays, on every node. To uninstall nevertheless: helm uninstall --no-hooks; pods that are captured there then have no connection until they are restarted',
       );
-    if (told !== waiting.join())
-      log.info({ waiting }, 'waiting for node agents to release their pods');
-    told = waiting.join();
+    if (told !== what)
+      log.info({ waiting: alone ?? waiting }, 'waiting for node agents to release their pods');
+    told = what;
     await pause(signal);
   }
 }
@@ -119,6 +125,8 @@ interface Staying {
   readonly waiting: readonly string[];
   /** On nodes whose kubelet is silent, or that are no more. */
   readonly unreachable: readonly string[];
+  /** Nodes that have left the mesh. */
+  readonly left: ReadonlySet<string>;
 }
 
 /** Agents that run on nodes where none has said that it is done, as `pod on node`: of two, one stands by. */
@@ -134,14 +142,15 @@ async function agentsThatStay(client: KubeClient, namespace: string): Promise<St
       node: text(field(pod, 'spec', 'nodeName')),
       left: field(pod, 'metadata', 'annotations', leftAnnotation) === 'true',
     }));
-  const done = new Set(agents.filter(({ left }) => left).map(({ node }) => node));
-  const staying = agents.filter(({ node }) => !done.has(node));
-  if (staying.length === 0) return { waiting: [], unreachable: [] };
+  const left = new Set(agents.filter((agent) => agent.left).map(({ node }) => node));
+  const staying = agents.filter(({ node }) => !left.has(node));
+  if (staying.length === 0) return { waiting: [], unreachable: [], left };
   const answering = await answeringNodes(client);
   const told = ({ name, node }: { readonly name: string; readonly node: string }): string =>
     `${name} on ${node}`;
   return {
     waiting: staying.filter(({ node }) => answering.has(node)).map(told),
     unreachable: staying.filter(({ node }) => !answering.has(node)).map(told),
+    left,
   };
 }
