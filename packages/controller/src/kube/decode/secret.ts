@@ -7,15 +7,19 @@ export type SecretRecord =
 
 /** The keys of certificates, in the forms that Istio takes; nothing else of a Secret is kept. */
 const keys = ['tls.crt', 'tls.key', 'ca.crt', 'ca.crl', 'cert', 'key', 'cacert', 'crl'] as const;
-const maxBase64 = 700_000;
+/** Of all of them: some hundreds of certificates. Many Secrets may be named, and are held in memory. */
+const maxBase64 = 400_000;
 
 export function decodeSecret(object: unknown): SecretRecord {
   const data = field(object, 'data');
   const values = new Map<string, string>();
+  let length = 0;
   for (const key of keys) {
     const value = field(data, key);
     if (typeof value !== 'string' || value === '') continue;
-    if (value.length > maxBase64) return { kind: 'unreadable', why: `${key} is too big` };
+    length += value.length;
+    if (length > maxBase64)
+      return { kind: 'unreadable', why: `its certificates are more than ${maxBase64} characters` };
     values.set(key, Buffer.from(value, 'base64').toString('utf8'));
   }
   return { kind: 'read', values };
