@@ -196,7 +196,7 @@ test('without a DaemonSet captured pods are not left alone, but for those on dea
   await releasePods(options());
   await captured('cart', 'node-1');
   await expect(releasePods(options())).rejects.toThrow(
-    /cni-redirect was deleted, and pods such as shop\/cart on node-1 are still captured.*helm upgrade/s,
+    /cni-redirect was deleted, and pods such as shop\/cart on node-1 are still captured.*helm rollback/s,
   );
   await patch(`${shopPods}/cart/status`, { status: { phase: 'Succeeded' } });
   await releasePods(options());

@@ -58,7 +58,7 @@ async function assertNoneCaptured(client: KubeClient): Promise<void> {
   throw new MeshError(
     'uninstall/no-agents',
     `the DaemonSet ${agentDaemonSet} was deleted, and pods such as ${captured} are still captured: nobody is there to release them. ` +
-      'Bring it back with helm upgrade, and uninstall then. To uninstall nevertheless: helm uninstall --no-hooks; those pods then have no connection until they are restarted, and new pods of their nodes wait',
+      'Bring it back with helm rollback RELEASE REVISION (helm history names the last that ran), and uninstall then. To uninstall nevertheless: helm uninstall --no-hooks; those pods then have no connection until they are restarted, and new pods of their nodes wait',
   );
 }
 
