@@ -12,7 +12,11 @@ import { objectsOf } from './objects.ts';
 interface KubeObject {
   readonly apiVersion: string;
   readonly kind: string;
-  readonly metadata: { readonly name: string; readonly namespace?: string };
+  readonly metadata: {
+    readonly name: string;
+    readonly namespace?: string;
+    readonly labels?: Readonly<Record<string, string>>;
+  };
 }
 
 const readyMs = 180_000;
@@ -45,8 +49,10 @@ export async function joinKubernetes(kubeconfig: string): Promise<MeshCluster> {
   const { hands } = careful;
   const objects = samples.flatMap(objectsOf) as KubeObject[];
   const namespaces = objects.filter(({ kind }) => kind === 'Namespace');
+  for (const one of namespaces) await refuseOthers(plain, one);
   await removeAll(plain, namespaces);
-  for (const object of objects) await hands.apply(object);
+  for (const object of objects)
+    await hands.apply(namespaces.includes(object) ? ours(object) : object);
   for (const { metadata } of namespaces) await allReady(hands, metadata.name);
   return meshOn({
     kind: 'kubernetes',
@@ -58,6 +64,26 @@ export async function joinKubernetes(kubeconfig: string): Promise<MeshCluster> {
       client.close();
     },
   });
+}
+
+const madeBy = { label: 'app.kubernetes.io/managed-by', value: 'ambit-suites' };
+
+function ours(namespace: KubeObject): KubeObject {
+  const { labels } = namespace.metadata;
+  const own = { ...labels, [madeBy.label]: madeBy.value };
+  return { ...namespace, metadata: { ...namespace.metadata, labels: own } };
+}
+
+/** What an earlier run left goes; a namespace of that name that somebody else made does not. */
+async function refuseOthers(plain: Hands, namespace: KubeObject): Promise<void> {
+  if (!(await plain.exists(namespace))) return;
+  const { labels } = ((await plain.get(namespace)) as KubeObject).metadata;
+  const { name } = namespace.metadata;
+  if (labels?.[madeBy.label] !== madeBy.value)
+    throw new Error(
+      `namespace ${name} of this cluster is somebody else's, and the suites need one of that name for themselves: ` +
+        `let them run in another cluster, or delete it (kubectl delete namespace ${name})`,
+    );
 }
 
 interface Touched {
