@@ -14,7 +14,7 @@ const maxShareOfTime = 0.25;
 /**
  * Waits until no connection is open, at most `drainMs`. Those that speak HTTP/1.1 end behind an answer, one after the
  * other: the client reads both at once and opens its next connection, which the proxy that comes gets. Towards the end
- * those are let go that are silent after an answer of whatever kind. What is busy until the end is cut by the caller.
+ * those are cut that are silent after an answer of whatever kind. What is busy until the end is cut by the caller.
  */
 export async function drain(connections: Connections, drainMs: number): Promise<void> {
   const beganMs = performance.now();
@@ -54,7 +54,8 @@ function look(
     const hadTurn = known?.endsBehindAnswer === true;
     const endsBehindAnswer = hadTurn || hasTurn(lot, at.passedMs, at.course);
     seen.set(connection, { lot, endsBehindAnswer, activity });
-    if (mayEnd(activity, copy.last, at)) copy.letGo(stopping());
+    // Whether something was to follow is not known: it must not be taken for whole.
+    if (mayEnd(activity, copy.last, at)) copy.abort(stopping());
     else if (endsBehindAnswer && !hadTurn) {
       const exchanges = new Exchanges(copy.last);
       copy.letGo(stopping(), (direction, chunk) => exchanges.follow(direction, chunk));

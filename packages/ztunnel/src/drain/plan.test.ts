@@ -9,7 +9,7 @@ const look = (...looks: readonly (readonly [bytes: number, atMs: number])[]): Ac
     undefined,
   )!;
 
-describe('towards the end of a drain a connection is let go', () => {
+describe('towards the end of a drain a connection is cut', () => {
   const answered = look([20, 0], [30, 100], [50, 200], [50, 250]);
 
   test('when it is silent after an answer', () => {

@@ -9,7 +9,7 @@ export interface Activity {
 
 /**
  * How a drain goes. Until `spreadMs` one connection after the other may end behind an answer; in the window at the end
- * silent ones are let go, and in the last part of that as soon as they are silent.
+ * silent ones are cut, and in the last part of that as soon as they are silent.
  */
 export interface DrainCourse {
   readonly spreadMs: number;
@@ -20,7 +20,7 @@ export interface DrainCourse {
 
 const maxWindowMs = 5_000;
 /**
- * A client that asks again and again is silent for a moment after each answer. It is let go at the beginning of that
+ * A client that asks again and again is silent for a moment after each answer. It is cut at the beginning of that
  * moment, not at its end: there its next request would meet the cut.
  */
 const shortestSilenceMs = 2;
