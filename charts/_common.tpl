@@ -290,6 +290,24 @@ no DaemonSet's pod ever runs, and whoever tolerates their taint would wait. Take
 {{- toYaml $affinity -}}
 {{- end }}
 
+{{/*
+Refuses what only means something in a chart of which this one is a part, and shared values that nobody reads. In such a chart others
+may read them. Takes the context of the chart.
+*/}}
+{{- define "ambit.checkShared" -}}
+{{- if .Chart.IsRoot -}}
+{{- $known := list "hub" "tag" "imagePullPolicy" "imagePullSecrets" "waypoint" "platform" "logging" "logAsJson" "multiCluster" "trustDomain" -}}
+{{- range $name, $_ := .Values.global -}}
+{{- if not (has $name $known) -}}
+{{- fail (printf "global.%s is no value of the mesh; there are global.%s" $name (join ", global." $known)) -}}
+{{- end -}}
+{{- end -}}
+{{- if hasKey .Values "enabled" -}}
+{{- fail "enabled is for a chart of which this one is a part, where helm leaves it out by a condition; by itself it would do nothing" -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
 {{/* Refuses a rollout that could never go on. Takes a list: the name of the value, maxSurge and maxUnavailable. */}}
 {{- define "ambit.checkRollout" -}}
 {{- $none := list "0" "0%" -}}

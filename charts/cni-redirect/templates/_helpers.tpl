@@ -7,6 +7,7 @@ netnsDir: {{ .Values.cniNetnsDir | default (ternary "/var/run/docker/netns" "/va
 
 {{/* Refuses values that cannot work, with a sentence. */}}
 {{- define "cni-redirect.check" -}}
+{{- include "ambit.checkShared" . -}}
 {{- include "ambit.checkDaemonSetRollout" . -}}
 {{- include "cni-redirect.checkUpgrade" . -}}
 {{- with .Values.releaseGrace -}}

@@ -1,5 +1,6 @@
 {{/* Refuses values that cannot work, with a sentence. */}}
 {{- define "controller.check" -}}
+{{- include "ambit.checkShared" . -}}
 {{- $values := .Values -}}
 {{- if and (not $values.autoscaleEnabled) (lt (int $values.replicaCount) 1) -}}
 {{- fail "replicaCount: a mesh without a controller gives no certificates and no configuration; set it to 1 or more" -}}

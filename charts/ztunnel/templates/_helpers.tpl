@@ -4,6 +4,7 @@
 
 {{/* Refuses values that cannot work, with a sentence. */}}
 {{- define "ztunnel.check" -}}
+{{- include "ambit.checkShared" . -}}
 {{- include "ambit.checkDaemonSetRollout" . -}}
 {{- $address := regexFind "^(\\[[0-9a-fA-F:.]+\\]|[^:\\s]+):[0-9]{1,5}$" .Values.xdsAddress -}}
 {{- $port := regexFind "[0-9]+$" $address | int -}}
