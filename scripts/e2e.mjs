@@ -3,7 +3,8 @@
 //   -t NAME   only tests whose name contains NAME
 //   -- …      what follows goes to Jest as it is
 // Ends with `N passed, N failed`.
-import { ensureLinux, ensureMachine, ensurePackages, orExplain } from './lib/ensure.mjs';
+import { delimiter } from 'node:path';
+import { ensureLinux, ensureMachine, ensurePackages, orExplain, Unmet } from './lib/ensure.mjs';
 import { readOptions } from './lib/options.mjs';
 import { begin, check, jest, summary } from './lib/report.mjs';
 
@@ -12,8 +13,13 @@ const say = (text) => console.log(`· ${text}`);
 await orExplain(async () => {
   const options = readOptions(import.meta.url, { valued: ['-t'] });
   if (options === undefined) return;
+  const kubeconfig = process.env.KUBECONFIG;
+  if (kubeconfig?.includes(delimiter))
+    throw new Unmet(
+      `KUBECONFIG names several files (${kubeconfig}); set it to one, such as that of kubectl config view --flatten --minify.`,
+    );
   begin('e2e');
-  if (process.env.KUBECONFIG === undefined) {
+  if (kubeconfig === undefined) {
     ensureMachine(say);
     check('bundles', 'scripts/bundle.mjs', []);
     run(['scripts/netns.mjs', 'node'], ['e2e'], options);
