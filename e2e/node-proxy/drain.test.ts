@@ -67,3 +67,25 @@ test.each(['client', 'server'] as const)(
   },
   60_000,
 );
+
+test('those of a pod that has left the mesh go on to the end', async () => {
+  const app = inPod(world.server, '-e', server);
+  const program = fileURLToPath(new URL('../support/kept-load.mjs', import.meta.url));
+  await once(createInterface(app.stdout), 'line');
+  const load = inPod(world.client, program, `http://${world.server.ip4}:8080/`, '20', '20', '49');
+  try {
+    const { node1, client } = world;
+    const { connections } = node1.ztunnel.context;
+    const open = (): number => connections.size;
+    await eventually(open, (count) => count === 20);
+    await node1.release(client);
+    const stopped = node1.ztunnel.stop();
+    // Those of other pods would have ended in the first quarter of the three seconds.
+    await new Promise((resolve) => setTimeout(resolve, 1_300));
+    expect(open()).toBe(20);
+    await stopped;
+  } finally {
+    load.kill();
+    app.kill();
+  }
+}, 60_000);

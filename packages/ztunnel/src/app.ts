@@ -255,7 +255,7 @@ export async function startZtunnel(config: ZtunnelConfig, deps: ZtunnelDeps): Pr
       pods.releaseAll();
       hbone.end(() => true, 'drain');
       pool.retire(() => true);
-      await drain(connections, config.drainMs);
+      await drain(connections, config.drainMs, (uid) => pods.has(uid));
       connections.abort(() => true, new Error('the proxy is stopping'));
       hbone.end(() => true, 'destroy');
       pool.destroy(() => true);

@@ -14,9 +14,14 @@ const maxShareOfTime = 0.25;
 /**
  * Waits until no connection is open, at most `drainMs`. Those that speak HTTP/1.1 end behind an answer, one after the
  * other: the client reads both at once and opens its next connection, which the proxy that comes gets. Towards the end
- * those are cut that are silent after an answer of whatever kind. What is busy until the end is cut by the caller.
+ * those are cut that are silent after an answer of whatever kind. What is busy until the end is cut by the caller. A pod that
+ * is not `captured` any more gets no other proxy: what it has open goes on for as long as there is time.
  */
-export async function drain(connections: Connections, drainMs: number): Promise<void> {
+export async function drain(
+  connections: Connections,
+  drainMs: number,
+  captured: (podUid: string) => boolean,
+): Promise<void> {
   const beganMs = performance.now();
   const course = courseOf(drainMs);
   const idle = connections.idle().then(() => true);
@@ -25,7 +30,13 @@ export async function drain(connections: Connections, drainMs: number): Promise<
     const nowMs = performance.now();
     const leftMs = beganMs + drainMs - nowMs;
     if (leftMs <= 0) return;
-    seen = look(connections, seen, { nowMs, passedMs: nowMs - beganMs, leftMs, course });
+    seen = look(connections, seen, {
+      nowMs,
+      passedMs: nowMs - beganMs,
+      leftMs,
+      course,
+      captured,
+    });
     const tookMs = performance.now() - nowMs;
     const pauseMs = Math.max(pauseBetweenLooks(leftMs, course), tookMs / maxShareOfTime);
     if (await Promise.race([idle, wait(pauseMs)])) return;
@@ -37,6 +48,7 @@ interface At {
   readonly passedMs: number;
   readonly leftMs: number;
   readonly course: DrainCourse;
+  readonly captured: (podUid: string) => boolean;
 }
 
 function look(
@@ -46,13 +58,14 @@ function look(
 ): Map<OpenConnection, Seen> {
   const seen = new Map<OpenConnection, Seen>();
   for (const connection of [...connections.list()]) {
-    const { copy } = connection;
+    const { copy, record } = connection;
     const known = before.get(connection);
     const bytes = copy.counts.sent + copy.counts.received;
     const activity = observe(known?.activity, bytes, at.nowMs);
     const lot = known?.lot ?? Math.random();
     const hadTurn = known?.endsBehindAnswer === true;
-    const endsBehindAnswer = hadTurn || hasTurn(lot, at.passedMs, at.course);
+    const endsBehindAnswer =
+      hadTurn || (at.captured(record.podUid) && hasTurn(lot, at.passedMs, at.course));
     seen.set(connection, { lot, endsBehindAnswer, activity });
     // Whether something was to follow is not known: it must not be taken for whole.
     if (mayEnd(activity, copy.last, at)) copy.abort(stopping());

@@ -39,6 +39,11 @@ export class PodProxies {
     return this.#proxies.size;
   }
 
+  /** False for a pod that was released, though its proxy goes on for a while. */
+  has(uid: string): boolean {
+    return this.#proxies.has(uid);
+  }
+
   list(): Iterable<PodProxy> {
     return this.#proxies.values();
   }
