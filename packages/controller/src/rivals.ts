@@ -3,9 +3,11 @@ import { waypointClass } from '@ambit/api';
 import type { Sources } from './collections/sources.ts';
 import type { ControlPlaneRecord } from './kube/decode/control-plane.ts';
 import type { EndpointSliceRecord } from './kube/decode/endpoint-slice.ts';
+import { nameIn } from './kube/decode/fields.ts';
 import type { Place } from './kube/watch-plan.ts';
 import type { Log } from './log.ts';
 import { controllerName } from './status/controller-name.ts';
+import { isOlder } from './translate/age.ts';
 
 /** A control plane of some mesh that runs in this cluster, by its Service. */
 export interface ControlPlane {
@@ -41,7 +43,7 @@ export function endpointsOfPlanes(planes: Iterable<readonly [string, ControlPlan
     .flatMap(([, record]) => controlPlaneOf(record) ?? [])
     .sort((one, other) => (isOlder(one, other) ? -1 : 1))
     .slice(0, maxPlanes);
-  const names = new Set([ownService, ...oldest.map(({ key }) => key.slice(key.indexOf('/') + 1))]);
+  const names = new Set([ownService, ...oldest.map(({ key }) => nameIn(key))]);
   const labelSelector = `kubernetes.io/service-name in (${[...names].sort().join(',')})`;
   return { key: labelSelector, labelSelector };
 }
@@ -66,11 +68,6 @@ export function rivalOf(
   running: readonly ControlPlane[],
 ): ControlPlane | undefined {
   return running.find((one) => own === undefined || isOlder(one, own));
-}
-
-function isOlder(one: ControlPlane, other: ControlPlane): boolean {
-  if (one.createdAtMs !== other.createdAtMs) return one.createdAtMs < other.createdAtMs;
-  return one.key < other.key;
 }
 
 /**

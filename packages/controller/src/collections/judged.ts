@@ -4,7 +4,7 @@ import type { PolicyTarget, ResourceType, Result, ServiceKey } from '@ambit/api'
 import { declaredProtocol, waypointClass } from '@ambit/api';
 
 import type { Metadata, Problem } from '../kube/decode/fields.ts';
-import { objectKey } from '../kube/decode/fields.ts';
+import { nameIn, objectKey } from '../kube/decode/fields.ts';
 import { serviceObjectKey } from '../translate/istio-host.ts';
 import type { CompiledPeerAuthentication } from '../translate/peer-authentication.ts';
 import { olderProblems } from '../translate/peer-authentication.ts';
@@ -143,8 +143,7 @@ export function peerRivals(
   const first = read.oldest(peers.wide, namespace, objectKey(one));
   if (first === undefined) return [];
   const { key, createdAtMs } = first;
-  const name = key.slice(key.indexOf('/') + 1);
-  return olderProblems(one, [{ name, namespace, scope, createdAtMs }]);
+  return olderProblems(one, [{ name: nameIn(key), namespace, scope, createdAtMs }]);
 }
 
 type Told = Omit<Problem, 'object'>;

@@ -3,6 +3,7 @@ import { isDeepStrictEqual } from 'node:util';
 import type { Upsert } from '@ambit/api';
 
 import type { TelemetryRecord } from '../kube/decode/configuration.ts';
+import { nameIn } from '../kube/decode/fields.ts';
 import { defaultMeshConfig } from '../translate/mesh-config.ts';
 import type { CompiledTelemetry } from '../translate/telemetry.ts';
 import type { TelemetryWorld } from '../translate/telemetry.ts';
@@ -79,7 +80,7 @@ function worlds({ sources, cluster, wide }: WorldParts): WorldOf {
       ...cluster,
       provider: (name) => providers.find((one) => one.name === name),
       firstOfNamespace: first && {
-        name: first.key.slice(namespace.length + 1),
+        name: nameIn(first.key),
         createdAtMs: first.createdAtMs,
       },
     };

@@ -11,6 +11,8 @@ import type {
 } from '@ambit/api';
 import { metricNames } from '@ambit/api';
 import { compileFilter, compileFormat, compileTag } from '@ambit/core';
+import type { Aged } from './age.ts';
+import { isOlder } from './age.ts';
 import { formatProblem } from './provider.ts';
 
 import type { TelemetryRecord } from '../kube/decode/configuration.ts';
@@ -90,13 +92,12 @@ export function compileTelemetry(
 }
 
 function olderThan(own: Age, first: Age | undefined): Age | undefined {
-  return first?.name === own.name || (first && isOlder(own, first)) ? undefined : first;
+  return first?.name === own.name || (first && isOlder(aged(own), aged(first))) ? undefined : first;
 }
 
-/** Of equally old ones the first by name. */
-function isOlder(left: Age, right: Age): boolean {
-  const ms = left.createdAtMs - right.createdAtMs;
-  return ms === 0 ? left.name < right.name : ms < 0;
+/** Both are of one namespace. */
+function aged({ name, createdAtMs }: Age): Aged {
+  return { key: name, createdAtMs };
 }
 
 /** A waypoint counts as the server. */

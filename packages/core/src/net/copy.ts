@@ -52,7 +52,8 @@ export function copyBothWays(
   let last: Copy['last'];
   let broken: CopyOutcome['broken'];
   let halfClosed: NodeJS.Timeout | undefined;
-  let leaving: { readonly reason: Error; readonly behind: EndsHere | undefined } | undefined;
+  let ending: { readonly reason: Error; readonly behind: EndsHere } | undefined;
+  let letGoFor: Error | undefined;
   let finish: (outcome: CopyOutcome) => void;
   const done = new Promise<CopyOutcome>((resolve) => (finish = resolve));
 
@@ -69,28 +70,25 @@ export function copyBothWays(
       breakOff(ended.downstream ? 'downstream' : 'upstream', new Error('half-closed for too long'));
     }, options.halfClosedTimeoutMs ?? defaultHalfClosedTimeoutMs);
   };
-  const isLetGo = (): boolean => leaving !== undefined && leaving.behind === undefined;
-  const letGo = (reason: Error, behind?: EndsHere): void => {
-    if (isLetGo()) return;
-    leaving = { reason, behind };
-    if (behind !== undefined) return;
+  const endBoth = (reason: Error): void => {
+    letGoFor = reason;
     downstream.end();
     upstream.end();
   };
   const sink = (side: 'downstream' | 'upstream', from: ByteStream, to: ByteStream): ByteSink => ({
     data(chunk) {
-      if (leaving !== undefined && isLetGo()) {
-        breakOff(side, leaving.reason);
+      if (letGoFor !== undefined) {
+        breakOff(side, letGoFor);
         return;
       }
       const direction = side === 'downstream' ? 'sent' : 'received';
       counts[direction] += chunk.length;
       last = direction;
       options.onBytes?.(direction, chunk.length);
-      const ending = leaving?.behind?.(direction, chunk) === true ? leaving : undefined;
-      if (ending !== undefined) to.holdForEnd?.();
+      const ends = ending?.behind(direction, chunk) === true ? ending : undefined;
+      if (ends !== undefined) to.holdForEnd?.();
       if (!to.write(chunk)) from.pause();
-      if (ending !== undefined) letGo(ending.reason);
+      if (ends !== undefined) endBoth(ends.reason);
       if (halfClosed !== undefined) watchHalfClosed();
     },
     end() {
@@ -118,7 +116,10 @@ export function copyBothWays(
     get last() {
       return last;
     },
-    letGo,
+    letGo(reason, behind) {
+      if (behind !== undefined) ending = { reason, behind };
+      else if (letGoFor === undefined) endBoth(reason);
+    },
     abort: (reason) => breakOff('downstream', reason),
   };
 }

@@ -44,6 +44,11 @@ export function objectKey(meta: { readonly namespace: string; readonly name: str
   return meta.namespace === '' ? meta.name : `${meta.namespace}/${meta.name}`;
 }
 
+/** The name in what `objectKey` makes. */
+export function nameIn(key: string): string {
+  return key.slice(key.indexOf('/') + 1);
+}
+
 /** A view on untyped JSON that only ever reads own properties. */
 export function field(value: unknown, ...path: readonly string[]): unknown {
   let current = value;
