@@ -302,7 +302,7 @@ may read them. Takes the context of the chart.
 {{- fail (printf "global.%s is no value of the mesh; there are global.%s" $name (join ", global." $known)) -}}
 {{- end -}}
 {{- end -}}
-{{- if hasKey .Values "enabled" -}}
+{{- if not (kindIs "invalid" .Values.enabled) -}}
 {{- fail "enabled is for a chart of which this one is a part, where helm leaves it out by a condition; by itself it would do nothing" -}}
 {{- end -}}
 {{- end -}}
