@@ -57,6 +57,7 @@ const looks = [
   ['ip', ['route', 'show', 'table', 'all']],
   ['ip', ['-6', 'route', 'show', 'table', 'all']],
 ];
+const podTable = 'table inet ambit';
 const ownPorts = /:(15001|15006|15008|15053)$/;
 const usualRule = /^(0:\s+from all lookup local|3276[67]:\s+from all lookup (main|default))\s*$/;
 
@@ -94,7 +95,11 @@ function networks(on) {
       return stdout
         .trim()
         .split('\n')
-        .filter((line) => isTrace(command, args, line));
+        .filter((line) => isTrace(command, args, line))
+        .filter(
+          (line) =>
+            line !== podTable || takesSomething(look('nft', ['list', ...podTable.split(' ')])),
+        );
     });
     const { stdout = '' } = look('ss', ['-Htln']);
     const listeners = stdout
@@ -104,6 +109,11 @@ function networks(on) {
     const who = pod === '' ? 'node' : pod;
     return [...said, ...listeners.map((one) => `listens on ${one}`)].map((one) => `${who} ${one}`);
   });
+}
+
+/** A table that only translates stays where a connection needs it; docs/install.md says so. */
+function takesSomething({ stdout = '' }) {
+  return stdout === '' || /redirect|drop/.test(stdout);
 }
 
 function isTrace(command, args, line) {

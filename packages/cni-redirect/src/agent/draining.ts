@@ -85,12 +85,19 @@ export class Draining {
   }
 
   async #delete(uid: string, withinMs: number, force: boolean): Promise<boolean> {
-    const { netnsDir, records } = this.#options;
+    const { netnsDir, records, logger } = this.#options;
     const record = records.get(uid);
     if (record?.draining !== true) return true;
     const found = openRecorded(netnsDir, record);
     try {
-      if (found !== undefined && !(await deleteRules(found.netns, withinMs, force))) return false;
+      const removed =
+        found === undefined ? 'deleted' : await deleteRules(found.netns, withinMs, force);
+      if (removed === 'not-yet') return false;
+      if (removed === 'left')
+        logger.info(
+          { uid, netns: record.netns },
+          'a table that takes nothing stays in a pod, for connections past the proxy whose ports it translates',
+        );
     } finally {
       found?.netns.close();
     }

@@ -1,25 +1,36 @@
 import type { Netns } from '@ambit/core';
 import { renderRemoval } from '../rules/index.ts';
-import { runInPod } from '../rules/run.ts';
-import { isDrained } from './sockets.ts';
+import { listTranslated, runInPod } from '../rules/run.ts';
+import { hasOneOf, isDrained } from './sockets.ts';
 
 const checkMs = 250;
 
+/** What became of the rules of a pod that has left. `left`: what takes nothing stays, for connections that need it. */
+export type Removed = 'deleted' | 'left' | 'not-yet';
+
 /**
- * Deletes the rules of a pod that has left, once no connection goes through the proxy. After so long false, and nothing is
- * deleted, or with `force` they are deleted in any case.
+ * Deletes the rules of a pod that has left, once no connection goes through the proxy and none has a translated port. After
+ * so long nothing is done, or with `force` all goes in any case that only the proxy's connections need.
  */
 export async function deleteRules(
   netns: Netns,
   withinMs: number,
   force: boolean,
-): Promise<boolean> {
+): Promise<Removed> {
   const deadline = performance.now() + withinMs;
-  while (!isDrained(netns)) {
+  while (!(isDrained(netns) && !(await hasTranslated(netns)))) {
     if (performance.now() < deadline) await new Promise((resolve) => setTimeout(resolve, checkMs));
-    else if (force) break;
-    else return false;
+    else if (!force) return 'not-yet';
+    else if (!(await hasTranslated(netns))) break;
+    else {
+      await runInPod(netns, renderRemoval('leave'));
+      return 'left';
+    }
   }
   await runInPod(netns, renderRemoval('delete'));
-  return true;
+  return 'deleted';
+}
+
+async function hasTranslated(netns: Netns): Promise<boolean> {
+  return hasOneOf(netns, await listTranslated(netns));
 }

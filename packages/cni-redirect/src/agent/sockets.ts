@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { hbonePort, inboundPlaintextPort, outboundPort } from '@ambit/api';
 import type { Netns } from '@ambit/core';
 import { inNetns } from '@ambit/core';
+import type { TranslatedPorts } from '../rules/run.ts';
 
 const capturePorts = [outboundPort, inboundPlaintextPort, hbonePort];
 /** TCP states of `/proc/net/tcp` in which nobody waits for another packet. */
@@ -10,6 +11,7 @@ const listening = '0A';
 
 interface SocketLine {
   readonly port: number;
+  readonly peerPort: number;
   readonly state: string;
 }
 
@@ -20,6 +22,15 @@ interface SocketLine {
 export function isDrained(netns: Netns): boolean {
   return !socketsIn(netns).some(
     ({ port, state }) => capturePorts.some((own) => own === port) && !atRest.has(state),
+  );
+}
+
+/** True while one of these connections of the pod goes on. */
+export function hasOneOf(netns: Netns, connections: readonly TranslatedPorts[]): boolean {
+  if (connections.length === 0) return false;
+  const asked = new Set(connections.map(({ client, own }) => `${client} ${own}`));
+  return socketsIn(netns).some(
+    ({ port, peerPort, state }) => asked.has(`${peerPort} ${port}`) && !atRest.has(state),
   );
 }
 
@@ -45,6 +56,10 @@ function readTable(name: string): string[] {
 }
 
 function readLine(line: string): SocketLine {
-  const [, local = '', , state = ''] = line.trim().split(/\s+/);
-  return { port: Number.parseInt(local.split(':')[1] ?? '', 16), state };
+  const [, local = '', peer = '', state = ''] = line.trim().split(/\s+/);
+  return { port: portOf(local), peerPort: portOf(peer), state };
+}
+
+function portOf(address: string): number {
+  return Number.parseInt(address.split(':')[1] ?? '', 16);
 }

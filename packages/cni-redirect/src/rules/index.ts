@@ -23,10 +23,11 @@ export function renderPodRules(pod: PodCapture): PodScripts {
 
 /**
  * Leaving the mesh in two phases: `drain` takes no new connection and keeps those that were redirected, `delete` removes
- * everything once they have ended.
+ * everything once they have ended. `leave` is for who cannot wait so long: what connections past the proxy may still
+ * need stays, and takes nothing.
  */
-export function renderRemoval(phase: 'drain' | 'delete'): PodScripts {
-  if (phase === 'drain')
-    return { nft: renderTable(planPodRules(defaultCapture, 'draining')), routing: [] };
-  return { nft: renderTableRemoval(), routing: renderRoutingRemoval() };
+export function renderRemoval(phase: 'drain' | 'leave' | 'delete'): PodScripts {
+  if (phase === 'delete') return { nft: renderTableRemoval(), routing: renderRoutingRemoval() };
+  const nft = renderTable(planPodRules(defaultCapture, 'draining'));
+  return { nft, routing: phase === 'leave' ? renderRoutingRemoval() : [] };
 }

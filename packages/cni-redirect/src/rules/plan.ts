@@ -37,6 +37,8 @@ export const defaultCapture: PodCapture = {
 export type RulePhase = 'closed' | 'captured' | 'draining';
 
 export interface RuleModel {
+  /** Whether the table keeps a set of translated connections. */
+  readonly tellsTranslated: boolean;
   readonly chains: readonly Chain[];
 }
 
@@ -48,7 +50,8 @@ export type ChainKind =
   | 'nat-prerouting'
   | 'nat-output'
   | 'filter-input'
-  | 'filter-postrouting';
+  | 'filter-postrouting'
+  | 'translated-input';
 
 export interface Chain {
   readonly kind: ChainKind;
@@ -75,6 +78,8 @@ export type Match =
       readonly is: boolean;
       readonly ports: readonly number[];
     }
+  /** Of a connection whose client appears with another port than its own. */
+  | { readonly on: 'translated-source' }
   | { readonly on: 'proxy-mark'; readonly is: boolean }
   | { readonly on: 'proxy-connection' };
 
@@ -84,6 +89,8 @@ export type Verdict =
   | { readonly do: 'redirect'; readonly port: number }
   /** Remembers that the proxy opened this connection, with an address that is not its own. */
   | { readonly do: 'mark-connection' }
+  /** Puts the ports, as the application sees them, into the set of translated connections. */
+  | { readonly do: 'remember-translated' }
   /** Sends an answer to the proxy instead of to the address the proxy borrowed. */
   | { readonly do: 'route-to-proxy' }
   | { readonly do: 'conntrack-zone'; readonly zone: number }
@@ -140,12 +147,29 @@ export function planPodRules(capture: PodCapture, phase: RulePhase): RuleModel {
     { kind: 'nat-prerouting', rules: phase === 'captured' ? inboundRedirect(capture) : [] },
     { kind: 'nat-output', rules: phase === 'captured' ? outboundRedirect(capture) : [] },
   ];
-  if (phase !== 'draining') {
-    chains.push({ kind: 'filter-input', rules: inboundFilter(capture, phase) });
-    chains.push({ kind: 'filter-postrouting', rules: outboundFilter(capture) });
-  }
-  return { chains };
+  if (phase === 'draining') return { tellsTranslated: true, chains: [...chains, tellTranslated] };
+  chains.push({ kind: 'filter-input', rules: inboundFilter(capture, phase) });
+  chains.push({ kind: 'filter-postrouting', rules: outboundFilter(capture) });
+  return { tellsTranslated: false, chains };
 }
+
+/**
+ * A client that connects past the proxy from a port that a delivery had a while ago is given another port. That holds for
+ * as long as there are NAT chains; so before they are deleted, such connections must have ended.
+ */
+const tellTranslated: Chain = {
+  kind: 'translated-input',
+  rules: [
+    {
+      match: [
+        fromOutside,
+        { on: 'protocol', is: true, names: ['tcp'] },
+        { on: 'translated-source' },
+      ],
+      verdict: { do: 'remember-translated' },
+    },
+  ],
+};
 
 const toDnsZone: Verdict = { do: 'conntrack-zone', zone: dnsZone };
 const dnsAnswers: Chain = {

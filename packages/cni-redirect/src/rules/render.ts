@@ -4,6 +4,11 @@ import type { Chain, ChainKind, Match, Protocol, Rule, RuleModel, Verdict } from
 /** The table in a pod's network namespace. */
 export const podTable = 'inet ambit';
 
+/** The name of the set of translated connections: each its client's port, as the application sees it, and its own. */
+export const translatedSet = 'translated';
+/** How many it takes; those beyond are not waited for. */
+const maxTranslated = 4096;
+
 const mask = hex(proxyMarkMask);
 const keepOtherBits = hex(0xffff_ffff - proxyMarkMask);
 
@@ -21,6 +26,8 @@ const chainHeads: Readonly<Record<ChainKind, string>> = {
   'nat-output': 'type nat hook output priority -100; policy accept;',
   'filter-input': 'type filter hook input priority filter; policy accept;',
   'filter-postrouting': 'type filter hook postrouting priority filter; policy accept;',
+  // After the translation of sources, which comes at 100.
+  'translated-input': 'type filter hook input priority 150; policy accept;',
 };
 
 /**
@@ -32,6 +39,7 @@ export function renderTable(model: RuleModel): string {
     `add table ${podTable}`,
     `delete table ${podTable}`,
     `table ${podTable} {`,
+    ...(model.tellsTranslated ? [renderTranslatedSet()] : []),
     ...model.chains.map(renderChain),
     '}',
     '',
@@ -41,6 +49,24 @@ export function renderTable(model: RuleModel): string {
 /** A transaction that removes the rules, whether they are there or not. */
 export function renderTableRemoval(): string {
   return `add table ${podTable}\ndelete table ${podTable}\n`;
+}
+
+/** Of those that say nothing but that they are. */
+const fixedMatches = {
+  opening: 'tcp flags & (syn | ack) == syn',
+  'translated-source': 'ct status snat',
+  'proxy-connection': `ct mark & ${mask} == ${hex(proxyConnectionMark)}`,
+};
+
+type FixedMatch = Extract<Match, { readonly on: keyof typeof fixedMatches }>;
+
+function isFixed(match: Match): match is FixedMatch {
+  return match.on in fixedMatches;
+}
+
+function renderTranslatedSet(): string {
+  const lines = ['type inet_service . inet_service', 'flags dynamic', `size ${maxTranslated}`];
+  return `  set ${translatedSet} {\n${lines.map((line) => `    ${line}`).join('\n')}\n  }`;
 }
 
 function renderChain({ kind, rules }: Chain): string {
@@ -53,13 +79,12 @@ function renderRule({ match, verdict }: Rule): string {
 }
 
 function renderMatch(match: Match): string {
+  if (isFixed(match)) return fixedMatches[match.on];
   switch (match.on) {
     case 'loopback':
       return `${match.side === 'in' ? 'iifname' : 'oifname'} ${match.is ? '' : '!= '}"lo"`;
     case 'source':
       return `${familyOf(match.ip) === 'IPv4' ? 'ip' : 'ip6'} saddr ${match.ip}`;
-    case 'opening':
-      return 'tcp flags & (syn | ack) == syn';
     case 'protocol':
       return `meta l4proto ${match.is ? '' : '!= '}{ ${match.names.map((name) => protocolNumbers[name]).join(', ')} }`;
     case 'port': {
@@ -68,8 +93,6 @@ function renderMatch(match: Match): string {
     }
     case 'proxy-mark':
       return `meta mark & ${mask} ${match.is ? '==' : '!='} ${hex(proxyMark)}`;
-    case 'proxy-connection':
-      return `ct mark & ${mask} == ${hex(proxyConnectionMark)}`;
     default:
       return assertNever(match);
   }
@@ -85,6 +108,8 @@ function renderVerdict(verdict: Verdict): string {
       return `meta l4proto { tcp, udp } redirect to :${verdict.port}`;
     case 'mark-connection':
       return `ct mark set ct mark & ${keepOtherBits} | ${hex(proxyConnectionMark)}`;
+    case 'remember-translated':
+      return `add @${translatedSet} { tcp sport . tcp dport }`;
     case 'route-to-proxy':
       return `meta mark set meta mark & ${keepOtherBits} | ${hex(proxyConnectionMark)}`;
     case 'conntrack-zone':

@@ -85,7 +85,7 @@ test('a closed pod redirects nothing and lets no port be reached', () => {
   expect(nft).toContain('iifname != "lo" tcp flags & (syn | ack) == syn counter drop');
 });
 
-test('draining keeps zone, translation and marks, and nothing else', () => {
+test('draining keeps zone, translation and marks, tells what is translated, and takes nothing', () => {
   const { nft } = renderRemoval('drain');
   expect(chainsIn(nft)).toEqual([
     'raw-output',
@@ -93,8 +93,12 @@ test('draining keeps zone, translation and marks, and nothing else', () => {
     'mangle-output',
     'nat-prerouting',
     'nat-output',
+    'translated-input',
   ]);
-  expect(nft).not.toContain('redirect');
+  expect(nft).toContain(
+    'iifname != "lo" meta l4proto { 6 } ct status snat add @translated { tcp sport . tcp dport }',
+  );
+  expect(nft).not.toMatch(/redirect|drop/);
 });
 
 test('the node’s sets hold each probe once, by family', () => {

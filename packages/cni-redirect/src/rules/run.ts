@@ -3,9 +3,9 @@ import { spawn } from 'node:child_process';
 import type { Port } from '@ambit/api';
 import type { Netns } from '@ambit/core';
 import { MeshError, errnoCode, spawnInNetns } from '@ambit/core';
-import { defaultCapture, renderPodRules } from './index.ts';
+import { defaultCapture, renderPodRules, renderRemoval } from './index.ts';
 import { renderNodeRules } from './node.ts';
-import { podTable } from './render.ts';
+import { podTable, translatedSet } from './render.ts';
 import type { PodScripts, RoutingScript } from './routing.ts';
 
 const timeoutMs = 10_000;
@@ -36,6 +36,22 @@ export async function listPodTable(netns: Netns): Promise<string | undefined> {
   return status === 0 ? stdout : undefined;
 }
 
+/** The ports of a connection whose client appears in a pod with another port than its own. */
+export interface TranslatedPorts {
+  readonly client: number;
+  readonly own: number;
+}
+
+/** The connections whose clients' ports are translated, of which a pod that leaves the mesh has seen packets since. */
+export async function listTranslated(netns: Netns): Promise<TranslatedPorts[]> {
+  const args = ['-nn', 'list', 'set', ...podTable.split(' '), translatedSet];
+  const { stdout } = await run(startIn(netns), 'nft', args, '');
+  return [...stdout.matchAll(/(\d+) \. (\d+)/g)].map(([, client, own]) => ({
+    client: Number(client),
+    own: Number(own),
+  }));
+}
+
 function startIn(netns: Netns): Start {
   return (command, args) => spawnInNetns(netns.fd, command, args, { stdio: 'pipe' });
 }
@@ -58,7 +74,7 @@ export async function checkTools(): Promise<void> {
       `nft list tables failed: ${listed.stderr.trim()}; run the agent with CAP_NET_ADMIN and CAP_SYS_ADMIN on a kernel with nf_tables`,
     );
   }
-  for (const script of [everyPodRule(), renderNodeRules([])]) {
+  for (const script of [everyPodRule(), renderRemoval('drain').nft, renderNodeRules([])]) {
     const { status, stderr } = await run(spawnHere, 'nft', ['-c', '-f', '-'], script);
     if (status === 0) continue;
     throw new MeshError(

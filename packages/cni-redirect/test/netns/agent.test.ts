@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { proxyMark } from '@ambit/api';
 import { netnsInode } from '@ambit/core';
 import { AgentWorld, podsPath, uid } from './agent-world.ts';
 import { ask, dial, rulesOf, serveIn } from './world.ts';
@@ -50,6 +51,28 @@ describe('a running pod', () => {
     await new Promise((resolve) => setTimeout(resolve, 5500));
     expect(rulesOf(w.pod)).toContain('table inet ambit');
     z.stopListening();
+    await w.until('deleted', () => !rulesOf(w.pod).includes('table inet ambit'));
+  });
+
+  test('keeps connections that began after it left, with whichever port, when its rules go', async () => {
+    w.echoes.push(serveIn(w.pod, 80, 'app'));
+    w.label('ambient');
+    w.putPod();
+    await w.start();
+    const z = w.ztunnel('z1');
+    await w.until('captured', () => w.annotation() === 'enabled');
+    const delivered = dial(w.pod, w.pod.ip4, 80, { mark: proxyMark, from: w.peer.ip4 });
+    expect(await delivered.line()).toBe('app');
+    const { localPort } = delivered.socket;
+    delivered.close();
+    w.label(undefined);
+    await w.until('released', () => z.frames.at(-1)?.kind === 'pod-removed');
+    z.stopListening();
+    const direct = dial(w.peer, w.pod.ip4, 80, { from: w.peer.ip4, fromPort: localPort });
+    expect(await direct.line()).toBe('app');
+    await new Promise((resolve) => setTimeout(resolve, 5500));
+    expect(await direct.echo('still here')).toBe('still here');
+    direct.close();
     await w.until('deleted', () => !rulesOf(w.pod).includes('table inet ambit'));
   });
 

@@ -125,6 +125,8 @@ function plain(address: string): string {
 export interface DialOptions {
   readonly mark?: number;
   readonly from?: IpAddress;
+  /** The port to connect from; absent, the kernel chooses one. */
+  readonly fromPort?: number | undefined;
 }
 
 /** Connects from a pod's namespace (the test's own when absent) and keeps the connection open. */
@@ -182,7 +184,8 @@ export function dial(
     family: to.includes(':') ? 'IPv6' : 'IPv4',
     mark: options.mark,
     transparent: options.from !== undefined,
-    bind: options.from === undefined ? undefined : { ip: options.from },
+    bind:
+      options.from === undefined ? undefined : { ip: options.from, port: options.fromPort ?? 0 },
   });
   return new Dialled(connectFd(fd, { ip: to, port: port as Port }));
 }
