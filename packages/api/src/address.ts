@@ -53,6 +53,12 @@ export function ipBytes(ip: IpAddress): Uint8Array {
   return Uint8Array.from(bytes);
 }
 
+/** The address of 4 or 16 bytes in network order, an IPv4-mapped one as IPv4; undefined of any other number of bytes. */
+export function ipOfBytes(bytes: Uint8Array): IpAddress | undefined {
+  if (bytes.length !== 4 && bytes.length !== 16) return undefined;
+  return formatBytes(unmapped([...bytes]));
+}
+
 export function parsePort(value: number | string): Result<Port, AddressRejected> {
   const text = String(value);
   const port = /^[1-9]\d{0,4}$/.test(text) ? Number(text) : 0;

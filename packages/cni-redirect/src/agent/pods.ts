@@ -13,6 +13,7 @@ import { assertOwns, findNetns, openByHostPath } from './netns-finder.ts';
 import type { Observer } from './observe.ts';
 import { nameOf } from './observe.ts';
 import { Patrol } from './patrol.ts';
+import { OpenConnections } from './open-connections.ts';
 import { ProbeRules } from './probe-rules.ts';
 import type { PodRecord, PodRecords } from './records.ts';
 import { isAlive } from './records.ts';
@@ -58,6 +59,7 @@ export class Pods {
   readonly #restored = new Map<string, EnrolledPod>();
   readonly #probes = new ProbeRules();
   readonly #inForce: RulesInForce;
+  readonly #openConnections: OpenConnections;
   /** While something is missing the node is not ready, and pods of the mesh do not start. */
   readonly firstLook = new FirstLook((except) => this.#unsettled(except));
   readonly #patrol: Patrol<Tracked>;
@@ -68,6 +70,7 @@ export class Pods {
   constructor(options: PodsOptions) {
     this.#options = options;
     this.#inForce = new RulesInForce(options.logger);
+    this.#openConnections = new OpenConnections(options.logger);
     this.#draining = new Draining({
       ...options,
       inTurn: (uid, work) => this.#inTurn(uid, work),
@@ -420,6 +423,7 @@ export class Pods {
     await this.#probes.set(facts);
     const rules = renderPodRules(captureOf(facts, facts.addresses));
     await runInPod(found.netns, rules);
+    this.#openConnections.makeKnown(found.netns);
     tracked.rules = rules.nft;
     tracked.enrolled = pod;
     tracked.verified = true;

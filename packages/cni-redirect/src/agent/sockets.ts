@@ -1,17 +1,23 @@
 import { readFileSync } from 'node:fs';
-import { hbonePort, inboundPlaintextPort, outboundPort } from '@ambit/api';
-import type { Netns } from '@ambit/core';
+import { endianness } from 'node:os';
+import type { SocketAddress } from '@ambit/api';
+import { hbonePort, inboundPlaintextPort, ipOfBytes, outboundPort, parsePort } from '@ambit/api';
+import type { Netns, OpenConnection } from '@ambit/core';
 import { inNetns } from '@ambit/core';
 import type { TranslatedPorts } from '../rules/run.ts';
 
 const capturePorts = [outboundPort, inboundPlaintextPort, hbonePort];
 /** TCP states of `/proc/net/tcp` in which nobody waits for another packet. */
 const atRest = new Set(['06', '07']);
+/** Established, or ended by one side. */
+const open = new Set(['01', '04', '05', '08']);
 const listening = '0A';
 
 interface SocketLine {
+  /** As the kernel writes them: the address in words of the machine's order, the port in hexadecimal. */
+  readonly local: string;
+  readonly peer: string;
   readonly port: number;
-  readonly peerPort: number;
   readonly state: string;
 }
 
@@ -30,8 +36,20 @@ export function hasOneOf(netns: Netns, connections: readonly TranslatedPorts[]):
   if (connections.length === 0) return false;
   const asked = new Set(connections.map(({ client, own }) => `${client} ${own}`));
   return socketsIn(netns).some(
-    ({ port, peerPort, state }) => asked.has(`${peerPort} ${port}`) && !atRest.has(state),
+    ({ port, peer, state }) => asked.has(`${portOf(peer)} ${port}`) && !atRest.has(state),
   );
+}
+
+/** The open connections that a pod's programs have accepted from elsewhere. */
+export function acceptedIn(netns: Netns): OpenConnection[] {
+  const sockets = socketsIn(netns);
+  const served = new Set(sockets.flatMap(({ port, state }) => (state === listening ? [port] : [])));
+  return sockets.flatMap(({ local, peer, port, state }) => {
+    if (!open.has(state) || !served.has(port)) return [];
+    const [server, client] = [decodeAddress(local), decodeAddress(peer)];
+    if (server === undefined || client === undefined || server.ip === client.ip) return [];
+    return [{ client, server }];
+  });
 }
 
 /** True while ztunnel listens in a pod, on every port that the pod's rules redirect to. */
@@ -57,7 +75,14 @@ function readTable(name: string): string[] {
 
 function readLine(line: string): SocketLine {
   const [, local = '', peer = '', state = ''] = line.trim().split(/\s+/);
-  return { port: portOf(local), peerPort: portOf(peer), state };
+  return { local, peer, port: portOf(local), state };
+}
+
+function decodeAddress(text: string): SocketAddress | undefined {
+  const bytes = Buffer.from(text.split(':')[0] ?? '', 'hex');
+  const ip = ipOfBytes(endianness() === 'LE' ? bytes.swap32() : bytes);
+  const port = parsePort(portOf(text));
+  return ip !== undefined && port.ok ? { ip, port: port.value } : undefined;
 }
 
 function portOf(address: string): number {

@@ -54,6 +54,33 @@ describe('a running pod', () => {
     await w.until('deleted', () => !rulesOf(w.pod).includes('table inet ambit'));
   });
 
+  test('keeps silent connections from before, also when the proxy comes from their ports', async () => {
+    w.echoes.push(serveIn(w.pod, 80, 'app'));
+    const of = [w.pod.ip4, w.pod.ip6].map((to) => ({
+      to,
+      from: to === w.pod.ip4 ? w.peer.ip4 : w.peer.ip6,
+    }));
+    const before = of.map(({ to }) => dial(w.peer, to, 80));
+    expect(await Promise.all(before.map((one) => one.line()))).toEqual(['app', 'app']);
+    w.label('ambient');
+    w.putPod();
+    await w.start();
+    w.ztunnel('z1');
+    await w.until('captured', () => w.annotation() === 'enabled');
+    const delivered = of.map(({ to, from }, at) =>
+      dial(w.pod, to, 80, { mark: proxyMark, from, fromPort: before[at]?.socket.localPort }),
+    );
+    expect(await Promise.all(delivered.map((one) => one.line()))).toEqual(['app', 'app']);
+    const all = [...before, ...delivered];
+    expect(await Promise.all(all.map((one, at) => one.echo(String(at))))).toEqual([
+      '0',
+      '1',
+      '2',
+      '3',
+    ]);
+    for (const one of all) one.close();
+  });
+
   test('keeps connections that began after it left, with whichever port, when its rules go', async () => {
     w.echoes.push(serveIn(w.pod, 80, 'app'));
     w.label('ambient');

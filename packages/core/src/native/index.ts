@@ -1,3 +1,5 @@
+export { trackOpenConnections } from './conntrack.ts';
+export type { OpenConnection } from './conntrack.ts';
 export { inNetns, makeNetns, netnsInode, openNetns, warmThreadpool } from './netns.ts';
 export type { Netns } from './netns.ts';
 export { tryLockFile } from './lock.ts';

@@ -52,6 +52,9 @@ export const getsockopt = libc.func(
 export const recv = libc.func(
   'int64_t recv(int fd, _Out_ uint8_t *buffer, uint64_t length, int flags)',
 ) as (fd: number, buffer: Uint8Array, length: number, flags: number) => number;
+export const send = libc.func(
+  'int64_t send(int fd, const uint8_t *buffer, uint64_t length, int flags)',
+) as (fd: number, buffer: Uint8Array, length: number, flags: number) => number;
 export const ifNameToIndex = libc.func('uint32_t if_nametoindex(const char *name)') as (
   name: string,
 ) => number;
@@ -63,10 +66,15 @@ const names = new Map(
   ]),
 );
 
+/** `ENOENT` of 2. */
+export function errnoName(errno: number): string {
+  return names.get(errno) ?? `errno ${errno}`;
+}
+
 /** An error with the code that Node would give it, made from `errno` right after a failed call. */
 export function lastError(call: string): NodeJS.ErrnoException {
   const errno = koffi.errno();
-  const code = names.get(errno) ?? `errno ${errno}`;
+  const code = errnoName(errno);
   return Object.assign(new Error(`${call}: ${code}`), { errno: -errno, code, syscall: call });
 }
 

@@ -1,5 +1,5 @@
 import type { SocketAddress } from '@ambit/api';
-import { familyOf, ipBytes, parseIp, parsePort } from '@ambit/api';
+import { familyOf, ipBytes, ipOfBytes, parsePort } from '@ambit/api';
 
 export const AF_INET = 2;
 export const AF_INET6 = 10;
@@ -16,16 +16,8 @@ export function encodeSocketAddress(ip: SocketAddress['ip'], port: number): Buff
 
 /** Reads what the kernel wrote; undefined where it is no address of a TCP peer. */
 export function decodeSocketAddress(bytes: Buffer): SocketAddress | undefined {
-  const family = bytes.readUInt16LE(0);
+  const v6 = bytes.readUInt16LE(0) === AF_INET6;
   const port = parsePort(bytes.readUInt16BE(2));
-  const text =
-    family === AF_INET6 ? ipv6Text(bytes.subarray(8, 24)) : bytes.subarray(4, 8).join('.');
-  const ip = parseIp(text);
-  return ip.ok && port.ok ? { ip: ip.value, port: port.value } : undefined;
-}
-
-function ipv6Text(bytes: Buffer): string {
-  return Array.from({ length: 8 }, (_, index) => bytes.readUInt16BE(index * 2).toString(16)).join(
-    ':',
-  );
+  const ip = ipOfBytes(v6 ? bytes.subarray(8, 24) : bytes.subarray(4, 8));
+  return ip !== undefined && port.ok ? { ip, port: port.value } : undefined;
 }

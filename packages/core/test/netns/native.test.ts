@@ -1,4 +1,5 @@
 import { execFileSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import type { AddressInfo, Server, Socket } from 'node:net';
 import { connect } from 'node:net';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
@@ -16,6 +17,7 @@ import {
   openNetns,
   originalDestination,
   spawnInNetns,
+  trackOpenConnections,
   warmThreadpool,
 } from '../../src/native/index.ts';
 
@@ -163,5 +165,31 @@ describe('sockets in a pod', () => {
     await ask('10.9.0.2', 8080);
     capture.stop();
     expect(frames.some((frame) => frame.includes('a-word-on-the-link'))).toBe(true);
+  });
+});
+
+describe('connections that connection tracking is told of', () => {
+  const known = (): number =>
+    inNetns(pod.fd, () =>
+      Number(readFileSync('/proc/sys/net/netfilter/nf_conntrack_count', 'utf8')),
+    );
+  const to = (server: string, client: string, count: number) =>
+    Array.from({ length: count }, (_, at) => ({
+      client: { ip: ip(client), port: port(10_000 + at) },
+      server: { ip: ip(server), port: port(5432) },
+    }));
+
+  test('are known once each, however many they are', () => {
+    const before = known();
+    const all = [...to('10.9.0.2', '10.9.0.1', 100), ...to('fd00:9::2', 'fd00:9::1', 100)];
+    trackOpenConnections(pod.fd, all);
+    trackOpenConnections(pod.fd, all);
+    expect(known() - before).toBe(200);
+  });
+
+  test('and what the kernel refuses is told by its code', () => {
+    expect(() => trackOpenConnections(pod.fd, to('fd00:9::2', '10.9.0.1', 1))).toThrow(
+      expect.objectContaining({ code: 'EINVAL' }),
+    );
   });
 });
