@@ -18,17 +18,19 @@ export async function deleteRules(
   force: boolean,
 ): Promise<Removed> {
   const deadline = performance.now() + withinMs;
-  while (!(isDrained(netns) && !(await hasTranslated(netns)))) {
-    if (performance.now() < deadline) await new Promise((resolve) => setTimeout(resolve, checkMs));
-    else if (!force) return 'not-yet';
-    else if (!(await hasTranslated(netns))) break;
-    else {
-      await runInPod(netns, renderRemoval('leave'));
-      return 'left';
-    }
+  let ended = await hasEnded(netns);
+  while (!ended && performance.now() < deadline) {
+    await new Promise((resolve) => setTimeout(resolve, checkMs));
+    ended = await hasEnded(netns);
   }
-  await runInPod(netns, renderRemoval('delete'));
-  return 'deleted';
+  if (!ended && !force) return 'not-yet';
+  const needed = !ended && (await hasTranslated(netns));
+  await runInPod(netns, renderRemoval(needed ? 'leave' : 'delete'));
+  return needed ? 'left' : 'deleted';
+}
+
+async function hasEnded(netns: Netns): Promise<boolean> {
+  return isDrained(netns) && !(await hasTranslated(netns));
 }
 
 async function hasTranslated(netns: Netns): Promise<boolean> {

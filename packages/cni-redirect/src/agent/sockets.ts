@@ -2,15 +2,21 @@ import { readFileSync } from 'node:fs';
 import { endianness } from 'node:os';
 import type { SocketAddress } from '@ambit/api';
 import { hbonePort, inboundPlaintextPort, ipOfBytes, outboundPort, parsePort } from '@ambit/api';
-import type { Netns, OpenConnection } from '@ambit/core';
+import type { ConnectionStage, Netns, OpenConnection } from '@ambit/core';
 import { inNetns } from '@ambit/core';
 import type { TranslatedPorts } from '../rules/run.ts';
 
 const capturePorts = [outboundPort, inboundPlaintextPort, hbonePort];
 /** TCP states of `/proc/net/tcp` in which nobody waits for another packet. */
 const atRest = new Set(['06', '07']);
-/** Established, or ended by one side. */
-const open = new Set(['01', '04', '05', '08']);
+const stages: ReadonlyMap<string, ConnectionStage> = new Map([
+  ['01', 'established'],
+  ['04', 'fin-wait'],
+  ['05', 'close-wait'],
+  ['08', 'close-wait'],
+  ['09', 'last-ack'],
+  ['0B', 'last-ack'],
+]);
 const listening = '0A';
 
 interface SocketLine {
@@ -40,15 +46,18 @@ export function hasOneOf(netns: Netns, connections: readonly TranslatedPorts[]):
   );
 }
 
-/** The open connections that a pod's programs have accepted from elsewhere. */
-export function acceptedIn(netns: Netns): OpenConnection[] {
+/** The open connections of a pod's programs with others. */
+export function connectionsIn(netns: Netns): OpenConnection[] {
   const sockets = socketsIn(netns);
   const served = new Set(sockets.flatMap(({ port, state }) => (state === listening ? [port] : [])));
   return sockets.flatMap(({ local, peer, port, state }) => {
-    if (!open.has(state) || !served.has(port)) return [];
-    const [server, client] = [decodeAddress(local), decodeAddress(peer)];
-    if (server === undefined || client === undefined || server.ip === client.ip) return [];
-    return [{ client, server }];
+    const stage = stages.get(state);
+    if (stage === undefined) return [];
+    const [own, other] = [decodeAddress(local), decodeAddress(peer)];
+    if (own === undefined || other === undefined || own.ip === other.ip) return [];
+    return served.has(port)
+      ? [{ client: other, server: own, stage }]
+      : [{ client: own, server: other, stage }];
   });
 }
 

@@ -81,6 +81,23 @@ describe('a running pod', () => {
     for (const one of all) one.close();
   });
 
+  test('is captured also where a client comes from the port of a connection from before that has ended', async () => {
+    const app = serveIn(w.pod, 80, 'app');
+    const before = dial(w.peer, w.pod.ip4, 80);
+    expect(await before.line()).toBe('app');
+    const fromPort = before.socket.localPort;
+    w.label('ambient');
+    w.putPod();
+    await w.start();
+    w.ztunnel('z1');
+    await w.until('captured', () => w.annotation() === 'enabled');
+    // Who ends first cannot come from its port again for a minute: the application does.
+    before.socket.on('end', () => before.socket.end());
+    app.close();
+    expect(await before.line()).toBe('closed');
+    expect(await ask(w.peer, w.pod.ip4, 80, { from: w.peer.ip4, fromPort })).toBe('z15006');
+  });
+
   test('keeps connections that began after it left, with whichever port, when its rules go', async () => {
     w.echoes.push(serveIn(w.pod, 80, 'app'));
     w.label('ambient');

@@ -8,15 +8,20 @@ import { AF_INET, AF_INET6 } from './socket-address.ts';
 export interface OpenConnection {
   readonly client: SocketAddress;
   readonly server: SocketAddress;
+  readonly stage: ConnectionStage;
 }
+
+/** How far its end has come: none has ended it, one has, that one's end was acknowledged, both have. */
+export type ConnectionStage = 'established' | 'fin-wait' | 'close-wait' | 'last-ack';
 
 const AF_NETLINK = 16;
 const SOCK_RAW = 3;
 const SOCK_CLOEXEC = 0o2000000;
 const NETLINK_NETFILTER = 12;
 const MSG_DONTWAIT = 0x40;
-/** Of subsystem 1, connection tracking, message 0: an entry. */
-const newEntry = 1 << 8;
+/** Messages of subsystem 1, connection tracking. */
+const newEntry = (1 << 8) | 0;
+const deleteEntry = (1 << 8) | 2;
 const NLM_F_REQUEST = 0x1;
 const NLM_F_ACK = 0x4;
 const NLM_F_EXCL = 0x200;
@@ -32,14 +37,28 @@ const destination = { v4: 2, v6: 4 };
 const protocol = { number: 1, sourcePort: 2, destinationPort: 3 };
 const tcp = { info: 1, state: 1, originalFlags: 4, replyFlags: 5 };
 const IPPROTO_TCP = 6;
-const established = 3;
 /** Sequence numbers are not known, so none is held against a window. */
 const liberal = 0x08;
 const seenReply = 0x2;
 const assured = 0x4;
 const confirmed = 0x8;
-/** As long as Linux keeps an established connection of which nothing is heard: five days. */
-const keptSeconds = 432_000;
+
+interface Tracking {
+  /** Of `enum tcp_conntrack`. */
+  readonly state: number;
+  /**
+   * How long it is kept while nothing is heard: what is established longer than the two hours after which keep-alive
+   * probes are sent by default, the rest as Linux itself does.
+   */
+  readonly seconds: number;
+}
+const stages: Readonly<Record<ConnectionStage, Tracking>> = {
+  established: { state: 3, seconds: 3 * 3600 },
+  'fin-wait': { state: 4, seconds: 120 },
+  'close-wait': { state: 5, seconds: 60 },
+  'last-ack': { state: 6, seconds: 30 },
+};
+
 /** So many answers fit into what a socket may receive, whatever its size. */
 const messagesAtOnce = 32;
 const answerBytes = 8_192;
@@ -47,63 +66,91 @@ const answerBytes = 8_192;
 /**
  * Makes the connection tracking of a network namespace know connections that were open before it began, and which it would
  * else learn of by their next packet: until then it gives their ports to others. It must be at work, as it is where rules
- * of nft ask for it. What it knows already stays as it is. Throws with `code` what the kernel refuses; needs NET_ADMIN in the namespace.
+ * of nft ask for it. What it knows already stays as it is. Returns what it did not. Throws with `code` what the kernel
+ * refuses; needs NET_ADMIN in the namespace.
  */
-export function trackOpenConnections(
+export function trackConnections(
   netnsFd: number,
   connections: readonly OpenConnection[],
-): void {
-  if (connections.length === 0) return;
+): OpenConnection[] {
+  const made = exchange(netnsFd, connections.map(encodeEntry), 'EEXIST');
+  return connections.filter((_, at) => made[at]);
+}
+
+/** Makes connection tracking forget connections, where it knows them. Throws as `trackConnections` does. */
+export function untrackConnections(netnsFd: number, connections: readonly OpenConnection[]): void {
+  exchange(netnsFd, connections.map(encodeDeletion), 'ENOENT');
+}
+
+/** Whether each message was carried out, or met what is expected of some. */
+function exchange(netnsFd: number, messages: readonly Buffer[], expected: string): boolean[] {
+  if (messages.length === 0) return [];
   const open = (): number =>
     checked('socket', socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_NETFILTER));
   const fd = inNetns(netnsFd, open);
+  const done: boolean[] = [];
   try {
-    for (let first = 0; first < connections.length; first += messagesAtOnce) {
-      const messages = connections.slice(first, first + messagesAtOnce).map(encodeEntry);
-      const bytes = Buffer.concat(messages);
+    for (let first = 0; first < messages.length; first += messagesAtOnce) {
+      const some = messages.slice(first, first + messagesAtOnce);
+      const bytes = Buffer.concat(some);
       checked('send', send(fd, bytes, bytes.length, 0));
-      readAnswers(fd, messages.length);
+      done.push(...readAnswers(fd, some.length, expected));
     }
+    return done;
   } finally {
     close(fd);
   }
 }
 
 /** The kernel has answered when `send` returns. */
-function readAnswers(fd: number, count: number): void {
+function readAnswers(fd: number, count: number, expected: string): boolean[] {
   const bytes = Buffer.alloc(answerBytes);
-  for (let read = 0; read < count; read += 1) {
+  return Array.from({ length: count }, () => {
     checked('recv', recv(fd, bytes, bytes.length, MSG_DONTWAIT));
     const error = bytes.readUInt16LE(4) === NLMSG_ERROR ? -bytes.readInt32LE(messageHeadBytes) : 0;
     const code = errnoName(error);
-    if (error !== 0 && code !== 'EEXIST')
+    if (error !== 0 && code !== expected)
       throw Object.assign(new Error(`connection tracking: ${code}`), { code });
-  }
+    return error === 0;
+  });
 }
 
-function encodeEntry({ client, server }: OpenConnection): Buffer {
-  const family = familyOf(client.ip) === 'IPv6' ? AF_INET6 : AF_INET;
+function encodeEntry({ client, server, stage }: OpenConnection): Buffer {
   const flags = Buffer.from([liberal, liberal]);
-  const body = Buffer.concat([
-    Buffer.from([family, 0, 0, 0]),
+  const { state, seconds } = stages[stage];
+  return encodeMessage(newEntry, NLM_F_EXCL | NLM_F_CREATE, client.ip, [
     encodeTuple(entry.original, client, server),
     encodeTuple(entry.reply, server, client),
     attribute(entry.status, uint32(seenReply | assured | confirmed)),
-    attribute(entry.timeout, uint32(keptSeconds)),
+    attribute(entry.timeout, uint32(seconds)),
     container(
       entry.protocol,
       container(
         tcp.info,
-        attribute(tcp.state, Buffer.from([established])),
+        attribute(tcp.state, Buffer.from([state])),
         attribute(tcp.originalFlags, flags),
         attribute(tcp.replyFlags, flags),
       ),
     ),
   ]);
+}
+
+function encodeDeletion({ client, server }: OpenConnection): Buffer {
+  return encodeMessage(deleteEntry, 0, client.ip, [encodeTuple(entry.original, client, server)]);
+}
+
+function encodeMessage(
+  type: number,
+  flags: number,
+  of: IpAddress,
+  attributes: readonly Buffer[],
+): Buffer {
+  const family = familyOf(of) === 'IPv6' ? AF_INET6 : AF_INET;
+  const body = Buffer.concat([Buffer.from([family, 0, 0, 0]), ...attributes]);
   const head = Buffer.alloc(messageHeadBytes);
   head.writeUInt32LE(head.length + body.length, 0);
-  head.writeUInt16LE(newEntry, 4);
-  head.writeUInt16LE(NLM_F_REQUEST | NLM_F_ACK | NLM_F_EXCL | NLM_F_CREATE, 6);
+  head.writeUInt16LE(type, 4);
+  head.writeUInt16LE(NLM_F_REQUEST | NLM_F_ACK | flags, 6);
   return Buffer.concat([head, body]);
 }
 

@@ -1,5 +1,5 @@
-export { trackOpenConnections } from './conntrack.ts';
-export type { OpenConnection } from './conntrack.ts';
+export { trackConnections, untrackConnections } from './conntrack.ts';
+export type { ConnectionStage, OpenConnection } from './conntrack.ts';
 export { inNetns, makeNetns, netnsInode, openNetns, warmThreadpool } from './netns.ts';
 export type { Netns } from './netns.ts';
 export { tryLockFile } from './lock.ts';

@@ -17,7 +17,8 @@ import {
   openNetns,
   originalDestination,
   spawnInNetns,
-  trackOpenConnections,
+  trackConnections,
+  untrackConnections,
   warmThreadpool,
 } from '../../src/native/index.ts';
 
@@ -177,18 +178,22 @@ describe('connections that connection tracking is told of', () => {
     Array.from({ length: count }, (_, at) => ({
       client: { ip: ip(client), port: port(10_000 + at) },
       server: { ip: ip(server), port: port(5432) },
+      stage: 'established' as const,
     }));
 
-  test('are known once each, however many they are', () => {
+  test('are known once each, however many they are, and forgotten', () => {
     const before = known();
     const all = [...to('10.9.0.2', '10.9.0.1', 100), ...to('fd00:9::2', 'fd00:9::1', 100)];
-    trackOpenConnections(pod.fd, all);
-    trackOpenConnections(pod.fd, all);
+    trackConnections(pod.fd, all);
+    trackConnections(pod.fd, all);
     expect(known() - before).toBe(200);
+    untrackConnections(pod.fd, all.slice(10));
+    untrackConnections(pod.fd, all.slice(10));
+    expect(known() - before).toBe(10);
   });
 
   test('and what the kernel refuses is told by its code', () => {
-    expect(() => trackOpenConnections(pod.fd, to('fd00:9::2', '10.9.0.1', 1))).toThrow(
+    expect(() => trackConnections(pod.fd, to('fd00:9::2', '10.9.0.1', 1))).toThrow(
       expect.objectContaining({ code: 'EINVAL' }),
     );
   });
