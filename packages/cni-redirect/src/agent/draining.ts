@@ -1,6 +1,7 @@
 import { basename } from 'node:path';
 import type { Logger } from '@ambit/core';
 import { causeChain } from '@ambit/core';
+import type { ConnectionTracking } from './connection-tracking.ts';
 import type { FoundNetns } from './netns-finder.ts';
 import { openRecorded } from './netns-finder.ts';
 import type { PodRecords } from './records.ts';
@@ -9,6 +10,7 @@ import { deleteRules } from './release.ts';
 export interface DrainingOptions {
   readonly netnsDir: string;
   readonly records: PodRecords;
+  readonly tracking: ConnectionTracking;
   /** Carries work out after what is under way for the same pod. */
   readonly inTurn: (uid: string, work: () => Promise<void>) => Promise<void>;
   readonly logger: Logger;
@@ -85,13 +87,15 @@ export class Draining {
   }
 
   async #delete(uid: string, withinMs: number, force: boolean): Promise<boolean> {
-    const { netnsDir, records, logger } = this.#options;
+    const { netnsDir, records, tracking, logger } = this.#options;
     const record = records.get(uid);
     if (record?.draining !== true) return true;
     const found = openRecorded(netnsDir, record);
     try {
       const removed =
-        found === undefined ? 'deleted' : await deleteRules(found.netns, withinMs, force);
+        found === undefined
+          ? 'deleted'
+          : await deleteRules(found.netns, { tracking, withinMs, force });
       if (removed === 'not-yet') return false;
       if (removed === 'left')
         logger.info(

@@ -4,6 +4,7 @@ import { MeshError, causeChain, errnoCode } from '@ambit/core';
 import { renderClosedRules, renderPodRules, renderRemoval } from '../rules/index.ts';
 import { RulesInForce } from '../rules/in-force.ts';
 import { runInPod } from '../rules/run.ts';
+import { ConnectionTracking } from './connection-tracking.ts';
 import { Draining } from './draining.ts';
 import type { Enrolment, PodFacts } from './enrol.ts';
 import { captureOf, decideEnrolment, isMarked, isRunning } from './enrol.ts';
@@ -12,7 +13,6 @@ import type { FoundNetns } from './netns-finder.ts';
 import { assertOwns, findNetns, openByHostPath } from './netns-finder.ts';
 import type { Observer } from './observe.ts';
 import { nameOf } from './observe.ts';
-import { OpenConnections } from './open-connections.ts';
 import { Patrol } from './patrol.ts';
 import { ProbeRules } from './probe-rules.ts';
 import type { PodRecord, PodRecords } from './records.ts';
@@ -59,7 +59,7 @@ export class Pods {
   readonly #restored = new Map<string, EnrolledPod>();
   readonly #probes = new ProbeRules();
   readonly #inForce: RulesInForce;
-  readonly #openConnections: OpenConnections;
+  readonly #tracking: ConnectionTracking;
   /** While something is missing the node is not ready, and pods of the mesh do not start. */
   readonly firstLook = new FirstLook((except) => this.#unsettled(except));
   readonly #patrol: Patrol<Tracked>;
@@ -70,9 +70,10 @@ export class Pods {
   constructor(options: PodsOptions) {
     this.#options = options;
     this.#inForce = new RulesInForce(options.logger);
-    this.#openConnections = new OpenConnections(options.logger);
+    this.#tracking = new ConnectionTracking(options.logger);
     this.#draining = new Draining({
       ...options,
+      tracking: this.#tracking,
       inTurn: (uid, work) => this.#inTurn(uid, work),
     });
     for (const record of options.records.all()) {
@@ -423,7 +424,7 @@ export class Pods {
     await this.#probes.set(facts);
     const rules = renderPodRules(captureOf(facts, facts.addresses));
     await runInPod(found.netns, rules);
-    this.#openConnections.makeKnown(found.netns);
+    await this.#tracking.makeKnown(found.netns, facts.addresses);
     tracked.rules = rules.nft;
     tracked.enrolled = pod;
     tracked.verified = true;

@@ -1,38 +1,40 @@
 import type { Netns } from '@ambit/core';
 import { renderRemoval } from '../rules/index.ts';
-import { listTranslated, runInPod } from '../rules/run.ts';
-import { hasOneOf, isDrained } from './sockets.ts';
+import { runInPod } from '../rules/run.ts';
+import type { ConnectionTracking } from './connection-tracking.ts';
+import { isDrained } from './sockets.ts';
 
-const checkMs = 250;
+/** How long until it is looked again whether the proxy's connections have ended, and whether the others have. */
+const checkMs = { proxy: 250, others: 1_000 };
+
+export interface RemovalOptions {
+  readonly tracking: ConnectionTracking;
+  readonly withinMs: number;
+  /** After that time all goes in any case that only the proxy's connections need. */
+  readonly force: boolean;
+}
 
 /** What became of the rules of a pod that has left. `left`: what takes nothing stays, for connections that need it. */
 export type Removed = 'deleted' | 'left' | 'not-yet';
 
-/**
- * Deletes the rules of a pod that has left, once no connection goes through the proxy and none has a translated port. After
- * so long nothing is done, or with `force` all goes in any case that only the proxy's connections need.
- */
+/** Deletes the rules of a pod that has left, once no connection goes through the proxy and none has a translated port. */
 export async function deleteRules(
   netns: Netns,
-  withinMs: number,
-  force: boolean,
+  { tracking, withinMs, force }: RemovalOptions,
 ): Promise<Removed> {
   const deadline = performance.now() + withinMs;
-  let ended = await hasEnded(netns);
-  while (!ended && performance.now() < deadline) {
-    await new Promise((resolve) => setTimeout(resolve, checkMs));
-    ended = await hasEnded(netns);
+  for (;;) {
+    const drained = isDrained(netns);
+    if (drained && !tracking.hasTranslated(netns)) break;
+    if (performance.now() >= deadline) {
+      if (!force) return 'not-yet';
+      if (!tracking.hasTranslated(netns)) break;
+      await runInPod(netns, renderRemoval('leave'));
+      return 'left';
+    }
+    const waitMs = drained ? checkMs.others : checkMs.proxy;
+    await new Promise((resolve) => setTimeout(resolve, waitMs));
   }
-  if (!ended && !force) return 'not-yet';
-  const needed = !ended && (await hasTranslated(netns));
-  await runInPod(netns, renderRemoval(needed ? 'leave' : 'delete'));
-  return needed ? 'left' : 'deleted';
-}
-
-async function hasEnded(netns: Netns): Promise<boolean> {
-  return isDrained(netns) && !(await hasTranslated(netns));
-}
-
-async function hasTranslated(netns: Netns): Promise<boolean> {
-  return hasOneOf(netns, await listTranslated(netns));
+  await runInPod(netns, renderRemoval('delete'));
+  return 'deleted';
 }

@@ -1,10 +1,15 @@
 import { readFileSync } from 'node:fs';
-import { endianness } from 'node:os';
-import type { SocketAddress } from '@ambit/api';
-import { hbonePort, inboundPlaintextPort, ipOfBytes, outboundPort, parsePort } from '@ambit/api';
+import type { IpAddress, SocketAddress } from '@ambit/api';
+import {
+  formatSocketAddress,
+  hbonePort,
+  inboundPlaintextPort,
+  ipOfBytes,
+  outboundPort,
+  parsePort,
+} from '@ambit/api';
 import type { ConnectionStage, Netns, OpenConnection } from '@ambit/core';
 import { inNetns } from '@ambit/core';
-import type { TranslatedPorts } from '../rules/run.ts';
 
 const capturePorts = [outboundPort, inboundPlaintextPort, hbonePort];
 /** TCP states of `/proc/net/tcp` in which nobody waits for another packet. */
@@ -32,33 +37,43 @@ interface SocketLine {
  * deleted.
  */
 export function isDrained(netns: Netns): boolean {
-  return !socketsIn(netns).some(
-    ({ port, state }) => capturePorts.some((own) => own === port) && !atRest.has(state),
-  );
+  return !socketsIn(netns).some(({ port, state }) => isCapturePort(port) && !atRest.has(state));
 }
 
-/** True while one of these connections of the pod goes on. */
-export function hasOneOf(netns: Netns, connections: readonly TranslatedPorts[]): boolean {
-  if (connections.length === 0) return false;
-  const asked = new Set(connections.map(({ client, own }) => `${client} ${own}`));
-  return socketsIn(netns).some(
-    ({ port, peer, state }) => asked.has(`${portOf(peer)} ${port}`) && !atRest.has(state),
-  );
-}
-
-/** The open connections of a pod's programs with others. */
-export function connectionsIn(netns: Netns): OpenConnection[] {
+/** The connections that the programs of a pod with these addresses have with others, but for those of the proxy. */
+export function connectionsIn(netns: Netns, addresses: readonly IpAddress[]): OpenConnection[] {
   const sockets = socketsIn(netns);
   const served = new Set(sockets.flatMap(({ port, state }) => (state === listening ? [port] : [])));
   return sockets.flatMap(({ local, peer, port, state }) => {
     const stage = stages.get(state);
-    if (stage === undefined) return [];
+    if (stage === undefined || isCapturePort(port)) return [];
     const [own, other] = [decodeAddress(local), decodeAddress(peer)];
-    if (own === undefined || other === undefined || own.ip === other.ip) return [];
+    if (own === undefined || other === undefined) return [];
+    // The proxy has the addresses of clients.
+    if (!addresses.includes(own.ip) || addresses.includes(other.ip)) return [];
     return served.has(port)
       ? [{ client: other, server: own, stage }]
       : [{ client: own, server: other, stage }];
   });
+}
+
+/** True while a pod has one of these connections, each as its own side sees it. */
+export function hasOneOf(netns: Netns, sides: readonly Side[]): boolean {
+  if (sides.length === 0) return false;
+  const keys = new Set(
+    sides.map(({ own, other }) => `${formatSocketAddress(own)} ${formatSocketAddress(other)}`),
+  );
+  return socketsIn(netns).some(({ local, peer, state }) => {
+    if (atRest.has(state) || state === listening) return false;
+    const [own, other] = [decodeAddress(local), decodeAddress(peer)];
+    if (own === undefined || other === undefined) return false;
+    return keys.has(`${formatSocketAddress(own)} ${formatSocketAddress(other)}`);
+  });
+}
+
+export interface Side {
+  readonly own: SocketAddress;
+  readonly other: SocketAddress;
 }
 
 /** True while ztunnel listens in a pod, on every port that the pod's rules redirect to. */
@@ -67,6 +82,11 @@ export function isListening(netns: Netns): boolean {
     socketsIn(netns).flatMap(({ port, state }) => (state === listening ? [port] : [])),
   );
   return capturePorts.every((port) => ports.has(port));
+}
+
+/** True of a port on which the proxy listens in pods. */
+export function isCapturePort(port: number): boolean {
+  return capturePorts.some((one) => one === port);
 }
 
 function socketsIn(netns: Netns): SocketLine[] {
@@ -89,7 +109,7 @@ function readLine(line: string): SocketLine {
 
 function decodeAddress(text: string): SocketAddress | undefined {
   const bytes = Buffer.from(text.split(':')[0] ?? '', 'hex');
-  const ip = ipOfBytes(endianness() === 'LE' ? bytes.swap32() : bytes);
+  const ip = ipOfBytes(bytes.swap32());
   const port = parsePort(portOf(text));
   return ip !== undefined && port.ok ? { ip, port: port.value } : undefined;
 }

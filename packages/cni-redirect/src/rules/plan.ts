@@ -37,8 +37,6 @@ export const defaultCapture: PodCapture = {
 export type RulePhase = 'closed' | 'captured' | 'draining';
 
 export interface RuleModel {
-  /** Whether the table keeps a set of translated connections. */
-  readonly tellsTranslated: boolean;
   readonly chains: readonly Chain[];
 }
 
@@ -50,8 +48,7 @@ export type ChainKind =
   | 'nat-prerouting'
   | 'nat-output'
   | 'filter-input'
-  | 'filter-postrouting'
-  | 'translated-input';
+  | 'filter-postrouting';
 
 export interface Chain {
   readonly kind: ChainKind;
@@ -70,6 +67,8 @@ export type Match =
   | { readonly on: 'source'; readonly ip: IpAddress }
   /** The first packet of a connection: SYN without ACK. */
   | { readonly on: 'opening' }
+  /** Of a connection that connection tracking believes open. */
+  | { readonly on: 'established' }
   | { readonly on: 'protocol'; readonly is: boolean; readonly names: readonly Protocol[] }
   | {
       readonly on: 'port';
@@ -78,19 +77,17 @@ export type Match =
       readonly is: boolean;
       readonly ports: readonly number[];
     }
-  /** Of a connection whose client appears with another port than its own. */
-  | { readonly on: 'translated-source' }
   | { readonly on: 'proxy-mark'; readonly is: boolean }
   | { readonly on: 'proxy-connection' };
 
 export type Verdict =
   | { readonly do: 'accept' }
   | { readonly do: 'drop' }
+  /** Ends the connection, for both sides and for connection tracking. */
+  | { readonly do: 'reset' }
   | { readonly do: 'redirect'; readonly port: number }
   /** Remembers that the proxy opened this connection, with an address that is not its own. */
   | { readonly do: 'mark-connection' }
-  /** Puts the ports, as the application sees them, into the set of translated connections. */
-  | { readonly do: 'remember-translated' }
   /** Sends an answer to the proxy instead of to the address the proxy borrowed. */
   | { readonly do: 'route-to-proxy' }
   | { readonly do: 'conntrack-zone'; readonly zone: number }
@@ -147,29 +144,12 @@ export function planPodRules(capture: PodCapture, phase: RulePhase): RuleModel {
     { kind: 'nat-prerouting', rules: phase === 'captured' ? inboundRedirect(capture) : [] },
     { kind: 'nat-output', rules: phase === 'captured' ? outboundRedirect(capture) : [] },
   ];
-  if (phase === 'draining') return { tellsTranslated: true, chains: [...chains, tellTranslated] };
-  chains.push({ kind: 'filter-input', rules: inboundFilter(capture, phase) });
-  chains.push({ kind: 'filter-postrouting', rules: outboundFilter(capture) });
-  return { tellsTranslated: false, chains };
+  if (phase !== 'draining') {
+    chains.push({ kind: 'filter-input', rules: inboundFilter(capture, phase) });
+    chains.push({ kind: 'filter-postrouting', rules: outboundFilter(capture) });
+  }
+  return { chains };
 }
-
-/**
- * A client that connects past the proxy from a port that a delivery had a while ago is given another port. That holds for
- * as long as there are NAT chains; so before they are deleted, such connections must have ended.
- */
-const tellTranslated: Chain = {
-  kind: 'translated-input',
-  rules: [
-    {
-      match: [
-        fromOutside,
-        { on: 'protocol', is: true, names: ['tcp'] },
-        { on: 'translated-source' },
-      ],
-      verdict: { do: 'remember-translated' },
-    },
-  ],
-};
 
 const toDnsZone: Verdict = { do: 'conntrack-zone', zone: dnsZone };
 const dnsAnswers: Chain = {
@@ -212,18 +192,27 @@ function outboundRedirect(capture: PodCapture): Rule[] {
 
 /** What was not redirected, for whatever reason, does not arrive. */
 function inboundFilter(capture: PodCapture, phase: RulePhase): Rule[] {
-  const open = phase === 'captured' ? [inboundPlaintextPort, hbonePort] : [];
-  const unredirected: Match[] = open.length === 0 ? [] : [port('tcp', 'destination', open, false)];
   const exempt = phase === 'captured' ? probeExemption(capture) : [];
   return [
     { match: [{ on: 'loopback', is: true, side: 'in' }], verdict: accept },
     ...exempt,
     // The kubelet's address without a declared port is a forged one.
     ...probeSources.map((ip): Rule => ({ match: [{ on: 'source', ip }], verdict: drop })),
-    ...(capture.captureInbound
-      ? [{ match: [fromOutside, opening, ...unredirected], verdict: drop }]
-      : []),
+    ...(capture.captureInbound ? unredirectedInbound(phase) : []),
     ...otherProtocols(capture, 'in'),
+  ];
+}
+
+/**
+ * The client of a connection that ended without a word, as when its node crashed, may come from the same port again. The
+ * kernel takes that for the old connection and does not redirect it: a reset ends the old one, and the next is redirected.
+ */
+function unredirectedInbound(phase: RulePhase): Rule[] {
+  if (phase !== 'captured') return [{ match: [fromOutside, opening], verdict: drop }];
+  const past = port('tcp', 'destination', [inboundPlaintextPort, hbonePort], false);
+  return [
+    { match: [fromOutside, opening, past, { on: 'established' }], verdict: { do: 'reset' } },
+    { match: [fromOutside, opening, past], verdict: drop },
   ];
 }
 

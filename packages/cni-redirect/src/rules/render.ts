@@ -4,11 +4,6 @@ import type { Chain, ChainKind, Match, Protocol, Rule, RuleModel, Verdict } from
 /** The table in a pod's network namespace. */
 export const podTable = 'inet ambit';
 
-/** The name of the set of translated connections: each its client's port, as the application sees it, and its own. */
-export const translatedSet = 'translated';
-/** How many it takes; those beyond are not waited for. */
-const maxTranslated = 4096;
-
 const mask = hex(proxyMarkMask);
 const keepOtherBits = hex(0xffff_ffff - proxyMarkMask);
 
@@ -26,8 +21,6 @@ const chainHeads: Readonly<Record<ChainKind, string>> = {
   'nat-output': 'type nat hook output priority -100; policy accept;',
   'filter-input': 'type filter hook input priority filter; policy accept;',
   'filter-postrouting': 'type filter hook postrouting priority filter; policy accept;',
-  // After the translation of sources, which comes at 100.
-  'translated-input': 'type filter hook input priority 150; policy accept;',
 };
 
 /**
@@ -39,7 +32,6 @@ export function renderTable(model: RuleModel): string {
     `add table ${podTable}`,
     `delete table ${podTable}`,
     `table ${podTable} {`,
-    ...(model.tellsTranslated ? [renderTranslatedSet()] : []),
     ...model.chains.map(renderChain),
     '}',
     '',
@@ -54,7 +46,7 @@ export function renderTableRemoval(): string {
 /** Of those that say nothing but that they are. */
 const fixedMatches = {
   opening: 'tcp flags & (syn | ack) == syn',
-  'translated-source': 'ct status snat',
+  established: 'ct state established',
   'proxy-connection': `ct mark & ${mask} == ${hex(proxyConnectionMark)}`,
 };
 
@@ -62,11 +54,6 @@ type FixedMatch = Extract<Match, { readonly on: keyof typeof fixedMatches }>;
 
 function isFixed(match: Match): match is FixedMatch {
   return match.on in fixedMatches;
-}
-
-function renderTranslatedSet(): string {
-  const lines = ['type inet_service . inet_service', 'flags dynamic', `size ${maxTranslated}`];
-  return `  set ${translatedSet} {\n${lines.map((line) => `    ${line}`).join('\n')}\n  }`;
 }
 
 function renderChain({ kind, rules }: Chain): string {
@@ -104,12 +91,12 @@ function renderVerdict(verdict: Verdict): string {
       return 'accept';
     case 'drop':
       return 'counter drop';
+    case 'reset':
+      return 'counter reject with tcp reset';
     case 'redirect':
       return `meta l4proto { tcp, udp } redirect to :${verdict.port}`;
     case 'mark-connection':
       return `ct mark set ct mark & ${keepOtherBits} | ${hex(proxyConnectionMark)}`;
-    case 'remember-translated':
-      return `add @${translatedSet} { tcp sport . tcp dport }`;
     case 'route-to-proxy':
       return `meta mark set meta mark & ${keepOtherBits} | ${hex(proxyConnectionMark)}`;
     case 'conntrack-zone':

@@ -3,9 +3,9 @@ import { spawn } from 'node:child_process';
 import type { Port } from '@ambit/api';
 import type { Netns } from '@ambit/core';
 import { MeshError, errnoCode, spawnInNetns } from '@ambit/core';
-import { defaultCapture, renderPodRules, renderRemoval } from './index.ts';
+import { defaultCapture, renderPodRules } from './index.ts';
 import { renderNodeRules } from './node.ts';
-import { podTable, translatedSet } from './render.ts';
+import { podTable } from './render.ts';
 import type { PodScripts, RoutingScript } from './routing.ts';
 
 const timeoutMs = 10_000;
@@ -36,22 +36,6 @@ export async function listPodTable(netns: Netns): Promise<string | undefined> {
   return status === 0 ? stdout : undefined;
 }
 
-/** The ports of a connection whose client appears in a pod with another port than its own. */
-export interface TranslatedPorts {
-  readonly client: number;
-  readonly own: number;
-}
-
-/** The connections whose clients' ports are translated, of which a pod that leaves the mesh has seen packets since. */
-export async function listTranslated(netns: Netns): Promise<TranslatedPorts[]> {
-  const args = ['-nn', 'list', 'set', ...podTable.split(' '), translatedSet];
-  const { stdout } = await run(startIn(netns), 'nft', args, '');
-  return [...stdout.matchAll(/(\d+) \. (\d+)/g)].map(([, client, own]) => ({
-    client: Number(client),
-    own: Number(own),
-  }));
-}
-
 function startIn(netns: Netns): Start {
   return (command, args) => spawnInNetns(netns.fd, command, args, { stdio: 'pipe' });
 }
@@ -74,12 +58,12 @@ export async function checkTools(): Promise<void> {
       `nft list tables failed: ${listed.stderr.trim()}; run the agent with CAP_NET_ADMIN and CAP_SYS_ADMIN on a kernel with nf_tables`,
     );
   }
-  for (const script of [everyPodRule(), renderRemoval('drain').nft, renderNodeRules([])]) {
+  for (const script of [everyPodRule(), renderNodeRules([])]) {
     const { status, stderr } = await run(spawnHere, 'nft', ['-c', '-f', '-'], script);
     if (status === 0) continue;
     throw new MeshError(
       'rules/not-supported',
-      `the kernel does not take the rules of a pod: ${firstLine(stderr)}; it needs nf_tables with NAT, redirect and conntrack (modules nft_chain_nat, nft_redir, nft_ct, and CONFIG_NF_CONNTRACK_ZONES) for IPv4 and IPv6`,
+      `the kernel does not take the rules of a pod: ${firstLine(stderr)}; it needs nf_tables with NAT, redirect, reject and conntrack (modules nft_chain_nat, nft_redir, nft_reject_inet, nft_ct, and CONFIG_NF_CONNTRACK_ZONES) for IPv4 and IPv6`,
     );
   }
   const routing = await run(spawnHere, 'ip', ['-4', 'rule', 'show'], '');

@@ -89,6 +89,8 @@ export interface Heard {
 export interface Echo {
   readonly heard: Heard[];
   readonly server: Server;
+  /** Ends its own side of every connection. */
+  halfClose(): void;
   close(): void;
 }
 
@@ -111,6 +113,9 @@ export function serveIn(pod: TestPod, port: number, name: string): Echo {
   return {
     heard,
     server,
+    halfClose() {
+      for (const socket of sockets) socket.end();
+    },
     close() {
       for (const socket of sockets) socket.destroy();
       server.close();

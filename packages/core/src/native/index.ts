@@ -1,5 +1,10 @@
-export { trackConnections, untrackConnections } from './conntrack.ts';
-export type { ConnectionStage, OpenConnection } from './conntrack.ts';
+export { listConnections, trackConnections, untrackConnections } from './conntrack.ts';
+export type {
+  Connection,
+  ConnectionStage,
+  OpenConnection,
+  TrackedConnection,
+} from './conntrack.ts';
 export { inNetns, makeNetns, netnsInode, openNetns, warmThreadpool } from './netns.ts';
 export type { Netns } from './netns.ts';
 export { tryLockFile } from './lock.ts';
