@@ -31,7 +31,7 @@ function known(
     server: from,
     stage: 'established',
     answer: { from, to },
-    translated: { source: false, destination: false },
+    translated: false,
     handle: Buffer.alloc(0),
     ...more,
   };
@@ -61,27 +61,12 @@ describe('connection tracking', () => {
   });
 
   test.each([
-    [
-      'is redirected',
-      known('10.0.0.9:4000', '10.0.0.2:80', { translated: { source: false, destination: true } }),
-    ],
-    [
-      'has a translated port',
-      known('10.0.0.9:4000', '10.0.0.2:80', { translated: { source: true, destination: false } }),
-    ],
+    ['has a translated port', known('10.0.0.9:4000', '10.0.0.2:80', { translated: true })],
     ['is about to begin or has ended', known('10.0.0.9:4000', '10.0.0.2:80', { stage: undefined })],
     ['is the proxy’s', known('10.0.0.9:4000', '10.0.0.2:15008')],
     ['goes through the pod to others', known('10.0.0.9:4000', '10.0.0.7:80')],
   ])('does not forget what %s', (_, entry) => {
     expect(planTracking([], [entry], pod).forget).toEqual([]);
-  });
-
-  test('is not told of what is redirected', () => {
-    const outbound = open('10.0.0.2:5000', '10.0.0.9:80');
-    const entry = known('10.0.0.2:5000', '10.0.0.9:80', {
-      translated: { source: false, destination: true },
-    });
-    expect(planTracking([outbound], [entry], pod)).toEqual({ forget: [], tell: [] });
   });
 
   test('is not told of more than there is room for', () => {
@@ -94,9 +79,8 @@ describe('connection tracking', () => {
 
 test('a translated connection is found by the ports that the application sees, and by the client’s own', () => {
   const answer = { from: at('10.0.0.2:80'), to: at('10.0.0.9:1024') };
-  const translated = { source: true, destination: false };
   const entries = [
-    known('10.0.0.9:4000', '10.0.0.2:80', { translated, answer }),
+    known('10.0.0.9:4000', '10.0.0.2:80', { translated: true, answer }),
     known('10.0.0.9:1', '10.0.0.2:80'),
   ];
   expect(translatedSides(entries)).toEqual([

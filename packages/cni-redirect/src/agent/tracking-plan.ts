@@ -26,7 +26,7 @@ export function planTracking(
   const forget = known.filter((one) => {
     const key = keyOf(one);
     const stage = wanted.get(key)?.stage;
-    if (one.translated.source || one.translated.destination || stage === one.stage) {
+    if (one.translated || stage === one.stage) {
       untold.delete(key);
       return false;
     }
@@ -41,7 +41,7 @@ export function planTracking(
 /** Connections whose client appears with another port than its own, as a socket of either side has them. */
 export function translatedSides(known: readonly TrackedConnection[]): Side[] {
   return known.flatMap(({ client, server, translated, answer }) =>
-    translated.source
+    translated
       ? [
           { own: answer.from, other: answer.to },
           { own: client, other: server },

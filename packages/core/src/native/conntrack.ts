@@ -22,7 +22,8 @@ export interface TrackedConnection extends Connection {
   readonly stage: ConnectionStage | undefined;
   /** What an answer is from and to, where it differs by translation from the server and the client. */
   readonly answer: { readonly from: SocketAddress; readonly to: SocketAddress };
-  readonly translated: { readonly source: boolean; readonly destination: boolean };
+  /** Whether the server's side sees another source than the client has. */
+  readonly translated: boolean;
   /** By which the kernel finds this entry and no other. */
   readonly handle: Buffer;
 }
@@ -58,6 +59,7 @@ const entry = {
   mark: 8,
   id: 12,
   markMask: 21,
+  statusMask: 26,
 };
 const tuple = { addresses: 1, protocol: 2 };
 const source = { v4: 1, v6: 3 };
@@ -98,8 +100,8 @@ const messagesAtOnce = 32;
 const answerBytes = 65_536;
 
 /**
- * The TCP connections that the connection tracking of a network namespace knows, of those whose mark has none of these
- * bits. Throws with `code` what the kernel refuses; needs NET_ADMIN in the namespace.
+ * The TCP connections that the connection tracking of a network namespace knows, but for those that are redirected and those
+ * whose mark has one of these bits. Throws with `code` what the kernel refuses; needs NET_ADMIN in the namespace.
  */
 export function listConnections(netnsFd: number, withoutMark: number): TrackedConnection[] {
   const found: TrackedConnection[] = [];
@@ -107,6 +109,9 @@ export function listConnections(netnsFd: number, withoutMark: number): TrackedCo
     const filter = [
       attribute(entry.mark, uint32(0)),
       attribute(entry.markMask, uint32(withoutMark)),
+      // Older kernels do not look at these, so `decodeEntry` does.
+      attribute(entry.status, uint32(0)),
+      attribute(entry.statusMask, uint32(status.translatedDestination)),
     ];
     const bytes = encodeMessage(listEntries, NLM_F_DUMP, AF_UNSPEC, filter);
     checked('send', send(fd, bytes, bytes.length, 0));
@@ -189,21 +194,19 @@ function throwIfRefused(type: number, body: Buffer, expected?: string): void {
 
 function decodeEntry(body: Buffer): TrackedConnection | undefined {
   const own = attributesOf(body.subarray(netfilterHeadBytes));
+  const bits = own.get(entry.status)?.readUInt32BE(0) ?? 0;
+  if ((bits & status.translatedDestination) !== 0) return undefined;
   const [original, id] = [own.get(entry.original), own.get(entry.id)];
   const state = nestedIn(own, entry.protocol, tcp.info).get(tcp.state)?.[0];
   const [asked, answered] = [decodeTuple(original), decodeTuple(own.get(entry.reply))];
   if (original === undefined || id === undefined || state === undefined) return undefined;
   if (asked === undefined || answered === undefined) return undefined;
-  const bits = own.get(entry.status)?.readUInt32BE(0) ?? 0;
   return {
     client: asked.from,
     server: asked.to,
     stage: stageOf.get(state),
     answer: answered,
-    translated: {
-      source: (bits & status.translatedSource) !== 0,
-      destination: (bits & status.translatedDestination) !== 0,
-    },
+    translated: (bits & status.translatedSource) !== 0,
     handle: Buffer.concat([
       Buffer.from([body[0] ?? AF_UNSPEC, 0, 0, 0]),
       attribute(entry.original | nested, original),
