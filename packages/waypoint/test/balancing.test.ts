@@ -361,10 +361,11 @@ describe('outliers', () => {
       settings: { outlier: { ...outlier, minHealthPercent: 60 } },
       route: { retry: retry({ attempts: 0 }) },
     });
-    const answers = await inTurn(20);
+    // Each is for one of two by chance: of 100 one has fewer than 20 once in a thousand million times.
+    const answers = await inTurn(100);
     expect(new Set(answers.map((answer) => answer.status))).toEqual(new Set([500]));
-    expect(one.requests.length).toBeGreaterThan(4);
-    expect(two.requests.length).toBeGreaterThan(4);
+    expect(one.requests.length).toBeGreaterThan(19);
+    expect(two.requests.length).toBeGreaterThan(19);
   });
 
   test('none is healthy and panic is off: 503 with UH', async () => {

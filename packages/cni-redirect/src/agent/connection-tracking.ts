@@ -36,7 +36,7 @@ export class ConnectionTracking {
   async makeKnown(netns: Netns, addresses: readonly IpAddress[]): Promise<void> {
     try {
       for (let round = 1; round <= maxRounds; round += 1) {
-        const known = this.#list(netns);
+        const known = this.#list(netns, 'all');
         if (known === undefined) return;
         // What a connection does between this look and the telling is not seen; so all is looked at once more.
         const { forget, tell } = planTracking(connectionsIn(netns, addresses), known, addresses);
@@ -54,13 +54,13 @@ export class ConnectionTracking {
 
   /** Whether a connection of the pod lives by translation alone that is none of the proxy's. Throws what the kernel says. */
   hasTranslated(netns: Netns): boolean {
-    return hasOneOf(netns, translatedSides(this.#list(netns) ?? []));
+    return hasOneOf(netns, translatedSides(this.#list(netns, 'translated') ?? []));
   }
 
   /** But for what the proxy delivers. Undefined where the kernel does not tell. */
-  #list(netns: Netns): TrackedConnection[] | undefined {
+  #list(netns: Netns, which: 'all' | 'translated'): TrackedConnection[] | undefined {
     try {
-      return listConnections(netns.fd, proxyMarkMask);
+      return listConnections(netns.fd, proxyMarkMask, which);
     } catch (error) {
       if (!unsupported.has(errnoCode(error) ?? '')) throw error;
       if (this.#told) return undefined;

@@ -279,7 +279,6 @@ export class Pods {
     return decideEnrolment(facts, namespaceLabels(facts.namespace), excludedNamespaces);
   }
 
-  /** One thing at a time for each pod. */
   #serially(tracked: Tracked, work: () => Promise<void>): Promise<void> {
     const done = tracked.work.then(work);
     tracked.work = done.catch(() => undefined);
@@ -376,6 +375,7 @@ export class Pods {
     const state = await this.#inForce.stateOf(found.netns, rules.nft);
     if (state === 'gone') observer.lost(facts, 'rules');
     await runInPod(found.netns, rules);
+    if (state !== 'in-force') await this.#tracking.makeKnown(found.netns, facts.addresses);
     tracked.rules = rules.nft;
     tracked.closed = true;
     await this.#probes.set(facts);

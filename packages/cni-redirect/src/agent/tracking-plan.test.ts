@@ -55,14 +55,17 @@ describe('connection tracking', () => {
     expect(planTracking([ending], entries, pod)).toEqual({ forget: entries, tell: [ending] });
   });
 
-  test('forgets what it believes open and nobody has', () => {
-    const entries = [known('10.0.0.9:4000', '10.0.0.2:80')];
-    expect(planTracking([], entries, pod)).toEqual({ forget: entries, tell: [] });
-  });
+  test.each(['established', 'close-wait', 'asked'] as const)(
+    'forgets what it believes %s and nobody has',
+    (stage) => {
+      const entries = [known('10.0.0.9:4000', '10.0.0.2:80', { stage })];
+      expect(planTracking([], entries, pod)).toEqual({ forget: entries, tell: [] });
+    },
+  );
 
   test.each([
     ['has a translated port', known('10.0.0.9:4000', '10.0.0.2:80', { translated: true })],
-    ['is about to begin or has ended', known('10.0.0.9:4000', '10.0.0.2:80', { stage: undefined })],
+    ['is being accepted or has ended', known('10.0.0.9:4000', '10.0.0.2:80', { stage: 'other' })],
     ['is the proxy’s', known('10.0.0.9:4000', '10.0.0.2:15008')],
     ['goes through the pod to others', known('10.0.0.9:4000', '10.0.0.7:80')],
   ])('does not forget what %s', (_, entry) => {

@@ -25,8 +25,7 @@ export function planTracking(
   const untold = new Map(wanted);
   const forget = known.filter((one) => {
     const key = keyOf(one);
-    const stage = wanted.get(key)?.stage;
-    if (one.translated || stage === one.stage) {
+    if (one.translated || one.stage === 'other' || one.stage === wanted.get(key)?.stage) {
       untold.delete(key);
       return false;
     }

@@ -67,7 +67,7 @@ export type Match =
   | { readonly on: 'source'; readonly ip: IpAddress }
   /** The first packet of a connection: SYN without ACK. */
   | { readonly on: 'opening' }
-  /** Of a connection that connection tracking believes open. */
+  /** Of a connection that connection tracking has believed open for a while, and that has its own ports. */
   | { readonly on: 'established' }
   | { readonly on: 'protocol'; readonly is: boolean; readonly names: readonly Protocol[] }
   | {
@@ -83,7 +83,7 @@ export type Match =
 export type Verdict =
   | { readonly do: 'accept' }
   | { readonly do: 'drop' }
-  /** Ends the connection, for both sides and for connection tracking. */
+  /** Ends the connection for its client and for connection tracking. */
   | { readonly do: 'reset' }
   | { readonly do: 'redirect'; readonly port: number }
   /** Remembers that the proxy opened this connection, with an address that is not its own. */
@@ -205,7 +205,7 @@ function inboundFilter(capture: PodCapture, phase: RulePhase): Rule[] {
 
 /**
  * The client of a connection that ended without a word, as when its node crashed, may come from the same port again. The
- * kernel takes that for the old connection and does not redirect it: a reset ends the old one, and the next is redirected.
+ * kernel takes that for the old connection and does not redirect it: a reset ends the old one, and later ones are redirected.
  */
 function unredirectedInbound(phase: RulePhase): Rule[] {
   if (phase !== 'captured') return [{ match: [fromOutside, opening], verdict: drop }];

@@ -46,7 +46,8 @@ export function renderTableRemoval(): string {
 /** Of those that say nothing but that they are. */
 const fixedMatches = {
   opening: 'tcp flags & (syn | ack) == syn',
-  established: 'ct state established',
+  // What is being accepted is kept for a minute. A translated one would lose its translation.
+  established: 'ct state established ct status & snat != snat ct expiration > 2m',
   'proxy-connection': `ct mark & ${mask} == ${hex(proxyConnectionMark)}`,
 };
 

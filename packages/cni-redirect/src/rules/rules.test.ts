@@ -45,7 +45,7 @@ table inet ambit {
     ip6 saddr fd16:9254:7127:1337:ffff:ffff:ffff:ffff tcp dport { 80, 8080 } accept
     ip saddr 169.254.7.127 counter drop
     ip6 saddr fd16:9254:7127:1337:ffff:ffff:ffff:ffff counter drop
-    iifname != "lo" tcp flags & (syn | ack) == syn tcp dport != { 15006, 15008 } ct state established counter reject with tcp reset
+    iifname != "lo" tcp flags & (syn | ack) == syn tcp dport != { 15006, 15008 } ct state established ct status & snat != snat ct expiration > 2m counter reject with tcp reset
     iifname != "lo" tcp flags & (syn | ack) == syn tcp dport != { 15006, 15008 } counter drop
   }
   chain filter-postrouting {

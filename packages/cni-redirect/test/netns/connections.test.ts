@@ -34,6 +34,7 @@ afterEach(() => {
 });
 
 async function join(how: Partial<PodCapture> = {}): Promise<void> {
+  proxy?.close();
   proxy = keep(serveIn(pod, 15006, 'inbound'));
   const capture: PodCapture = { ...defaultCapture, families: ['IPv4', 'IPv6'], ...how };
   await runInPod(pod.netns, renderPodRules(capture));
@@ -164,6 +165,20 @@ describe.each(['IPv4', 'IPv6'] as const)('connections of a pod, by %s:', (family
     direct.socket.end();
     expect(await direct.line()).toBe('closed');
     expect(await again(localPort)).toBe('inbound');
+  });
+
+  test('one that is being accepted while the pod joins is not refused', async () => {
+    sh(`ip netns exec ${peer.name} nft -f - <<'R'
+      table inet slow { chain c { type filter hook input priority 0; tcp flags & (syn | ack) == (syn | ack) drop; }; }
+R
+`);
+    await join({ captureInbound: false });
+    const late = keep(dial(peer, of(pod), 80));
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    await join();
+    await new Promise((resolve) => setTimeout(resolve, 1_500));
+    sh(`ip netns exec ${peer.name} nft delete table inet slow`);
+    expect(['app', 'inbound']).toContain(await late.line(8_000));
   });
 
   test('a client that comes back from the port of a connection that it lost is told so', async () => {

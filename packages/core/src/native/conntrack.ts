@@ -17,9 +17,10 @@ export interface OpenConnection extends Connection {
   readonly stage: ConnectionStage;
 }
 
-/** What connection tracking knows of a TCP connection; undefined are stages before and after those of an open one. */
+/** What connection tracking knows of a TCP connection. */
 export interface TrackedConnection extends Connection {
-  readonly stage: ConnectionStage | undefined;
+  /** `asked`: nobody has answered. `other`: it is being accepted, or has ended. */
+  readonly stage: ConnectionStage | 'asked' | 'other';
   /** What an answer is from and to, where it differs by translation from the server and the client. */
   readonly answer: { readonly from: SocketAddress; readonly to: SocketAddress };
   /** Whether the server's side sees another source than the client has. */
@@ -80,45 +81,53 @@ interface Tracking {
   /** Of `enum tcp_conntrack`. */
   readonly state: number;
   /**
-   * How long it is kept while nothing is heard: what is established longer than the two hours after which keep-alive
-   * probes are sent by default, the rest as Linux itself does.
+   * How long it is kept while nothing is heard: longer than the two hours after which keep-alive probes are sent by
+   * default, also where one side has ended and the other sends on; what both have ended as Linux itself does.
    */
   readonly seconds: number;
 }
 const stages: Readonly<Record<ConnectionStage, Tracking>> = {
   established: { state: 3, seconds: 3 * 3600 },
-  'fin-wait': { state: 4, seconds: 120 },
-  'close-wait': { state: 5, seconds: 60 },
+  'fin-wait': { state: 4, seconds: 3 * 3600 },
+  'close-wait': { state: 5, seconds: 3 * 3600 },
   'last-ack': { state: 6, seconds: 30 },
 };
-const stageOf = new Map(
-  Object.entries(stages).map(([stage, { state }]) => [state, stage as ConnectionStage]),
-);
+const asked = 1;
+const stageOf = new Map<number, ConnectionStage | 'asked'>([
+  [asked, 'asked'],
+  ...Object.entries(stages).map(([stage, { state }]) => [state, stage as ConnectionStage] as const),
+]);
 
 /** So many answers fit into what a socket may receive, whatever its size. */
 const messagesAtOnce = 32;
 const answerBytes = 65_536;
 
 /**
- * The TCP connections that the connection tracking of a network namespace knows, but for those that are redirected and those
- * whose mark has one of these bits. Throws with `code` what the kernel refuses; needs NET_ADMIN in the namespace.
+ * The TCP connections that the connection tracking of a network namespace knows, or those of which the source is translated,
+ * but for those that are redirected and those whose mark has one of these bits. Throws with `code` what the kernel refuses; needs NET_ADMIN in the namespace.
  */
-export function listConnections(netnsFd: number, withoutMark: number): TrackedConnection[] {
+export function listConnections(
+  netnsFd: number,
+  withoutMark: number,
+  which: 'all' | 'translated' = 'all',
+): TrackedConnection[] {
   const found: TrackedConnection[] = [];
+  const wanted = which === 'translated' ? status.translatedSource : 0;
+  const mask = status.translatedDestination | wanted;
   withSocket(netnsFd, (fd) => {
     const filter = [
       attribute(entry.mark, uint32(0)),
       attribute(entry.markMask, uint32(withoutMark)),
-      // Older kernels do not look at these, so `decodeEntry` does.
-      attribute(entry.status, uint32(0)),
-      attribute(entry.statusMask, uint32(status.translatedDestination)),
+      // Older kernels do not look at these.
+      attribute(entry.status, uint32(wanted)),
+      attribute(entry.statusMask, uint32(mask)),
     ];
     const bytes = encodeMessage(listEntries, NLM_F_DUMP, AF_UNSPEC, filter);
     checked('send', send(fd, bytes, bytes.length, 0));
     readMessages(fd, (type, body) => {
       if (type === NLMSG_DONE) return true;
       throwIfRefused(type, body);
-      const one = decodeEntry(body);
+      const one = decodeEntry(body, wanted, mask);
       if (one !== undefined) found.push(one);
       return false;
     });
@@ -192,20 +201,20 @@ function throwIfRefused(type: number, body: Buffer, expected?: string): void {
     throw Object.assign(new Error(`connection tracking: ${code}`), { code });
 }
 
-function decodeEntry(body: Buffer): TrackedConnection | undefined {
+function decodeEntry(body: Buffer, wanted: number, mask: number): TrackedConnection | undefined {
   const own = attributesOf(body.subarray(netfilterHeadBytes));
   const bits = own.get(entry.status)?.readUInt32BE(0) ?? 0;
-  if ((bits & status.translatedDestination) !== 0) return undefined;
+  if ((bits & mask) !== wanted) return undefined;
   const [original, id] = [own.get(entry.original), own.get(entry.id)];
   const state = nestedIn(own, entry.protocol, tcp.info).get(tcp.state)?.[0];
-  const [asked, answered] = [decodeTuple(original), decodeTuple(own.get(entry.reply))];
+  const [question, answer] = [decodeTuple(original), decodeTuple(own.get(entry.reply))];
   if (original === undefined || id === undefined || state === undefined) return undefined;
-  if (asked === undefined || answered === undefined) return undefined;
+  if (question === undefined || answer === undefined) return undefined;
   return {
-    client: asked.from,
-    server: asked.to,
-    stage: stageOf.get(state),
-    answer: answered,
+    client: question.from,
+    server: question.to,
+    stage: stageOf.get(state) ?? 'other',
+    answer,
     translated: (bits & status.translatedSource) !== 0,
     handle: Buffer.concat([
       Buffer.from([body[0] ?? AF_UNSPEC, 0, 0, 0]),
