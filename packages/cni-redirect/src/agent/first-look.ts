@@ -28,8 +28,8 @@ export class FirstLook {
     return `the capture of ${names.slice(0, maxNames).join(', ')}${more} is not verified yet; the log says why`;
   }
 
-  /** Resolves once nothing is missing but this pod. Throws what is when that takes too long. */
-  async passed(except: string, withinMs: number): Promise<void> {
+  /** Resolves once nothing is missing but this pod. Throws what is when that takes too long, or why it need not go on. */
+  async passed(except: string, withinMs: number, assertGoesOn: () => void): Promise<void> {
     const deadlineMs = performance.now() + withinMs;
     for (;;) {
       const missing = this.missing(except);
@@ -37,6 +37,7 @@ export class FirstLook {
       if (performance.now() >= deadlineMs)
         throw new MeshError('agent/not-verified', `of the pods that were here before, ${missing}`);
       await new Promise((resolve) => setTimeout(resolve, checkMs));
+      assertGoesOn();
     }
   }
 }

@@ -19,7 +19,7 @@ import type { PodRecord, PodRecords } from './records.ts';
 import { isAlive } from './records.ts';
 import { isListening } from './sockets.ts';
 import type { StartingPod } from './starting.ts';
-import { factsOf, untilConnected } from './starting.ts';
+import { factsOf, untilReady } from './starting.ts';
 import type { Tracked } from './tracked.ts';
 import { isBound, trackedOf } from './tracked.ts';
 import type { ZtunnelServer } from './ztunnel-server.ts';
@@ -41,11 +41,6 @@ export interface PodsOptions {
 
 /** How often one of the captured pods is looked at: rules can be changed by whoever has CAP_NET_ADMIN in a pod. */
 const patrolPace = { roundMs: 60_000, minMs: 1_000, maxMs: 5_000 };
-/** How long the start of a pod waits for those that were there before it; after that the runtime tries again. */
-const firstLookMs = 3_000;
-/** How long it waits for a ztunnel: after another agent's end one is back within two seconds. */
-const ztunnelMs = 5_000;
-
 /**
  * Brings each pod of the node to where its labels want it. Order is what loses no request: listeners, rules,
  * annotation on the way in; annotation, grace, rules, listeners on the way out. Clients are told by the annotation
@@ -212,8 +207,7 @@ export class Pods {
         return runInPod(found.netns, renderClosedRules(captureOf(known, start.addresses)));
       });
       // Not one after the other with the rest of this pod's work, which may have to be done first.
-      await untilConnected(ztunnel(), ztunnelMs, () => this.#assertOpen());
-      if (ztunnel().connected) await this.firstLook.passed(facts.uid, firstLookMs);
+      await untilReady(facts.uid, ztunnel(), this.firstLook, () => this.#assertOpen());
       await this.#serially(tracked, () => this.#enrol(tracked, known, found));
       return decision;
     } finally {

@@ -1,6 +1,7 @@
 import type { IpAddress } from '@ambit/api';
 import { MeshError } from '@ambit/core';
 import type { PodFacts } from './enrol.ts';
+import type { FirstLook } from './first-look.ts';
 
 /** What the plugin tells of a pod that starts. */
 export interface StartingPod {
@@ -33,10 +34,14 @@ export async function factsOf(
   return facts;
 }
 
+/** How long the start of a pod waits for those that were there before it; after that the runtime tries again. */
+const firstLookMs = 3_000;
+/** How long it waits for a ztunnel: after another agent's end one is back within two seconds. */
+const ztunnelMs = 5_000;
 const checkMs = 50;
 
-/** Waits for a ztunnel, which connects anew when an agent took the node over. What may end the wait throws. */
-export async function untilConnected(
+/** Waits for a ztunnel, which connects anew when an agent took the node over. */
+async function untilConnected(
   ztunnel: { readonly connected: boolean },
   withinMs: number,
   assertGoesOn: () => void,
@@ -46,4 +51,18 @@ export async function untilConnected(
     await new Promise((resolve) => setTimeout(resolve, checkMs));
     assertGoesOn();
   }
+}
+
+/**
+ * Waits, for a while each, for a ztunnel, and for the pods that were there before to be looked at. Throws when these were
+ * not, or what `assertGoesOn` does: then nobody needs to wait on.
+ */
+export async function untilReady(
+  uid: string,
+  ztunnel: { readonly connected: boolean },
+  firstLook: FirstLook,
+  assertGoesOn: () => void,
+): Promise<void> {
+  await untilConnected(ztunnel, ztunnelMs, assertGoesOn);
+  if (ztunnel.connected) await firstLook.passed(uid, firstLookMs, assertGoesOn);
 }
