@@ -178,7 +178,7 @@ describe('TLS by its server name', () => {
         { matches: [{ ...any, sniHosts: ['one.example'] }], targets: [to('v1', 70), to('v2', 30)] },
       ],
     });
-    const v2 = await share(60, () => whom('one.example'));
+    const v2 = await share(150, () => whom('one.example'));
     expect(v2).toBeGreaterThan(0.1);
     expect(v2).toBeLessThan(0.55);
   });
@@ -187,7 +187,7 @@ describe('TLS by its server name', () => {
 describe('connections', () => {
   test('by weight', async () => {
     await routes({ tcp: [{ matches: [], targets: [to('v1', 70), to('v2', 30)] }] });
-    const v2 = await share(60, () => whom('x.example'));
+    const v2 = await share(150, () => whom('x.example'));
     expect(v2).toBeGreaterThan(0.1);
     expect(v2).toBeLessThan(0.55);
   });
