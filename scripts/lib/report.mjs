@@ -46,7 +46,9 @@ export async function jestInShares(script, name, file, prefix, args, shares) {
   const outcomes = await Promise.all(
     Array.from({ length: shares }, async (_, index) => {
       const output = join(folderOf(script), `${file}-${index + 1}.json`);
-      const share = [...args, `--shard=${index + 1}/${shares}`];
+      // Of its own: files in a cache are written under names of the process's number, and each share counts its own processes.
+      const cache = join(root, '.cache', `jest-${index + 1}`);
+      const share = [...args, `--shard=${index + 1}/${shares}`, '--cacheDirectory', cache];
       const ok = await runBeside([...prefix, ...jestArgs(share, output)]);
       countIn(output, ok);
       return ok;
