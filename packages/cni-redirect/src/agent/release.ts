@@ -25,13 +25,15 @@ export async function deleteRules(
   const deadline = performance.now() + withinMs;
   for (;;) {
     const drained = isDrained(netns);
-    if (drained && !tracking.hasTranslated(netns)) break;
-    if (performance.now() >= deadline) {
-      if (!force) return 'not-yet';
+    const isLate = performance.now() >= deadline;
+    if (drained || (isLate && force)) {
       if (!tracking.hasTranslated(netns)) break;
-      await runInPod(netns, renderRemoval('leave'));
-      return 'left';
+      if (isLate && force) {
+        await runInPod(netns, renderRemoval('leave'));
+        return 'left';
+      }
     }
+    if (isLate) return 'not-yet';
     const waitMs = drained ? checkMs.others : checkMs.proxy;
     await new Promise((resolve) => setTimeout(resolve, waitMs));
   }

@@ -43,15 +43,16 @@ export function isDrained(netns: Netns): boolean {
 /** The connections that the programs of a pod with these addresses have with others, but for those of the proxy. */
 export function connectionsIn(netns: Netns, addresses: readonly IpAddress[]): OpenConnection[] {
   const sockets = socketsIn(netns);
-  const served = new Set(sockets.flatMap(({ port, state }) => (state === listening ? [port] : [])));
-  return sockets.flatMap(({ local, peer, port, state }) => {
-    const stage = stages.get(state);
-    if (stage === undefined || isCapturePort(port)) return [];
-    const [own, other] = [decodeAddress(local), decodeAddress(peer)];
-    if (own === undefined || other === undefined) return [];
+  const served = portsServed(sockets);
+  return sockets.flatMap((socket) => {
+    const stage = stages.get(socket.state);
+    if (stage === undefined || isCapturePort(socket.port)) return [];
+    const side = sideOf(socket);
+    if (side === undefined) return [];
+    const { own, other } = side;
     // The proxy has the addresses of clients.
     if (!addresses.includes(own.ip) || addresses.includes(other.ip)) return [];
-    return served.has(port)
+    return served.has(socket.port)
       ? [{ client: other, server: own, stage }]
       : [{ client: own, server: other, stage }];
   });
@@ -60,14 +61,10 @@ export function connectionsIn(netns: Netns, addresses: readonly IpAddress[]): Op
 /** True while a pod has one of these connections, each as its own side sees it. */
 export function hasOneOf(netns: Netns, sides: readonly Side[]): boolean {
   if (sides.length === 0) return false;
-  const keys = new Set(
-    sides.map(({ own, other }) => `${formatSocketAddress(own)} ${formatSocketAddress(other)}`),
-  );
-  return socketsIn(netns).some(({ local, peer, state }) => {
-    if (atRest.has(state) || state === listening) return false;
-    const [own, other] = [decodeAddress(local), decodeAddress(peer)];
-    if (own === undefined || other === undefined) return false;
-    return keys.has(`${formatSocketAddress(own)} ${formatSocketAddress(other)}`);
+  const keys = new Set(sides.map(keyOf));
+  return socketsIn(netns).some((socket) => {
+    const side = atRest.has(socket.state) ? undefined : sideOf(socket);
+    return side !== undefined && keys.has(keyOf(side));
   });
 }
 
@@ -78,15 +75,17 @@ export interface Side {
 
 /** True while ztunnel listens in a pod, on every port that the pod's rules redirect to. */
 export function isListening(netns: Netns): boolean {
-  const ports = new Set(
-    socketsIn(netns).flatMap(({ port, state }) => (state === listening ? [port] : [])),
-  );
+  const ports = portsServed(socketsIn(netns));
   return capturePorts.every((port) => ports.has(port));
 }
 
 /** True of a port on which the proxy listens in pods. */
 export function isCapturePort(port: number): boolean {
   return capturePorts.some((one) => one === port);
+}
+
+function portsServed(sockets: readonly SocketLine[]): ReadonlySet<number> {
+  return new Set(sockets.flatMap(({ port, state }) => (state === listening ? [port] : [])));
 }
 
 function socketsIn(netns: Netns): SocketLine[] {
@@ -105,6 +104,16 @@ function readTable(name: string): string[] {
 function readLine(line: string): SocketLine {
   const [, local = '', peer = '', state = ''] = line.trim().split(/\s+/);
   return { local, peer, port: portOf(local), state };
+}
+
+/** Undefined of a socket that only listens: it has no other side. */
+function sideOf({ local, peer }: SocketLine): Side | undefined {
+  const [own, other] = [decodeAddress(local), decodeAddress(peer)];
+  return own === undefined || other === undefined ? undefined : { own, other };
+}
+
+function keyOf({ own, other }: Side): string {
+  return `${formatSocketAddress(own)} ${formatSocketAddress(other)}`;
 }
 
 function decodeAddress(text: string): SocketAddress | undefined {

@@ -74,6 +74,14 @@ describe.each(['IPv4', 'IPv6'] as const)('connections of a pod, by %s:', (family
     return localPort;
   }
 
+  /** A connection with a translated port, to a pod that was in the mesh and has left it. */
+  async function leaveAndConnect(): Promise<Dialled> {
+    await join();
+    const port = await deliver();
+    await leave();
+    return connect(port);
+  }
+
   const again = (fromPort: number | undefined): Promise<string> =>
     ask(peer, of(pod), 80, { from: of(peer), fromPort });
 
@@ -84,10 +92,7 @@ describe.each(['IPv4', 'IPv6'] as const)('connections of a pod, by %s:', (family
   }
 
   test('a pod that has left keeps its rules while one has a translated port, and not longer', async () => {
-    await join();
-    const port = await deliver();
-    await leave();
-    const direct = await connect(port);
+    const direct = await leaveAndConnect();
     // However often it is let go: an agent may begin anew.
     await leave();
     expect(await remove()).toBe('not-yet');
@@ -98,10 +103,7 @@ describe.each(['IPv4', 'IPv6'] as const)('connections of a pod, by %s:', (family
   });
 
   test('one that cannot wait so long keeps a table that takes nothing', async () => {
-    await join();
-    const port = await deliver();
-    await leave();
-    const direct = await connect(port);
+    const direct = await leaveAndConnect();
     expect(await remove({ force: true })).toBe('left');
     expect(rulesOf(pod)).toContain('table inet ambit');
     expect(rulesOf(pod)).not.toMatch(/redirect|drop|reject/);
@@ -110,10 +112,7 @@ describe.each(['IPv4', 'IPv6'] as const)('connections of a pod, by %s:', (family
   });
 
   test('also one that was back in the mesh in between', async () => {
-    await join();
-    const port = await deliver();
-    await leave();
-    const direct = await connect(port);
+    const direct = await leaveAndConnect();
     await join();
     await leave();
     expect(await remove()).toBe('not-yet');
@@ -130,10 +129,7 @@ describe.each(['IPv4', 'IPv6'] as const)('connections of a pod, by %s:', (family
   });
 
   test('nothing waits for those whose ports are their own', async () => {
-    await join();
-    const port = await deliver();
-    await leave();
-    const translated = await connect(port);
+    const translated = await leaveAndConnect();
     expect(await remove()).toBe('not-yet');
     translated.close();
     const direct = await connect();

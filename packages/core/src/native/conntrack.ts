@@ -1,6 +1,16 @@
 import type { IpAddress, SocketAddress } from '@ambit/api';
 import { familyOf, ipBytes, ipOfBytes, parsePort } from '@ambit/api';
-import { checked, close, errnoName, recv, send, socket } from './libc.ts';
+import {
+  MSG_DONTWAIT,
+  SOCK_CLOEXEC,
+  SOCK_RAW,
+  checked,
+  close,
+  errnoName,
+  recv,
+  send,
+  socket,
+} from './libc.ts';
 import { inNetns } from './netns.ts';
 import { AF_INET, AF_INET6 } from './socket-address.ts';
 
@@ -17,12 +27,17 @@ export interface OpenConnection extends Connection {
   readonly stage: ConnectionStage;
 }
 
+interface Ends {
+  readonly from: SocketAddress;
+  readonly to: SocketAddress;
+}
+
 /** What connection tracking knows of a TCP connection. */
 export interface TrackedConnection extends Connection {
   /** `asked`: nobody has answered. `other`: it is being accepted, or has ended. */
   readonly stage: ConnectionStage | 'asked' | 'other';
   /** What an answer is from and to, where it differs by translation from the server and the client. */
-  readonly answer: { readonly from: SocketAddress; readonly to: SocketAddress };
+  readonly answer: Ends;
   /** Whether the server's side sees another source than the client has. */
   readonly translated: boolean;
   /** By which the kernel finds this entry and no other. */
@@ -31,10 +46,7 @@ export interface TrackedConnection extends Connection {
 
 const AF_NETLINK = 16;
 const AF_UNSPEC = 0;
-const SOCK_RAW = 3;
-const SOCK_CLOEXEC = 0o2000000;
 const NETLINK_NETFILTER = 12;
-const MSG_DONTWAIT = 0x40;
 /** Messages of subsystem 1, connection tracking. */
 const newEntry = (1 << 8) | 0;
 const listEntries = (1 << 8) | 1;
@@ -104,7 +116,8 @@ const answerBytes = 65_536;
 
 /**
  * The TCP connections that the connection tracking of a network namespace knows, or those of which the source is translated,
- * but for those that are redirected and those whose mark has one of these bits. Throws with `code` what the kernel refuses; needs NET_ADMIN in the namespace.
+ * but for those that are redirected and those whose mark has one of these bits. Throws with `code` what the kernel refuses;
+ * needs NET_ADMIN in the namespace.
  */
 export function listConnections(
   netnsFd: number,
@@ -206,7 +219,8 @@ function decodeEntry(body: Buffer, wanted: number, mask: number): TrackedConnect
   const bits = own.get(entry.status)?.readUInt32BE(0) ?? 0;
   if ((bits & mask) !== wanted) return undefined;
   const [original, id] = [own.get(entry.original), own.get(entry.id)];
-  const state = nestedIn(own, entry.protocol, tcp.info).get(tcp.state)?.[0];
+  const info = attributesOf(own.get(entry.protocol)).get(tcp.info);
+  const state = attributesOf(info).get(tcp.state)?.[0];
   const [question, answer] = [decodeTuple(original), decodeTuple(own.get(entry.reply))];
   if (original === undefined || id === undefined || state === undefined) return undefined;
   if (question === undefined || answer === undefined) return undefined;
@@ -224,12 +238,10 @@ function decodeEntry(body: Buffer, wanted: number, mask: number): TrackedConnect
   };
 }
 
-function decodeTuple(
-  bytes: Buffer | undefined,
-): { readonly from: SocketAddress; readonly to: SocketAddress } | undefined {
-  const own = attributesOf(bytes ?? Buffer.alloc(0));
-  const ips = nestedIn(own, tuple.addresses);
-  const ports = nestedIn(own, tuple.protocol);
+function decodeTuple(bytes: Buffer | undefined): Ends | undefined {
+  const own = attributesOf(bytes);
+  const ips = attributesOf(own.get(tuple.addresses));
+  const ports = attributesOf(own.get(tuple.protocol));
   if (ports.get(protocol.number)?.[0] !== IPPROTO_TCP) return undefined;
   const from = decodeEnd(ips.get(source.v4) ?? ips.get(source.v6), ports.get(protocol.sourcePort));
   const to = decodeEnd(
@@ -248,13 +260,8 @@ function decodeEnd(
   return ip !== undefined && number.ok ? { ip, port: number.value } : undefined;
 }
 
-function nestedIn(attributes: ReadonlyMap<number, Buffer>, ...path: number[]): Map<number, Buffer> {
-  const [first = 0, ...rest] = path;
-  const inside = attributesOf(attributes.get(first) ?? Buffer.alloc(0));
-  return rest.length === 0 ? inside : nestedIn(inside, ...rest);
-}
-
-function attributesOf(bytes: Buffer): Map<number, Buffer> {
+/** None where there is nothing to read. */
+function attributesOf(bytes: Buffer = Buffer.alloc(0)): Map<number, Buffer> {
   const found = new Map<number, Buffer>();
   for (let at = 0; at + 4 <= bytes.length;) {
     const length = bytes.readUInt16LE(at);

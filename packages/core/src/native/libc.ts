@@ -3,6 +3,13 @@ import koffi from 'koffi';
 /** The few calls of libc that Node does not offer. Each is synchronous and returns -1 with `errno` on failure. */
 const libc = koffi.load(null);
 
+export const SOCK_STREAM = 1;
+export const SOCK_RAW = 3;
+export const SOCK_NONBLOCK = 0o4000;
+export const SOCK_CLOEXEC = 0o2000000;
+export const SOL_SOCKET = 1;
+export const MSG_DONTWAIT = 0x40;
+
 export const setns = libc.func('int setns(int fd, int nstype)') as (
   fd: number,
   type: number,

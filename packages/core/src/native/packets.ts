@@ -1,14 +1,22 @@
-import { checked, close, ifNameToIndex, recv, bind, setsockopt, socket } from './libc.ts';
+import {
+  MSG_DONTWAIT,
+  SOCK_CLOEXEC,
+  SOCK_NONBLOCK,
+  SOCK_RAW,
+  SOL_SOCKET,
+  bind,
+  checked,
+  close,
+  ifNameToIndex,
+  recv,
+  setsockopt,
+  socket,
+} from './libc.ts';
 import { inNetns } from './netns.ts';
 
 const AF_PACKET = 17;
-const SOCK_RAW = 3;
-const SOCK_NONBLOCK = 0o4000;
-const SOCK_CLOEXEC = 0o2000000;
 const ETH_P_ALL = 0x0003;
-const SOL_SOCKET = 1;
 const SO_RCVBUFFORCE = 33;
-const MSG_DONTWAIT = 0x40;
 const frameBytes = 65_536;
 const receiveBufferBytes = 16 * 1024 * 1024;
 const pollMs = 2;

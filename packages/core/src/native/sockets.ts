@@ -3,6 +3,10 @@ import { Server, Socket } from 'node:net';
 import type { IpAddress, IpFamily, SocketAddress } from '@ambit/api';
 import { familyOf } from '@ambit/api';
 import {
+  SOCK_CLOEXEC,
+  SOCK_NONBLOCK,
+  SOCK_STREAM,
+  SOL_SOCKET,
   bind,
   checked,
   close,
@@ -15,10 +19,6 @@ import {
 import { inNetns } from './netns.ts';
 import { AF_INET, AF_INET6, decodeSocketAddress, encodeSocketAddress } from './socket-address.ts';
 
-const SOCK_STREAM = 1;
-const SOCK_NONBLOCK = 0o4000;
-const SOCK_CLOEXEC = 0o2000000;
-const SOL_SOCKET = 1;
 const SO_REUSEADDR = 2;
 const SO_LINGER = 13;
 const SO_REUSEPORT = 15;
