@@ -1,6 +1,7 @@
 /**
  * One timer for a connection whose deadlines move all the time: moving one costs no look at the clock. They are looked
- * at now and then, so what is late is found at most two periods late, and never early.
+ * at now and then, so what is late is found at most two periods late, and never early, nor before what had arrived by
+ * then was read: a process that got no time runs its timers first and its sockets after.
  */
 export class Deadline {
   readonly #passed: () => void;
@@ -8,6 +9,7 @@ export class Deadline {
   /** From the next look on. */
   #moved: number | undefined;
   #at = Number.POSITIVE_INFINITY;
+  #over: NodeJS.Immediate | undefined;
 
   constructor(periodMs: number, passed: () => void) {
     this.#passed = passed;
@@ -26,6 +28,7 @@ export class Deadline {
 
   close(): void {
     clearInterval(this.#timer);
+    clearImmediate(this.#over);
   }
 
   #look(): void {
@@ -35,7 +38,10 @@ export class Deadline {
       this.#moved = undefined;
     }
     if (now < this.#at) return;
-    this.clear();
-    this.#passed();
+    this.#over = setImmediate(() => {
+      if (this.#moved !== undefined || now < this.#at) return;
+      this.clear();
+      this.#passed();
+    });
   }
 }
