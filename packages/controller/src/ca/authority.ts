@@ -10,6 +10,8 @@ export interface Authority {
   readonly certificate: x509.X509Certificate;
   readonly key: webcrypto.CryptoKey;
   readonly signingAlgorithm: EcdsaSigning | RsaSigning;
+  /** The extension by which what it signs names its key. */
+  readonly keyIdentifier: x509.AuthorityKeyIdentifierExtension;
   /** What goes after a leaf, in order, without any root; empty when the root itself signs. */
   readonly chainPem: readonly string[];
   readonly rootsPem: readonly string[];
@@ -113,6 +115,7 @@ export async function loadAuthority(
     certificate,
     key: key.value.key,
     signingAlgorithm: key.value.signingAlgorithm,
+    keyIdentifier: await keyIdentifierOf(certificate),
     chainPem: [certificate, ...chain].filter((one) => !isRoot(one, roots)).map(pem),
     // The signer's first: by that proxies see that another signs, and have their certificates made anew.
     rootsPem: [...path.value.slice(-1), ...roots.filter((one) => one !== anchor)].map(pem),
@@ -120,6 +123,15 @@ export async function loadAuthority(
       Math.min(...[certificate, ...path.value].map((one) => one.notAfter.getTime())),
     ),
   });
+}
+
+/** The issuer's own identifier where it has one: verifiers compare them, however the issuer made its. */
+async function keyIdentifierOf(
+  certificate: x509.X509Certificate,
+): Promise<x509.AuthorityKeyIdentifierExtension> {
+  const own = certificate.getExtension(x509.SubjectKeyIdentifierExtension);
+  if (own !== null) return new x509.AuthorityKeyIdentifierExtension(own.keyId);
+  return x509.AuthorityKeyIdentifierExtension.create(certificate.publicKey);
 }
 
 /** Without usages a key is for everything. */

@@ -29,7 +29,15 @@ export type SubjectNames =
  */
 const earlierShare = 0.25;
 
-const keyIdentifier = '2.5.29.14';
+// Made once: the library reads each extension that it makes, which costs more than the signature.
+const noAuthority = new x509.BasicConstraintsExtension(false, undefined, true);
+const bothSides = new x509.ExtendedKeyUsageExtension([
+  x509.ExtendedKeyUsage.serverAuth,
+  x509.ExtendedKeyUsage.clientAuth,
+]);
+const { digitalSignature, keyEncipherment } = x509.KeyUsageFlags;
+const rsaUsages = new x509.KeyUsagesExtension(digitalSignature | keyEncipherment, true);
+const signatureUsages = new x509.KeyUsagesExtension(digitalSignature, true);
 
 /** Signs a certificate made from our own template; only the public key comes from outside. */
 export async function signCertificate(
@@ -42,46 +50,28 @@ export async function signCertificate(
   const issuerStart = authority.certificate.notBefore.getTime();
   const notAfter = new Date(Math.min(nowMs + ttlMs, issuerEnd));
   const earlierMs = Math.max(0, Math.min(clockSkewMs, (notAfter.getTime() - nowMs) * earlierShare));
-  const publicKey = new x509.PublicKey(key.spki);
   const certificate = await x509.X509CertificateGenerator.create({
     serialNumber: newSerialNumber(),
     subject: [],
     issuer: authority.certificate.subjectName,
     notBefore: new Date(Math.max(nowMs - earlierMs, issuerStart)),
     notAfter,
-    publicKey,
+    publicKey: key.spki,
     signingKey: authority.key,
     signingAlgorithm: authority.signingAlgorithm,
     extensions: [
-      new x509.BasicConstraintsExtension(false, undefined, true),
-      keyUsages(key.kind),
-      new x509.ExtendedKeyUsageExtension([
-        x509.ExtendedKeyUsage.serverAuth,
-        x509.ExtendedKeyUsage.clientAuth,
-      ]),
+      noAuthority,
+      key.kind === 'rsa' ? rsaUsages : signatureUsages,
+      bothSides,
       // Critical, because the subject is empty (RFC 5280 4.2.1.6).
       new x509.SubjectAlternativeNameExtension(alternativeNames(subject), true),
-      await authorityKeyIdentifier(authority),
+      authority.keyIdentifier,
     ],
   });
   return { chain: [pem(certificate), ...authority.chainPem], roots: authority.rootsPem, notAfter };
 }
 
-function keyUsages(kind: RequestedKey['kind']): x509.Extension {
-  const { digitalSignature, keyEncipherment } = x509.KeyUsageFlags;
-  return kind === 'rsa'
-    ? new x509.KeyUsagesExtension(digitalSignature | keyEncipherment, true)
-    : new x509.KeyUsagesExtension(digitalSignature, true);
-}
-
 function alternativeNames(subject: SubjectNames): x509.JsonGeneralName[] {
   if (subject.kind === 'identity') return [{ type: 'url', value: subject.identity.uri }];
   return subject.names.map((value) => ({ type: parseIp(value).ok ? 'ip' : 'dns', value }));
-}
-
-/** The issuer's own identifier where it has one: verifiers compare them, however the issuer made its. */
-async function authorityKeyIdentifier(authority: Authority): Promise<x509.Extension> {
-  const own = authority.certificate.getExtension<x509.SubjectKeyIdentifierExtension>(keyIdentifier);
-  if (own !== null) return new x509.AuthorityKeyIdentifierExtension(own.keyId);
-  return x509.AuthorityKeyIdentifierExtension.create(authority.certificate.publicKey);
 }
