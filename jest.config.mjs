@@ -30,4 +30,6 @@ export default {
     },
   ],
   testTimeout: 20_000,
+  // ES modules of test files stay behind: at 1.4 GB a collection stopped a test for a second.
+  workerIdleMemoryLimit: '512MB',
 };

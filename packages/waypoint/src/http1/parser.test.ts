@@ -72,8 +72,12 @@ test('a line feed without its return is found at any cut', () => {
 
 test('a large head that comes byte by byte is not looked through again for each of them', () => {
   const head = Buffer.from(`GET /${'x'.repeat(55_000)} HTTP/1.1\r\nHost: x\r\n\r\n`);
-  const before = process.cpuUsage();
-  expect(found(head, 1).length).toBe(2);
-  const { user, system } = process.cpuUsage(before);
-  expect((user + system) / 1_000).toBeLessThan(300);
+  // The least of three: what else this process has to do, such as collecting garbage, comes on top.
+  const costsMs = [1, 2, 3].map(() => {
+    const before = process.threadCpuUsage();
+    expect(found(head, 1).length).toBe(2);
+    const { user, system } = process.threadCpuUsage(before);
+    return (user + system) / 1_000;
+  });
+  expect(Math.min(...costsMs)).toBeLessThan(300);
 });
