@@ -19,7 +19,9 @@ beforeEach(async () => {
   app = serve(world.server, 8080);
   // No other ports to choose from, so that they meet for sure.
   const range = `${ports[0]} ${ports.at(-1)}`;
-  sh(`ip netns exec ${world.server.name} sysctl -qw net.ipv4.ip_local_port_range='${range}'`);
+  portRange(world.server, range);
+  // A client's own connections leave these ports to those that are bound to them.
+  for (const pod of [world.client, world.plain]) portRange(pod, '50000 59999');
 }, 60_000);
 
 afterEach(async () => {
@@ -27,6 +29,10 @@ afterEach(async () => {
   app.close();
   await world.close();
 });
+
+function portRange(pod: Pod, range: string): void {
+  sh(`ip netns exec ${pod.name} sysctl -qw net.ipv4.ip_local_port_range='${range}'`);
+}
 
 /** Says one more character on each and waits for its echo, for less than a SYN that is not answered is repeated. */
 async function answered(calls: readonly Call[]): Promise<void> {
