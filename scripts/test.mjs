@@ -6,7 +6,7 @@
 import { join } from 'node:path';
 import { ensureMachine, orExplain, Unmet } from './lib/ensure.mjs';
 import { readOptions } from './lib/options.mjs';
-import { begin, check, jest, jestInShares, summary } from './lib/report.mjs';
+import { begin, check, checksBeside, jest, jestInShares, summary } from './lib/report.mjs';
 
 let bundled = false;
 const parts = { static: checkSources, unit: testUnits, netns: testNamespaces };
@@ -25,28 +25,25 @@ await orExplain(async () => {
   summary();
 });
 
-function checkSources() {
-  check('types', bin('typescript/bin/tsc'), ['-p', 'tsconfig.json']);
-  check('lint', bin('eslint/bin/eslint.js'), [
-    '--max-warnings',
-    '0',
-    '--cache',
-    '--cache-location',
-    '.cache/eslint',
-    '.',
-  ]);
-  check('format', bin('prettier/bin/prettier.cjs'), ['--check', '--log-level', 'warn', '.']);
-  check('layers', bin('dependency-cruiser/bin/dependency-cruiser.mjs'), [
-    '--config',
-    '.dependency-cruiser.cjs',
-    '--output-type',
-    'err',
-    'packages',
-    'e2e',
-    'bench',
-  ]);
-  check('compatibility page', 'scripts/compatibility.mjs', ['--check']);
-  check('definitions of the charts', 'scripts/crds.mjs', ['--check']);
+async function checkSources() {
+  const checks = [
+    [
+      'lint',
+      bin('eslint/bin/eslint.js'),
+      ['--max-warnings', '0', '--cache', '--cache-location', '.cache/eslint', '.'],
+    ],
+    ['types', bin('typescript/bin/tsc'), ['-p', 'tsconfig.json']],
+    ['format', bin('prettier/bin/prettier.cjs'), ['--check', '--log-level', 'warn', '.']],
+    [
+      'layers',
+      bin('dependency-cruiser/bin/dependency-cruiser.mjs'),
+      ['--config', '.dependency-cruiser.cjs', '--output-type', 'err', 'packages', 'e2e', 'bench'],
+    ],
+    ['compatibility page', 'scripts/compatibility.mjs', ['--check']],
+    ['definitions of the charts', 'scripts/crds.mjs', ['--check']],
+  ];
+  // Each takes one core; two have room on any machine.
+  await checksBeside(checks, 2);
 }
 
 function testUnits() {

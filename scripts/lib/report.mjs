@@ -1,4 +1,4 @@
-// Runs checks and tests one after the other, counts what held, and ends with `N passed, N failed`.
+// Runs checks and tests, counts what held, and ends with `N passed, N failed`.
 import { spawn, spawnSync } from 'node:child_process';
 import { mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
@@ -22,12 +22,34 @@ export function begin(script) {
 function run(args) {
   const started = Date.now();
   const outcome = spawnSync(pinnedNode(), args, { cwd: root, stdio: 'inherit' });
-  return { ok: outcome.status === 0, seconds: ((Date.now() - started) / 1000).toFixed(1) };
+  return { ok: outcome.status === 0, seconds: secondsSince(started) };
+}
+
+function secondsSince(started) {
+  return ((Date.now() - started) / 1000).toFixed(1);
 }
 
 /** Something that holds when its script ends well. */
 export function check(name, script, args) {
   const { ok, seconds } = run([script, ...args]);
+  countCheck(name, ok, seconds);
+}
+
+/** Several of them, as `[name, script, args]`, so many beside each other as there are lanes; the longest go first. */
+export async function checksBeside(checks, lanes) {
+  const waiting = [...checks];
+  const lane = async () => {
+    for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
+      const [name, script, args] = next;
+      const started = Date.now();
+      const ok = await runBeside([script, ...args]);
+      countCheck(name, ok, secondsSince(started));
+    }
+  };
+  await Promise.all(Array.from({ length: lanes }, lane));
+}
+
+function countCheck(name, ok, seconds) {
   count[ok ? 'passed' : 'failed'] += 1;
   tell(name, ok, seconds);
 }
@@ -54,14 +76,14 @@ export async function jestInShares(script, name, file, prefix, args, shares) {
       return ok;
     }),
   );
-  tell(name, !outcomes.includes(false), ((Date.now() - started) / 1000).toFixed(1));
+  tell(name, !outcomes.includes(false), secondsSince(started));
 }
 
 function jestArgs(args, output) {
   return ['scripts/jest.mjs', ...args, '--json', '--outputFile', output];
 }
 
-/** Through pipes, so that Jest writes whole blocks and not lines over lines. */
+/** Through pipes, so that what runs writes whole blocks and not lines over lines. */
 function runBeside(args) {
   return new Promise((resolve, reject) => {
     const child = spawn(pinnedNode(), args, { cwd: root, stdio: ['ignore', 'pipe', 'pipe'] });
