@@ -7,11 +7,7 @@ const [url, ...numbers] = process.argv.slice(2);
 const [connections, shortestMs, longestMs] = numbers.map(Number);
 const began = Date.now();
 const totals = { answered: 0, failed: [] };
-/** Ends after what came meanwhile was read: nobody is to ask on a connection whose end lies there. */
-const sleep = async (ms) => {
-  await new Promise((resolve) => setTimeout(resolve, ms));
-  for (const _ of [1, 2]) await new Promise(setImmediate);
-};
+const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 /** Its answer is read to the end; false: no connection came about. */
 function ask(agent, pauseMs) {

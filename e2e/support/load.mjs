@@ -8,11 +8,7 @@ const [url, stopFile, seconds, rate] = process.argv.slice(2);
 const began = Date.now();
 const totals = { ok: 0, failed: 0, longestMs: 0, errors: [] };
 const over = () => existsSync(stopFile) || Date.now() - began > Number(seconds) * 1000;
-/** Ends after what came meanwhile was read: nobody is to ask on a connection whose end lies there. */
-const sleep = async (ms) => {
-  await new Promise((resolve) => setTimeout(resolve, ms));
-  for (const _ of [1, 2]) await new Promise(setImmediate);
-};
+const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 function ask(agent, method) {
   return new Promise((resolve, reject) => {
