@@ -26,6 +26,7 @@ await orExplain(async () => {
 });
 
 async function checkSources() {
+  // The longest first.
   const checks = [
     [
       'lint',

@@ -35,7 +35,7 @@ export function check(name, script, args) {
   countCheck(name, ok, seconds);
 }
 
-/** Several of them, as `[name, script, args]`, so many beside each other as there are lanes; the longest go first. */
+/** Several of them, as `[name, script, args]`, begun in their order, so many beside each other as there are lanes. */
 export async function checksBeside(checks, lanes) {
   const waiting = [...checks];
   const lane = async () => {

@@ -26,9 +26,10 @@ export async function deleteRules(
   for (;;) {
     const drained = isDrained(netns);
     const isLate = performance.now() >= deadline;
-    if (drained || (isLate && force)) {
+    const isForced = isLate && force;
+    if (drained || isForced) {
       if (!tracking.hasTranslated(netns)) break;
-      if (isLate && force) {
+      if (isForced) {
         await runInPod(netns, renderRemoval('leave'));
         return 'left';
       }
